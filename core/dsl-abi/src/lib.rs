@@ -1,0 +1,1 @@
+//! The frozen contract between dsl-host and its task plugins.

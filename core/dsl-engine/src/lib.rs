@@ -1,0 +1,1 @@
+//! Noise schedules, objectives, samplers and the two-network trainer.

@@ -1,0 +1,1 @@
+//! Denoising networks equal to their references, LoRA, text encoder, weight files.

@@ -1,0 +1,3 @@
+//! Trains diffusion models with adversarial objectives on task plugins.
+
+fn main() {}

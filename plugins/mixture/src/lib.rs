@@ -1,0 +1,1 @@
+//! Two-dimensional Gaussian mixtures with closed-form scores.

@@ -1,0 +1,1 @@
+//! Text-to-image task plugin: captioned images.
