@@ -1,1 +1,57 @@
-//! The frozen contract between dsl-host and its task plugins.
+//! The frozen contract between `dsl-host` and its task plugins: what crosses the boundary, and nothing else.
+//!
+//! Used by `dsl-sdk` (the plugin's side) and `dsl-loader` (the host's side). It must never depend on either, nor on
+//! anything that computes: no tensors library, no image library, no logging.
+//!
+//! # What crosses
+//! - A root module, [`Plugin`]: two functions, `manifest` and `extension`. It is the same for ever.
+//! - Extensions, by id ([`task::TASK_V0`] is `dsl.task/0`, [`assets::ASSETS_V0`] is `dsl.assets/0`). An [`Extension`]
+//!   carries the layout of the interface behind it, and [`Extension::get`] compares that layout with its own before
+//!   anything is called.
+//! - Hot data as structures with a release function ([`Buffer`], [`Tensor`], [`TextColumn`], [`BatchView`]).
+//! - Cold data as JSON text, whose Rust types stand in [`declare`]: a JSON object can grow, a structure cannot.
+//! - Errors as [`AbiError`]: code, message, help, detail. A panic never crosses; whoever implements an interface
+//!   catches it and returns [`RawErrorCode::PANIC`].
+//!
+//! # Versioning
+//! 1. A published interface never changes: no field, method, argument or meaning. A change is a new id
+//!    (`dsl.task/1`), and the host keeps an adapter for each older one.
+//! 2. The number in an id is the version of that interface alone. It is neither the version of this crate nor that of
+//!    the product.
+//! 3. Number 0 means draft: such an interface may still change, and a plugin built against another draft is refused
+//!    by the layout check with a message, not called.
+//! 4. Codes are open sets: [`RawDType`] and [`RawErrorCode`] are integers with named constants. An unknown error code
+//!    reads as *other*; an unknown data type is an error that names its number.
+//! 5. JSON documents grow by new optional keys. [`declare::Manifest`] ignores keys it does not know. The documents that
+//!    say how a network is conditioned or fed refuse them, since ignoring such a key would train something else.
+//! 6. The version of this crate in its manifest is compared by the layout check: it moves with the layout only.
+//!
+//! # Threads
+//! Each interface method carries one of these tags:
+//! - `[any thread]`: callable at any time from any thread, several at once.
+//! - `[one thread at a time]`: callable from any thread, never two calls on one object at once.
+//!
+//! # Lifetime
+//! A plugin is never unloaded, so `'static` data of a plugin really is static. Whoever allocates releases: each buffer
+//! travels with its own release function.
+
+// `#[sabi_trait]` expands to impls that this lint dislikes, and to names that are not camel case.
+#![allow(non_local_definitions)]
+
+pub mod assets;
+pub mod buffer;
+pub mod check;
+pub mod declare;
+pub mod error;
+pub mod extension;
+pub mod host;
+pub mod root;
+pub mod task;
+pub mod tensor;
+
+pub use abi_stable;
+pub use buffer::Buffer;
+pub use error::{AbiError, RawErrorCode};
+pub use extension::Extension;
+pub use root::{Plugin, PluginRef};
+pub use tensor::{BatchColumns, BatchView, RawDType, Tensor, TensorView, TextColumn, TextView};

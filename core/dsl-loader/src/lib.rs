@@ -1,1 +1,48 @@
-//! Finds, loads, checks and calls task plugins.
+//! Finds, loads, checks and calls task plugins, from the host's side.
+//!
+//! Used by the host and by tests of plugins. It must never depend on anything that computes: batches leave it as plain
+//! columns, whose numbers still lie in the plugin's memory.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use dsl_loader::{Plugin, Quiet};
+//!
+//! # fn main() -> Result<(), dsl_loader::LoaderError> {
+//! let plugin = Plugin::open(&Plugin::find("t2i.so")?, Arc::new(Quiet))?;
+//! let task = plugin.open_task(&plugin.default_config()?)?;
+//! let train = task.dataset("train")?;
+//! let batch = train.batch(&[0, 1, 2], &[7, 8, 9], true)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Trust
+//! A plugin is native code with the rights of the user: opening it runs it. What is checked before it runs (file type,
+//! machine, entry symbol) and after (layouts, shapes, types, texts) protects against mistakes, not against malice.
+//!
+//! A plugin stays loaded until the process ends: thread-local values of a library make unloading it unsound.
+
+mod call;
+mod columns;
+mod dataset;
+mod error;
+mod evaluator;
+mod file;
+mod find;
+mod host;
+mod open;
+mod plugin;
+mod relog;
+mod task;
+
+pub use columns::{HostColumn, HostColumnData, HostTensor, InputColumn, InputData};
+pub use dataset::DatasetHandle;
+pub use dsl_abi::declare::{
+    ColumnRole, ColumnSpec, DType, Direction, ErrorCode, Injection, Manifest, MetricValue, Requirements,
+    TaskDescription,
+};
+pub use error::LoaderError;
+pub use evaluator::EvaluatorHandle;
+pub use host::{HostCallbacks, Quiet};
+pub use plugin::Plugin;
+pub use task::TaskHandle;

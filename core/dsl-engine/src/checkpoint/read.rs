@@ -1,0 +1,168 @@
+//! Reading checkpoints: sums first, then contents.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use burn::module::Module;
+use burn::optim::ModuleOptimizer;
+use burn::store::ModuleRecord;
+use burn::tensor::Bytes;
+
+use super::write::io;
+use super::{
+    Checkpoints, DISCRIMINATOR, DISCRIMINATOR_OPTIMIZER, EMA, FORMAT, GENERATOR,
+    GENERATOR_OPTIMIZER, MANIFEST, Manifest, STATE, State, sha256_hex,
+};
+use crate::error::EngineError;
+use crate::objective::ObjectiveConfig;
+use crate::trainer::Trainer;
+
+/// The contents of one checkpoint, its sums verified.
+#[derive(Debug)]
+pub struct Checkpoint {
+    state: State,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+/// The newest checkpoint that can be used.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its contents.
+    pub checkpoint: Checkpoint,
+    /// Why newer ones were passed over, one message each.
+    pub damaged: Vec<String>,
+}
+
+impl Checkpoint {
+    /// Steps done when it was written.
+    pub fn step(&self) -> u64 {
+        self.state.step
+    }
+}
+
+impl Checkpoints {
+    /// The newest checkpoint that is what was written.
+    ///
+    /// # Errors
+    /// [`EngineError::NoCheckpoint`] where there is none, with the reasons for those that are damaged.
+    pub fn load_latest(&self) -> Result<Loaded, EngineError> {
+        let mut damaged = Vec::new();
+        for step in self.steps().into_iter().rev() {
+            match self.load(step) {
+                Ok(checkpoint) => return Ok(Loaded { checkpoint, damaged }),
+                Err(error) => damaged.push(error.to_string()),
+            }
+        }
+        Err(EngineError::NoCheckpoint { path: self.folder.clone(), damaged })
+    }
+
+    /// The checkpoint of `step`.
+    ///
+    /// # Errors
+    /// [`EngineError::DamagedCheckpoint`] where it differs from what was written.
+    pub fn load(&self, step: u64) -> Result<Checkpoint, EngineError> {
+        let folder = self.path(step);
+        let damaged = |message: String| EngineError::DamagedCheckpoint { path: folder.clone(), message };
+        let read = |name: &str| {
+            let path = folder.join(name);
+            fs::read(&path).map_err(io("cannot read", &path))
+        };
+        let manifest: Manifest = serde_json::from_slice(&read(MANIFEST)?)
+            .map_err(|e| damaged(format!("`{MANIFEST}` is not readable: {e}")))?;
+        let mut files = BTreeMap::new();
+        for (name, entry) in manifest.files {
+            let bytes = read(&name)?;
+            if bytes.len() as u64 != entry.bytes {
+                return Err(damaged(format!(
+                    "`{name}` has {} bytes, expected {}",
+                    bytes.len(),
+                    entry.bytes
+                )));
+            }
+            if sha256_hex(&bytes) != entry.sha256 {
+                return Err(damaged(format!("`{name}` does not match its SHA-256 sum")));
+            }
+            files.insert(name, bytes);
+        }
+        let state = files.get(STATE).ok_or_else(|| damaged(format!("`{STATE}` is missing")))?;
+        let state: State = serde_json::from_slice(state)
+            .map_err(|e| damaged(format!("`{STATE}` is not readable: {e}")))?;
+        if state.format != FORMAT {
+            return Err(damaged(format!(
+                "its format is {}, this version reads {FORMAT}",
+                state.format
+            )));
+        }
+        Ok(Checkpoint { state, files })
+    }
+}
+
+impl Trainer {
+    /// Goes back to where `checkpoint` was taken. The trainer must have the settings of that run.
+    ///
+    /// # Errors
+    /// [`EngineError::Mismatch`] where the networks differ from the saved ones.
+    pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), EngineError> {
+        let files = Files(&checkpoint.files);
+        let (generator, ema) = self.checkpoint_parts_mut();
+        let module = files.module(generator.module(), GENERATOR)?;
+        let optimizer = files.optimizer(generator.optimizer(), GENERATOR_OPTIMIZER)?;
+        generator.restore(module.train(), optimizer);
+        if let Some(ema) = ema {
+            let average = files.module(ema.module(), EMA)?;
+            ema.restore(average);
+        }
+        let adversary = match (&checkpoint.state.adversary, &self.config().objective) {
+            (Some(state), ObjectiveConfig::Dsl(dsl)) => {
+                let mut adversary = self.new_adversary(&dsl.clone())?;
+                let module = files.module(adversary.learner.module(), DISCRIMINATOR)?;
+                let optimizer =
+                    files.optimizer(adversary.learner.optimizer(), DISCRIMINATOR_OPTIMIZER)?;
+                adversary.learner.restore(module.train(), optimizer);
+                adversary.margins = state.margins.clone();
+                adversary.updates = state.updates;
+                Some(adversary)
+            }
+            (Some(_), _) => {
+                return Err(EngineError::Mismatch {
+                    message: "it holds a discriminator, and `objective.kind` is not `dsl`".to_owned(),
+                    help: "resume with the configuration of the run".to_owned(),
+                });
+            }
+            (None, _) => None,
+        };
+        self.set_restored(adversary, checkpoint.state.step);
+        Ok(())
+    }
+}
+
+struct Files<'a>(&'a BTreeMap<String, Vec<u8>>);
+
+impl Files<'_> {
+    fn bytes(&self, name: &str) -> Result<Bytes, EngineError> {
+        match self.0.get(name) {
+            Some(bytes) => Ok(Bytes::from_bytes_vec(bytes.clone())),
+            None => Err(EngineError::Mismatch {
+                message: format!("it has no `{name}`"),
+                help: "resume with the configuration of the run".to_owned(),
+            }),
+        }
+    }
+
+    /// `module` with the saved weights and parameter ids, off the autodiff graph.
+    fn module<M: Module>(&self, module: &M, name: &str) -> Result<M, EngineError> {
+        ModuleRecord::from_bytes(self.bytes(name)?)
+            .and_then(|record| module.valid().try_load_record(record))
+            .map_err(|source| EngineError::Mismatch {
+                message: format!("`{name}`: {source}"),
+                help: "resume with the configuration of the run".to_owned(),
+            })
+    }
+
+    fn optimizer(&self, optimizer: &ModuleOptimizer, name: &str) -> Result<ModuleOptimizer, EngineError> {
+        optimizer
+            .clone()
+            .from_bytes(self.bytes(name)?)
+            .map_err(|source| EngineError::Record { what: name.to_owned(), source })
+    }
+}

@@ -1,0 +1,163 @@
+//! Writing a checkpoint.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use burn::module::Module;
+use burn::optim::ModuleOptimizer;
+
+use super::{
+    AdversaryState, Checkpoints, DISCRIMINATOR, DISCRIMINATOR_OPTIMIZER, EMA, FORMAT, FileEntry,
+    GENERATOR, GENERATOR_OPTIMIZER, MANIFEST, Manifest, STATE, State, sha256_hex,
+};
+use crate::error::EngineError;
+use crate::trainer::Trainer;
+
+impl Checkpoints {
+    /// Writes the trainer's state and removes all but the newest `keep` checkpoints. Returns the new one's folder.
+    ///
+    /// # Errors
+    /// [`EngineError::Io`] (a full disk, for one): nothing of the new checkpoint remains, the older ones are untouched.
+    pub fn save(&self, trainer: &Trainer) -> Result<PathBuf, EngineError> {
+        let target = self.path(trainer.step_count());
+        if target.exists() && self.load(trainer.step_count()).is_ok() {
+            return Ok(target);
+        }
+        fs::create_dir_all(&self.folder).map_err(io("cannot create folder", &self.folder))?;
+        self.remove_leftovers();
+        let partial = tempfile::Builder::new()
+            .prefix(".partial-")
+            .tempdir_in(&self.folder)
+            .map_err(io("cannot create a folder in", &self.folder))?;
+
+        let mut manifest = Manifest { files: Default::default() };
+        for (name, bytes) in trainer.checkpoint_files()? {
+            manifest.files.insert(
+                name.to_owned(),
+                FileEntry { bytes: bytes.len() as u64, sha256: sha256_hex(&bytes) },
+            );
+            write_synced(&partial.path().join(name), &bytes)?;
+        }
+        let manifest = serde_json::to_vec_pretty(&manifest).map_err(json(MANIFEST))?;
+        write_synced(&partial.path().join(MANIFEST), &manifest)?;
+        sync_folder(partial.path())?;
+
+        // A damaged checkpoint of the same step makes room for its replacement.
+        if target.exists() {
+            self.remove(&target)?;
+        }
+        let partial = partial.keep();
+        fs::rename(&partial, &target).map_err(|source| {
+            let _ = fs::remove_dir_all(&partial);
+            io("cannot put in place", &target)(source)
+        })?;
+        sync_folder(&self.folder)?;
+        self.remove_old()?;
+        Ok(target)
+    }
+
+    /// Removes all but the newest `keep`.
+    fn remove_old(&self) -> Result<(), EngineError> {
+        let steps = self.steps();
+        for step in &steps[..steps.len().saturating_sub(self.keep)] {
+            self.remove(&self.path(*step))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the final name away first, so that a removal that is cut short leaves no half checkpoint.
+    fn remove(&self, path: &Path) -> Result<(), EngineError> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let doomed = self.folder.join(format!(".partial-removed-{name}"));
+        let _ = fs::remove_dir_all(&doomed);
+        fs::rename(path, &doomed).map_err(io("cannot remove", path))?;
+        fs::remove_dir_all(&doomed).map_err(io("cannot remove", &doomed))
+    }
+
+    /// What a process that was killed while writing or removing left behind.
+    fn remove_leftovers(&self) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(".partial-") {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
+impl Trainer {
+    /// Files of a checkpoint and their contents.
+    fn checkpoint_files(&self) -> Result<Vec<(&'static str, Vec<u8>)>, EngineError> {
+        let (generator, ema, adversary) = self.checkpoint_parts();
+        let state = State {
+            format: FORMAT,
+            step: self.step_count(),
+            adversary: adversary.map(|adversary| AdversaryState {
+                margins: adversary.margins.clone(),
+                updates: adversary.updates,
+            }),
+        };
+        let mut files = vec![
+            (STATE, serde_json::to_vec_pretty(&state).map_err(json(STATE))?),
+            (GENERATOR, weights(generator.module(), GENERATOR)?),
+            (GENERATOR_OPTIMIZER, moments(generator.optimizer(), GENERATOR_OPTIMIZER)?),
+        ];
+        if let Some(ema) = ema {
+            files.push((EMA, weights(ema.module(), EMA)?));
+        }
+        if let Some(adversary) = adversary {
+            files.push((DISCRIMINATOR, weights(adversary.learner.module(), DISCRIMINATOR)?));
+            files.push((
+                DISCRIMINATOR_OPTIMIZER,
+                moments(adversary.learner.optimizer(), DISCRIMINATOR_OPTIMIZER)?,
+            ));
+        }
+        Ok(files)
+    }
+}
+
+fn weights<M: Module>(module: &M, what: &str) -> Result<Vec<u8>, EngineError> {
+    let bytes = module.valid().into_record().into_bytes().map_err(record(what))?;
+    Ok(bytes.to_vec())
+}
+
+fn moments(optimizer: &ModuleOptimizer, what: &str) -> Result<Vec<u8>, EngineError> {
+    Ok(optimizer.into_bytes().map_err(record(what))?.to_vec())
+}
+
+fn record(what: &str) -> impl FnOnce(burn::store::RecordError) -> EngineError {
+    let what = what.to_owned();
+    move |source| EngineError::Record { what, source }
+}
+
+fn json(what: &'static str) -> impl FnOnce(serde_json::Error) -> EngineError {
+    move |source| EngineError::Io {
+        action: "cannot encode",
+        path: what.into(),
+        source: source.into(),
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
+    let write = || {
+        let mut file = File::create_new(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(io("cannot write", path))
+}
+
+/// Makes names durable, not only contents.
+fn sync_folder(path: &Path) -> Result<(), EngineError> {
+    if cfg!(unix) {
+        File::open(path)
+            .and_then(|folder| folder.sync_all())
+            .map_err(io("cannot flush folder", path))?;
+    }
+    Ok(())
+}
+
+pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> EngineError {
+    let path = path.to_owned();
+    move |source| EngineError::Io { action, path, source }
+}

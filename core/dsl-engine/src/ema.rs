@@ -1,0 +1,84 @@
+//! Exponential moving average of a module's weights.
+
+use std::collections::HashMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Tensor, TensorData};
+
+/// A slowly moving copy of a module, off the autodiff graph.
+///
+/// `average = decay * average + (1 - decay) * weights`, with `decay` rising as `(1 + step) / (10 + step)` at the start
+/// so that the first random weights do not linger (as in diffusers' `EMAModel` with `use_ema_warmup` off).
+#[derive(Debug, Clone)]
+pub struct Ema<M> {
+    average: M,
+    decay: f64,
+}
+
+impl<M: Module> Ema<M> {
+    /// An average that starts at the weights of `module`.
+    pub fn new(module: &M, decay: f64) -> Self {
+        Self { average: module.valid(), decay }
+    }
+
+    /// The averaged module.
+    pub fn module(&self) -> &M {
+        &self.average
+    }
+
+    /// Puts a saved average in place.
+    pub fn restore(&mut self, average: M) {
+        self.average = average;
+    }
+
+    /// Moves the average towards `module` after `step` (from 1).
+    pub fn update(&mut self, module: &M, step: u64) {
+        let decay = self.decay.min((1 + step) as f64 / (10 + step) as f64);
+        let mut weights = Collect::default();
+        module.valid().visit(&mut weights);
+        self.average = self.average.clone().map(&mut Blend { weights: weights.0, decay });
+    }
+}
+
+/// Tensors of any rank by parameter, flattened: a map cannot hold several ranks.
+#[derive(Default)]
+struct Collect(HashMap<ParamId, Tensor<1>>);
+
+impl ModuleVisitor for Collect {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
+        let elements = tensor.shape().num_elements();
+        self.0.insert(param.id, tensor.reshape([elements]));
+    }
+}
+
+struct Blend {
+    weights: HashMap<ParamId, Tensor<1>>,
+    decay: f64,
+}
+
+impl ModuleMapper for Blend {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(weights) = self.weights.remove(&param.id) else {
+            return param;
+        };
+        let decay = self.decay;
+        param.map(|average| {
+            let shape = average.shape();
+            average.mul_scalar(decay) + weights.reshape(shape).mul_scalar(1.0 - decay)
+        })
+    }
+}
+
+/// All float parameters as data, for comparisons: (path-free) in order of traversal.
+pub fn parameter_data<M: Module>(module: &M) -> Vec<TensorData> {
+    struct Data(Vec<TensorData>);
+    impl ModuleVisitor for Data {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.push(param.val().into_data());
+        }
+    }
+    let mut data = Data(Vec::new());
+    module.visit(&mut data);
+    data.0
+}

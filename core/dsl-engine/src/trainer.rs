@@ -1,0 +1,239 @@
+//! One training step of one or two networks, from a batch to a report.
+//!
+//! [`Trainer::step`] is the whole of it: draw timesteps and noise, then the update that the objective asks for.
+//! Everything random comes from [`Streams`] keyed by the step, everything periodic from the step's number, so that the
+//! state that a resumed run needs is weights, optimiser moments, margins and the step: see [`crate::checkpoint`].
+
+pub mod config;
+mod discriminator;
+mod dsl_step;
+mod dsm_step;
+mod grad_clip;
+mod lr_schedule;
+mod margin;
+mod noised;
+mod optimizer;
+mod precision;
+mod predictions;
+mod report;
+
+use burn::module::Module;
+use burn::tensor::Device;
+use dsl_nets::{Conditioning, Denoiser, Model};
+
+pub use config::{
+    AdamWConfig, EmaConfig, LrScheduleConfig, LrScheduleKind, Precision, TrainConfig,
+};
+pub use discriminator::Adversary;
+pub use lr_schedule::lr_factor;
+pub use margin::MarginReport;
+pub use noised::Noised;
+pub use optimizer::Learner;
+pub use predictions::{NoisePredictions, ValidationConfig, ValidationReport};
+pub use report::{ForwardCounts, StepReport};
+
+use crate::data::{SampleSource, Samples};
+use crate::ema::Ema;
+use crate::error::EngineError;
+use crate::noise_schedule::{NoiseSchedule, NoiseScheduleConfig};
+use crate::objective::{LossConfig, ObjectiveConfig};
+use crate::parameterization::PredictionType;
+use crate::rng::Streams;
+
+/// Everything that shapes training, taken apart from data and networks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainerConfig {
+    /// What the generator learns from.
+    pub objective: ObjectiveConfig,
+    /// Conventions of all losses.
+    pub loss: LossConfig,
+    /// The loop.
+    pub train: TrainConfig,
+    /// Noise levels.
+    pub noise_schedule: NoiseScheduleConfig,
+    /// What the networks predict.
+    pub prediction_type: PredictionType,
+}
+
+/// The training engine: a generator, and with DSL a discriminator.
+pub struct Trainer {
+    config: TrainerConfig,
+    schedule: NoiseSchedule,
+    streams: Streams,
+    /// Where networks compute, with gradients.
+    device: Device,
+    generator: Learner<Model>,
+    ema: Option<Ema<Model>>,
+    adversary: Option<Adversary>,
+    /// Steps done.
+    step: u64,
+    forwards: ForwardCounts,
+}
+
+impl Trainer {
+    /// A trainer at step 0 whose generator is `model`.
+    ///
+    /// `device` is the plain device; gradients are recorded on its autodiff twin.
+    ///
+    /// # Errors
+    /// [`EngineError::Config`] for settings that exclude one another.
+    pub fn new(config: TrainerConfig, model: Model, device: &Device) -> Result<Self, EngineError> {
+        let schedule = NoiseSchedule::new(&config.noise_schedule)?;
+        config.loss.space.validate(config.prediction_type, &schedule)?;
+        precision::check(config.train.precision, device)?;
+        let train = &config.train;
+        let model = model.train();
+        let ema = train.ema.decay.map(|decay| Ema::new(&model, decay));
+        Ok(Self {
+            schedule,
+            streams: Streams::new(train.seed),
+            device: device.clone().autodiff(),
+            generator: Learner::new(model, &train.optimizer, train.max_grad_norm),
+            ema,
+            adversary: None,
+            step: 0,
+            forwards: ForwardCounts::default(),
+            config,
+        })
+    }
+
+    /// One optimiser step of each network that moves.
+    ///
+    /// `batch` holds the micro-batches of the step; `training_set` is read only when a margin pass is due.
+    ///
+    /// # Errors
+    /// [`EngineError::NonFinite`] before any weight is touched by a bad loss; errors of the data source as they come.
+    pub fn step(
+        &mut self,
+        batch: &[Samples],
+        training_set: &dyn SampleSource,
+    ) -> Result<StepReport, EngineError> {
+        self.check_batch(batch)?;
+        self.forwards = ForwardCounts::default();
+        let noised = self.draw(batch);
+        let mut report = match self.config.objective.clone() {
+            ObjectiveConfig::Dsl(dsl) if self.step >= dsl.warmup_dsm_steps => {
+                self.prepare_adversary(&dsl, training_set)?;
+                self.dsl_step(&dsl, &noised)?
+            }
+            _ => self.dsm_step(&noised)?,
+        };
+        self.step += 1;
+        if let Some(ema) = &mut self.ema {
+            ema.update(self.generator.module(), self.step);
+        }
+        report.set("learning_rate", self.learning_rate_at(self.step - 1));
+        report.step = self.step;
+        report.images = noised.iter().map(Noised::rows).sum();
+        report.forwards = self.forwards;
+        Ok(report)
+    }
+
+    /// Steps done so far.
+    pub fn step_count(&self) -> u64 {
+        self.step
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &TrainerConfig {
+        &self.config
+    }
+
+    /// The noise levels.
+    pub fn noise_schedule(&self) -> &NoiseSchedule {
+        &self.schedule
+    }
+
+    /// The random streams of the run.
+    pub fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// The generator as it is trained.
+    pub fn generator(&self) -> &Model {
+        self.generator.module()
+    }
+
+    /// The generator as it is used: its moving average where one is kept, off the autodiff graph.
+    pub fn sampling_model(&self) -> Model {
+        match &self.ema {
+            Some(ema) => ema.module().clone(),
+            None => self.generator.module().valid(),
+        }
+    }
+
+    /// The discriminator, once it exists.
+    pub fn discriminator(&self) -> Option<&Denoiser> {
+        self.adversary.as_ref().map(Adversary::network)
+    }
+
+    /// The discriminator with its margins and optimiser.
+    pub fn adversary(&self) -> Option<&Adversary> {
+        self.adversary.as_ref()
+    }
+
+    /// Steps that count as one epoch of `training_set`.
+    pub fn steps_per_epoch(&self, training_set_len: u64) -> u64 {
+        self.config
+            .train
+            .steps_per_epoch
+            .unwrap_or_else(|| training_set_len.div_ceil(self.config.train.batch_size.max(1) as u64))
+            .max(1)
+    }
+
+    /// Learning rate of the generator at `step` (from 0).
+    fn learning_rate_at(&self, step: u64) -> f64 {
+        let train = &self.config.train;
+        train.learning_rate * lr_factor(&train.lr_schedule, step, train.steps)
+    }
+
+    /// What a checkpoint holds.
+    pub(crate) fn checkpoint_parts(&self) -> (&Learner<Model>, Option<&Ema<Model>>, Option<&Adversary>) {
+        (&self.generator, self.ema.as_ref(), self.adversary.as_ref())
+    }
+
+    pub(crate) fn checkpoint_parts_mut(&mut self) -> (&mut Learner<Model>, Option<&mut Ema<Model>>) {
+        (&mut self.generator, self.ema.as_mut())
+    }
+
+    pub(crate) fn set_restored(&mut self, adversary: Option<Adversary>, step: u64) {
+        self.adversary = adversary;
+        self.step = step;
+    }
+
+    /// One generator forward with gradients: its output, and the conditioning that it saw, which is what the
+    /// discriminator gets too.
+    fn forward_generator(&mut self, noised: &Noised) -> (burn::tensor::Tensor<4>, Conditioning) {
+        self.forwards.generator += 1;
+        let model = precision::compute_copy(self.generator.module(), self.config.train.precision);
+        let conditioning = predictions::condition(&model, noised.token_ids(&self.device));
+        let output = model.denoiser.forward(
+            precision::input(noised.x_t(&self.device), self.config.train.precision),
+            noised.timesteps(&self.device),
+            &conditioning,
+        );
+        (output, conditioning)
+    }
+
+    fn check_batch(&self, batch: &[Samples]) -> Result<(), EngineError> {
+        let rows: usize = batch.iter().map(Samples::len).sum();
+        if rows == 0 {
+            return Err(EngineError::Batch {
+                step: self.step + 1,
+                message: "no samples".to_owned(),
+            });
+        }
+        for samples in batch {
+            if samples.x_0.shape().len() != 4 {
+                return Err(EngineError::Batch {
+                    step: self.step + 1,
+                    message: format!(
+                        "expected samples of shape [batch, channels, height, width], found {:?}",
+                        samples.x_0.shape()
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,139 @@
+//! The discriminator: a copy of the generator's denoiser, made when DSL starts.
+
+use std::collections::HashMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::tensor::Tensor;
+use dsl_nets::Denoiser;
+
+use super::Trainer;
+use super::config::AdamWConfig;
+use super::optimizer::Learner;
+use crate::data::SampleSource;
+use crate::error::EngineError;
+use crate::objective::dsl::Margins;
+use crate::objective::{DiscriminatorBase, DiscriminatorTrainable, DslConfig, MarginSource};
+
+/// The discriminator, its optimiser and its margin.
+pub struct Adversary {
+    pub(crate) learner: Learner<Denoiser>,
+    pub(crate) margins: Margins,
+    /// Steps in which it has moved.
+    pub(crate) updates: u64,
+}
+
+impl Adversary {
+    /// The network, with gradients.
+    pub fn network(&self) -> &Denoiser {
+        self.learner.module()
+    }
+
+    /// The margin in force.
+    pub fn margins(&self) -> &Margins {
+        &self.margins
+    }
+
+    /// Steps in which it has moved.
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+}
+
+impl Trainer {
+    /// Makes the discriminator when DSL starts, refreshes its base and its margin when they are due.
+    pub(super) fn prepare_adversary(
+        &mut self,
+        dsl: &DslConfig,
+        training_set: &dyn SampleSource,
+    ) -> Result<(), EngineError> {
+        let since_start = self.step - dsl.warmup_dsm_steps;
+        if self.adversary.is_none() {
+            self.adversary = Some(self.new_adversary(dsl)?);
+        }
+        let epoch = self.steps_per_epoch(training_set.len());
+        let config = &dsl.discriminator;
+        if config.base == DiscriminatorBase::Refresh
+            && since_start > 0
+            && since_start.is_multiple_of(config.refresh_every_epochs * epoch)
+        {
+            self.refresh_base();
+        }
+        let period = dsl.margin.every_steps.unwrap_or(dsl.margin.every_epochs * epoch);
+        let due = match since_start {
+            0 => dsl.margin.at_start,
+            since => since.is_multiple_of(period),
+        };
+        if due && dsl.margin.source != MarginSource::Constant {
+            let margins = self.margin_pass(dsl, training_set)?.margins;
+            if let Some(adversary) = &mut self.adversary {
+                adversary.margins.follow(&margins, if since_start == 0 { 0.0 } else { dsl.margin.ema });
+            }
+        }
+        Ok(())
+    }
+
+    /// A discriminator that answers exactly as its base does, and has not moved.
+    pub(crate) fn new_adversary(&self, dsl: &DslConfig) -> Result<Adversary, EngineError> {
+        let config = &dsl.discriminator;
+        let base = match (config.base, &self.ema) {
+            (DiscriminatorBase::Ema, Some(ema)) => ema.module().denoiser.clone(),
+            (DiscriminatorBase::Ema, None) => {
+                return Err(EngineError::Config {
+                    key: "objective.discriminator.base".to_owned(),
+                    message: "`ema` needs a moving average of the generator".to_owned(),
+                    help: "set `train.ema.decay`, for example 0.999, or `base: initial`".to_owned(),
+                });
+            }
+            _ => self.generator.module().valid().denoiser,
+        };
+        let network = match config.trainable {
+            DiscriminatorTrainable::Lora => base.with_lora(&config.lora, self.config.train.seed)?.train(),
+            DiscriminatorTrainable::Full => base.train().set_require_grad(true),
+        };
+        let adamw = AdamWConfig {
+            weight_decay: config.weight_decay,
+            ..self.config.train.optimizer.clone()
+        };
+        let bins = dsl.margin.bins.max(1);
+        Ok(Adversary {
+            learner: Learner::new(network, &adamw, config.max_grad_norm),
+            margins: Margins {
+                bins: vec![dsl.margin.value.unwrap_or(0.0) * dsl.margin.scale; bins],
+                num_train_timesteps: self.schedule.num_train_timesteps(),
+            },
+            updates: 0,
+        })
+    }
+
+    /// Copies the generator's present weights into the discriminator's base; adapters stay.
+    fn refresh_base(&mut self) {
+        let Some(adversary) = &mut self.adversary else {
+            return;
+        };
+        let mut weights = Weights::default();
+        self.generator.module().denoiser.valid().visit(&mut weights);
+        let network = adversary.learner.module().valid().map(&mut weights).train();
+        adversary.learner.replace_module(network);
+    }
+}
+
+/// Weights by parameter id. A copy of a network keeps the ids of what it copies, and adapters have their own.
+#[derive(Default)]
+struct Weights(HashMap<ParamId, Tensor<1>>);
+
+impl ModuleVisitor for Weights {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
+        let elements = tensor.shape().num_elements();
+        self.0.insert(param.id, tensor.reshape([elements]));
+    }
+}
+
+impl ModuleMapper for Weights {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        match self.0.get(&param.id).cloned() {
+            Some(weights) => param.map(|old| weights.reshape(old.shape())),
+            None => param,
+        }
+    }
+}

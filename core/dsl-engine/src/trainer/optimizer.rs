@@ -1,0 +1,84 @@
+//! One network and what moves it: AdamW, global-norm clipping, accumulated gradients.
+
+use burn::module::Module;
+use burn::optim::{AdamWConfig as BurnAdamW, GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::tensor::Tensor;
+
+use super::config::AdamWConfig;
+use super::grad_clip::{global_norm, scale};
+use crate::error::EngineError;
+
+/// A module together with its optimiser. The two sets of parameters of a DSL run live in two learners and never meet.
+#[derive(Clone)]
+pub struct Learner<M> {
+    module: M,
+    optimizer: ModuleOptimizer,
+    max_grad_norm: Option<f64>,
+}
+
+impl<M: Module> Learner<M> {
+    /// A learner with fresh optimiser state. `module` must be on an autodiff device.
+    pub fn new(module: M, adamw: &AdamWConfig, max_grad_norm: Option<f64>) -> Self {
+        let optimizer = BurnAdamW::new()
+            .with_beta_1(adamw.beta_1 as f32)
+            .with_beta_2(adamw.beta_2 as f32)
+            .with_epsilon(adamw.adam_epsilon as f32)
+            .with_weight_decay(adamw.weight_decay as f32)
+            .init();
+        Self { module, optimizer, max_grad_norm }
+    }
+
+    /// The module, with gradients.
+    pub fn module(&self) -> &M {
+        &self.module
+    }
+
+    /// Puts another module in place, keeping the optimiser state (keyed by parameter id).
+    pub fn replace_module(&mut self, module: M) {
+        self.module = module;
+    }
+
+    /// The optimiser.
+    pub fn optimizer(&self) -> &ModuleOptimizer {
+        &self.optimizer
+    }
+
+    /// Module and optimiser as saved.
+    pub fn restore(&mut self, module: M, optimizer: ModuleOptimizer) {
+        self.module = module;
+        self.optimizer = optimizer;
+    }
+
+    /// Adds the gradients of `loss` to `accumulated`.
+    pub fn backward(&self, loss: &Tensor<1>, accumulated: &mut GradientsAccumulator<M>) {
+        let mut gradients = loss.backward();
+        let gradients = GradientsParams::from_module(&mut gradients, &self.module);
+        accumulated.accumulate(&self.module, gradients);
+    }
+
+    /// Clips and applies gradients. Returns their global norm before clipping.
+    ///
+    /// # Errors
+    /// [`EngineError::NonFinite`] where the norm is not a number: the weights are left as they were.
+    pub fn update(
+        &mut self,
+        accumulated: &mut GradientsAccumulator<M>,
+        learning_rate: f64,
+        step: u64,
+        name: &str,
+    ) -> Result<f64, EngineError> {
+        let mut gradients = accumulated.grads();
+        let norm = global_norm(&self.module, &gradients);
+        if !norm.is_finite() {
+            return Err(EngineError::NonFinite { step, name: name.to_owned(), value: norm });
+        }
+        if let Some(max) = self.max_grad_norm
+            && norm > max
+        {
+            // The 1e-6 is PyTorch's: it keeps the quotient defined.
+            scale(&self.module, &mut gradients, max / (norm + 1e-6));
+        }
+        self.module = self.optimizer.step(learning_rate, self.module.clone(), gradients);
+        Ok(norm)
+    }
+}

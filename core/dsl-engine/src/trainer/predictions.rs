@@ -1,0 +1,198 @@
+//! What the networks predict, without training: for validation and for evaluators that know the truth.
+
+use burn::module::Module;
+use burn::tensor::{Int, Tensor, TensorData};
+use dsl_nets::{Conditioning, Model};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Noised, Trainer, precision};
+use crate::data::{SampleSource, Samples};
+use crate::error::EngineError;
+use crate::objective::dsl::bin_of;
+use crate::parameterization::PredictionType;
+use crate::rng::Stream;
+
+/// Validation on a fixed bank of timesteps and noise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ValidationConfig {
+    /// Steps between two validations; null switches them off. One more follows the last step.
+    #[schemars(range(min = 1))]
+    pub every_steps: Option<u64>,
+    /// Split of the data set.
+    pub split: String,
+    /// Most samples of the split that are used, the first ones.
+    #[schemars(range(min = 1))]
+    pub samples: u64,
+    /// Number of equal ranges of timesteps that errors are reported for.
+    #[schemars(range(min = 1, max = 100))]
+    pub bins: usize,
+}
+
+impl Default for ValidationConfig {
+    fn default() -> Self {
+        Self {
+            every_steps: Some(500),
+            split: "test".to_owned(),
+            samples: 256,
+            bins: 4,
+        }
+    }
+}
+
+/// Predictions on given samples, as data on the host.
+#[derive(Debug, Clone)]
+pub struct NoisePredictions {
+    /// `[batch, channels, height, width]`
+    pub x_t: TensorData,
+    /// `[batch]`, 0..1
+    pub alpha_bar: Vec<f32>,
+    /// The drawn noise, as `x_t`.
+    pub eps: TensorData,
+    /// The generator's prediction of the noise, as `x_t`.
+    pub generator: TensorData,
+    /// The discriminator's, where there is one.
+    pub discriminator: Option<TensorData>,
+}
+
+/// Mean squared errors in noise space on the validation bank.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ValidationReport {
+    /// `validation/...` and its value, in the order they are logged.
+    pub values: Vec<(String, f64)>,
+}
+
+impl Trainer {
+    /// Noise predictions of generator (its moving average where one is kept) and discriminator on `samples`, with
+    /// draws fixed by `first_index`. Whatever the networks predict is converted to noise.
+    pub fn noise_predictions(&self, samples: &Samples, first_index: u64) -> NoisePredictions {
+        let plain = self.device.clone().inner();
+        let noised = self.noise(
+            samples,
+            Stream::VALIDATION,
+            Stream::VALIDATION.part("noise"),
+            0,
+            first_index,
+        );
+        let model = precision::compute_copy(&self.sampling_model(), self.config.train.precision);
+        let (generator, discriminator) = self.predict(&noised, &model, true);
+        let x_t = noised.x_t(&plain);
+        let to_eps = |output: Tensor<4>| {
+            self.config
+                .prediction_type
+                .convert(
+                    PredictionType::Epsilon,
+                    &self.schedule,
+                    output,
+                    x_t.clone(),
+                    noised.timestep(),
+                )
+                .into_data()
+        };
+        NoisePredictions {
+            generator: to_eps(generator),
+            discriminator: discriminator.map(to_eps),
+            alpha_bar: noised
+                .timestep()
+                .iter()
+                .map(|&t| self.schedule.alpha_bar(t))
+                .collect(),
+            eps: noised.eps(&plain).into_data(),
+            x_t: x_t.into_data(),
+        }
+    }
+
+    /// Errors of both networks on the first samples of `set`, over all timesteps and per range of timesteps.
+    ///
+    /// # Errors
+    /// Those of the data source.
+    pub fn validate(
+        &self,
+        config: &ValidationConfig,
+        set: &dyn SampleSource,
+    ) -> Result<ValidationReport, EngineError> {
+        let plain = self.device.clone().inner();
+        let model = precision::compute_copy(&self.sampling_model(), self.config.train.precision);
+        let names = ["err/generator", "err/discriminator", "gap"];
+        let bins = config.bins.max(1);
+        let mut sums = vec![vec![(0.0f64, 0u64); bins]; names.len()];
+        let indices: Vec<u64> = (0..set.len().min(config.samples)).collect();
+        let batch_size = self.config.train.batch_size.max(1);
+        let strata = self.streams.stratified_timesteps(
+            Stream::VALIDATION,
+            1,
+            indices.len(),
+            self.schedule.num_train_timesteps(),
+        );
+        for (chunk, first) in indices.chunks(batch_size).zip((0usize..).step_by(batch_size)) {
+            let samples = set.samples(chunk)?;
+            let views = samples.views.max(1);
+            let timestep: Vec<u32> = (0..samples.len()).map(|row| strata[first + row / views]).collect();
+            let noised = self.noise_at(
+                &samples,
+                timestep,
+                Stream::VALIDATION.part("noise"),
+                1,
+                (first * views) as u64,
+            );
+            let (eps_g, eps_phi) = self.predict(&noised, &model, true);
+            let measure = noised.measure(&plain);
+            let target = noised.target(&plain);
+            let mut errors = vec![measure.squared_distance(eps_g.clone(), target.clone())];
+            if let Some(eps_phi) = eps_phi {
+                errors.push(measure.squared_distance(eps_phi.clone(), target));
+                errors.push(measure.squared_distance(eps_phi, eps_g));
+            }
+            for (sums, errors) in sums.iter_mut().zip(errors) {
+                for (error, &t) in errors.into_data().iter::<f32>().zip(noised.timestep()) {
+                    let bin = &mut sums[bin_of(t, self.schedule.num_train_timesteps(), bins)];
+                    bin.0 += f64::from(error);
+                    bin.1 += 1;
+                }
+            }
+        }
+        let mut report = ValidationReport::default();
+        for (name, sums) in names.iter().zip(sums) {
+            let (total, count) = sums.iter().fold((0.0, 0), |(t, c), (s, n)| (t + s, c + n));
+            if count == 0 {
+                continue;
+            }
+            report.values.push((format!("validation/{name}"), total / count as f64));
+            for (bin, (sum, n)) in sums.into_iter().enumerate().filter(|(_, (_, n))| *n > 0) {
+                if bins > 1 {
+                    report.values.push((format!("validation/{name}/bin_{bin}"), sum / n as f64));
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    /// Outputs of `model` and, where wanted and there, of the discriminator, under the same conditioning. Plain
+    /// tensors, native parameterisation.
+    pub(super) fn predict(
+        &self,
+        noised: &Noised,
+        model: &Model,
+        discriminator: bool,
+    ) -> (Tensor<4>, Option<Tensor<4>>) {
+        let plain = self.device.clone().inner();
+        let precision = self.config.train.precision;
+        let conditioning = condition(model, noised.token_ids(&plain));
+        let x_t = precision::input(noised.x_t(&plain), precision);
+        let timesteps = noised.timesteps(&plain);
+        let eps_phi = match &self.adversary {
+            Some(adversary) if discriminator => {
+                let network = precision::compute_copy(&adversary.network().valid(), precision);
+                Some(network.forward(x_t.clone(), timesteps.clone(), &conditioning))
+            }
+            _ => None,
+        };
+        (model.denoiser.forward(x_t, timesteps, &conditioning), eps_phi)
+    }
+}
+
+/// What a model's denoiser is told of `token_ids`; nothing where there are none.
+pub(super) fn condition(model: &Model, token_ids: Option<Tensor<2, Int>>) -> Conditioning {
+    token_ids.map_or_else(Conditioning::none, |ids| model.encode_text(ids))
+}

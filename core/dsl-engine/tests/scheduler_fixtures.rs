@@ -1,0 +1,301 @@
+//! Noise schedules, loss weights and samplers against golden values of diffusers' schedulers.
+//!
+//! A folder `scheduler_*` holds `io.safetensors` and `meta.json`; the latter names the scheduler class
+//! and options of every case, and the tolerance. `DSL_FIXTURES` points the tests at another folder of
+//! the same layout (other seeds, shapes, numbers of steps, options).
+//!
+//! The "network" of the trajectories is `0.1 x + 0.01 sin(timestep)`, whatever it is taken to predict.
+
+mod scheduler {
+    pub mod cases;
+    pub mod fixture;
+}
+
+use burn::tensor::{Device, Tensor, TensorData};
+use dsl_engine::noise_schedule::{BetaSchedule, NoiseScheduleConfig};
+use dsl_engine::sampler::{SamplerRun, StepInput};
+use dsl_engine::{LossWeighting, NoiseSchedule, PredictionType};
+use scheduler::cases::{Case, Unsupported, read_case};
+use scheduler::fixture::{Fixture, assert_close, tensor};
+
+/// Replays every case of one fixture; returns how many ran and what is not offered, with the reason.
+fn replay(name: &str) -> (usize, Vec<(String, Unsupported)>) {
+    let fixture = Fixture::open(name);
+    let x_init = tensor(&fixture, "in.x_init");
+    let noise = fixture.floats("in.noise");
+    let (mut ran, mut unsupported) = (0, Vec::new());
+    for (key, meta) in fixture.cases() {
+        match read_case(key, meta) {
+            Ok(case) => {
+                check_case(&fixture, key, &case, &x_init, &noise.values);
+                ran += 1;
+            }
+            Err(reason) => {
+                println!("{name}/{key} is not offered: {reason}");
+                unsupported.push((key.clone(), reason));
+            }
+        }
+    }
+    (ran, unsupported)
+}
+
+fn check_case(fixture: &Fixture, key: &str, case: &Case, x_init: &Tensor<4>, noise: &[f32]) {
+    let schedule = case.schedule.build().unwrap_or_else(|error| panic!("{key}: {error}"));
+    let run = case
+        .sampler
+        .build(&schedule, case.prediction)
+        .unwrap_or_else(|error| panic!("{key}: {error}"));
+    let tolerance = fixture.tolerance();
+
+    let timesteps = fixture.numbers(&format!("out.{key}.timesteps"));
+    check_timesteps(key, run.timesteps(), &timesteps);
+    if let Some(sigmas) = fixture.try_floats(&format!("out.{key}.sigmas")) {
+        let found: Vec<f32> = (0..run.num_steps())
+            .map(|step| {
+                let (signal, noise) = run.sampler().mix(step);
+                noise / signal
+            })
+            .collect();
+        // The last entry is where the last step ends; the trajectory shows it.
+        let expected = &sigmas.values[..run.num_steps()];
+        for (found, expected) in found.iter().zip(expected) {
+            assert_close(&format!("{key} sigma"), &[*found], &[*expected], tolerance);
+        }
+    }
+    let init = run.sampler().init_noise_sigma();
+    assert_close(key, &[init], &[case.init_noise_sigma], tolerance);
+
+    let expected = fixture.floats(&format!("out.{key}.trajectory"));
+    let found = trajectory(&run, x_init, noise);
+    let per_step = expected.values.len() / expected.shape[0];
+    assert_eq!(found.len(), expected.shape[0], "{key}: number of levels");
+    for (step, (found, expected)) in
+        found.iter().zip(expected.values.chunks(per_step)).enumerate()
+    {
+        assert_close(&format!("{key} after step {step}"), found, expected, tolerance);
+    }
+
+    let shape = x_init.dims();
+    let out = run.sample(x_init.clone(), network, |step| noise_of(noise, step, shape));
+    assert_eq!(&values(out), found.last().expect("a level"), "{key}: the loop is its steps");
+}
+
+fn check_timesteps(key: &str, found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len(), "{key}: number of steps");
+    for (found, expected) in found.iter().zip(expected) {
+        // Whole timesteps agree exactly. Those found by inverting a logarithm in f32 (Euler on Karras
+        // levels) may differ by the last bits of two implementations of the logarithm.
+        let allowed = if expected.fract() == 0.0 { 0.0 } else { 2e-6 * expected.abs() };
+        assert!((found - expected).abs() <= allowed, "{key}: timestep {found}, not {expected}");
+    }
+}
+
+fn network(seen: Tensor<4>, timestep: f64) -> Tensor<4> {
+    seen.mul_scalar(0.1f32).add_scalar((0.01 * timestep.sin()) as f32)
+}
+
+fn noise_of(noise: &[f32], step: usize, shape: [usize; 4]) -> Tensor<4> {
+    let size: usize = shape.iter().product();
+    let values = noise[step * size..(step + 1) * size].to_vec();
+    Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+}
+
+fn values(x: Tensor<4>) -> Vec<f32> {
+    x.into_data().to_vec().expect("f32")
+}
+
+/// The sample at every level, step by step through the sampler's own interface.
+fn trajectory(run: &SamplerRun, x_init: &Tensor<4>, noise: &[f32]) -> Vec<Vec<f32>> {
+    let sampler = run.sampler();
+    let mut x_t = x_init.clone().mul_scalar(sampler.init_noise_sigma());
+    let mut previous_x_0 = None;
+    let mut all = vec![values(x_t.clone())];
+    for (step, &timestep) in run.timesteps().iter().enumerate() {
+        let prediction = network(sampler.scale_model_input(step, x_t.clone()), timestep);
+        let noise = sampler.needs_noise(step).then(|| noise_of(noise, step, x_init.dims()));
+        let output = sampler.step(step, StepInput { x_t, prediction, previous_x_0, noise });
+        x_t = output.x_t;
+        previous_x_0 = Some(output.x_0);
+        all.push(values(x_t.clone()));
+    }
+    all
+}
+
+/// Every case of these fixtures is offered.
+fn check_fully(name: &str) {
+    let (ran, unsupported) = replay(name);
+    assert!(ran > 0, "{name} holds no case");
+    assert!(unsupported.is_empty(), "{name}: {unsupported:?}");
+}
+
+#[test]
+fn ddpm_fixture() {
+    check_fully("scheduler_ddpm");
+}
+
+#[test]
+fn ddim_deterministic_fixture() {
+    check_fully("scheduler_ddim_eta0");
+}
+
+#[test]
+fn ddim_stochastic_fixture() {
+    check_fully("scheduler_ddim_eta1");
+}
+
+#[test]
+fn euler_fixture() {
+    check_fully("scheduler_euler");
+}
+
+#[test]
+fn euler_ancestral_fixture() {
+    check_fully("scheduler_euler_a");
+}
+
+#[test]
+fn dpmpp_2m_fixture() {
+    check_fully("scheduler_dpm2m");
+}
+
+#[test]
+fn dpmpp_2m_karras_fixture() {
+    check_fully("scheduler_dpm2m_karras");
+}
+
+/// Options of published configurations; those not offered are told by a reason each.
+#[test]
+fn published_options_fixture() {
+    let (ran, unsupported) = replay("scheduler_special");
+    assert!(ran > 0);
+    for (key, reason) in &unsupported {
+        assert!(
+            matches!(
+                reason,
+                Unsupported::LogLinearSigmas
+                    | Unsupported::Churn
+                    | Unsupported::ThirdOrder
+                    | Unsupported::NoiseSolver
+            ),
+            "{key}: {reason}"
+        );
+    }
+}
+
+#[test]
+fn training_fixture() {
+    let fixture = Fixture::open("scheduler_training");
+    let (x_0, eps) = (tensor(&fixture, "in.x0"), tensor(&fixture, "in.noise"));
+    let timestep: Vec<u32> =
+        fixture.numbers("in.timesteps").into_iter().map(|t| t as u32).collect();
+    let mut seen = 0;
+    for (name, beta_schedule, beta_start, beta_end) in [
+        ("linear", BetaSchedule::Linear, 0.0001, 0.02),
+        ("scaled_linear", BetaSchedule::ScaledLinear, 0.00085, 0.012),
+        ("squaredcos_cap_v2", BetaSchedule::SquaredcosCapV2, 0.0001, 0.02),
+        ("sigmoid", BetaSchedule::Sigmoid, 0.0001, 0.02),
+    ] {
+        for rescale_betas_zero_snr in [false, true] {
+            let name = if rescale_betas_zero_snr { format!("{name}.zsnr") } else { name.into() };
+            let Some(expected) = fixture.try_floats(&format!("out.{name}.alphas_cumprod")) else {
+                continue;
+            };
+            seen += 1;
+            let config = NoiseScheduleConfig {
+                num_train_timesteps: expected.values.len() as u32,
+                beta_schedule,
+                beta_start,
+                beta_end,
+                rescale_betas_zero_snr,
+            };
+            let schedule = config.build().expect("valid");
+            check_training(&fixture, &name, &schedule, &x_0, &eps, &timestep);
+        }
+    }
+    assert!(seen > 0, "no schedule found");
+}
+
+fn check_training(
+    fixture: &Fixture,
+    name: &str,
+    schedule: &NoiseSchedule,
+    x_0: &Tensor<4>,
+    eps: &Tensor<4>,
+    timestep: &[u32],
+) {
+    let check = |what: &str, found: &[f32]| {
+        let key = format!("out.{name}.{what}");
+        let expected = fixture.floats(&key);
+        // SNR and weights leave out a last timestep without signal.
+        assert_close(&key, &found[..expected.values.len()], &expected.values, fixture.tolerance());
+    };
+    check("alphas_cumprod", schedule.alphas_cumprod());
+    check("add_noise", &values(schedule.add_noise(x_0.clone(), eps.clone(), timestep)));
+    check("velocity", &values(schedule.velocity(x_0.clone(), eps.clone(), timestep)));
+    let snr: Vec<f32> = timestep.iter().map(|&t| schedule.snr(t)).collect();
+    check("snr", &snr);
+    // Every timestep by itself as well: SNRs span eight decades.
+    let expected = fixture.floats(&format!("out.{name}.snr"));
+    for (found, expected) in snr.iter().zip(&expected.values) {
+        assert_close(&format!("{name} snr"), &[*found], &[*expected], fixture.tolerance());
+    }
+    let prefix = format!("out.{name}.min_snr_");
+    let mut weights = 0;
+    for key in fixture.keys().filter_map(|key| key.strip_prefix(&prefix)) {
+        let (gamma, prediction) = key.split_once('.').expect("gamma, then prediction type");
+        let weighting = LossWeighting::MinSnr { gamma: gamma.parse().expect("a number") };
+        let prediction: PredictionType =
+            serde_json::from_value(prediction.into()).expect("a prediction type");
+        let found = weighting.weights(schedule, prediction, timestep);
+        check(&format!("min_snr_{key}"), &found);
+        weights += 1;
+    }
+    assert!(weights > 0, "{name} holds no weights");
+}
+
+/// Noising to a sampler's own levels (8 steps on Stable Diffusion's schedule).
+#[test]
+fn sampler_add_noise_fixture() {
+    let fixture = Fixture::open("scheduler_training");
+    let (x_0, eps) = (fixture.floats("in.x0"), fixture.floats("in.noise"));
+    let num_train_timesteps =
+        fixture.floats("out.scaled_linear.alphas_cumprod").values.len() as u32;
+    for (name, class, options) in [
+        ("euler", "EulerDiscreteScheduler", serde_json::json!({})),
+        ("euler_a", "EulerAncestralDiscreteScheduler", serde_json::json!({})),
+        ("dpm2m", "DPMSolverMultistepScheduler", serde_json::json!({})),
+        (
+            "dpm2m_karras",
+            "DPMSolverMultistepScheduler",
+            serde_json::json!({"use_karras_sigmas": true}),
+        ),
+    ] {
+        let mut options = options;
+        options["num_train_timesteps"] = num_train_timesteps.into();
+        options["beta_schedule"] = "scaled_linear".into();
+        options["beta_start"] = 0.00085.into();
+        options["beta_end"] = 0.012.into();
+        let meta = serde_json::json!({
+            "class": class, "options": options, "step": {}, "steps": 8, "init_noise_sigma": 1.0,
+        });
+        let case = read_case(name, &meta).expect("offered");
+        let schedule = case.schedule.build().expect("valid");
+        let run = case.sampler.build(&schedule, case.prediction).expect("valid");
+        let expected = fixture.floats(&format!("out.{name}.add_noise"));
+        let per_sample = expected.values.len() / expected.shape[0];
+        let mut found = Vec::new();
+        for (i, t) in fixture.numbers(&format!("in.{name}.timesteps")).into_iter().enumerate() {
+            let steps = run.timesteps().iter().enumerate().filter(|(_, own)| **own == t);
+            let steps: Vec<usize> = steps.map(|(step, _)| step).collect();
+            // Of a repeated timestep the reference takes the second.
+            let step = *steps.get(1).or(steps.first()).expect("a timestep of this sampler");
+            let sample = |all: &[f32]| {
+                let shape = [1, 1, 1, per_sample];
+                let values = all[i * per_sample..(i + 1) * per_sample].to_vec();
+                Tensor::from_data(TensorData::new(values, shape), &Device::flex())
+            };
+            found.extend(values(run.add_noise(sample(&x_0.values), sample(&eps.values), step)));
+        }
+        assert_close(name, &found, &expected.values, fixture.tolerance());
+    }
+}

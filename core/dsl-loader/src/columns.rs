@@ -1,0 +1,137 @@
+//! Columns in the host's hands.
+
+use bytes::Bytes;
+use dsl_abi::{Buffer, Tensor, buffer::elements_of};
+
+use crate::DType;
+
+/// One column of a batch.
+#[derive(Debug, Clone)]
+pub struct HostColumn {
+    /// Its declared name.
+    pub name: String,
+    /// Its values.
+    pub data: HostColumnData,
+}
+
+/// Values of a column.
+#[derive(Debug, Clone)]
+pub enum HostColumnData {
+    /// Numbers, still in the plugin's memory.
+    Tensor(HostTensor),
+    /// One text for each sample.
+    Text(Vec<String>),
+}
+
+/// Numbers of a column, row-major, without a copy: the plugin's memory is released when the last clone of the bytes is
+/// dropped. Type, shape, length and alignment are checked.
+#[derive(Debug, Clone)]
+pub struct HostTensor {
+    dtype: DType,
+    shape: Vec<u64>,
+    bytes: Bytes,
+}
+
+impl HostTensor {
+    /// Type, which is never text.
+    pub const fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Shape, the batch axis first.
+    pub fn shape(&self) -> &[u64] {
+        &self.shape
+    }
+
+    /// The elements as bytes, in this machine's byte order, aligned for their type.
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Gives the parts away: type, shape, bytes.
+    pub fn into_parts(self) -> (DType, Vec<u64>, Bytes) {
+        (self.dtype, self.shape, self.bytes)
+    }
+
+    /// The elements, if they are 32-bit floats.
+    pub fn as_f32(&self) -> Option<&[f32]> {
+        (self.dtype == DType::F32).then(|| elements_of(&self.bytes)).flatten()
+    }
+
+    /// The elements, if they are bytes.
+    pub fn as_u8(&self) -> Option<&[u8]> {
+        (self.dtype == DType::U8).then_some(&*self.bytes)
+    }
+
+    /// The elements, if they are integers.
+    pub fn as_i64(&self) -> Option<&[i64]> {
+        (self.dtype == DType::I64).then(|| elements_of(&self.bytes)).flatten()
+    }
+}
+
+struct Owner(Buffer);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl HostTensor {
+    /// Takes the memory of a tensor over; its length must be checked by the caller.
+    ///
+    /// # Errors
+    /// What is wrong with the tensor, as (expected, found).
+    pub(crate) fn new(dtype: DType, tensor: Tensor) -> Result<Self, (String, String)> {
+        let bytes = tensor.data.as_bytes();
+        let is_aligned = match dtype {
+            DType::F32 => elements_of::<f32>(bytes).is_some(),
+            DType::I64 => elements_of::<i64>(bytes).is_some(),
+            DType::U8 | DType::Text => true,
+        };
+        if !is_aligned {
+            return Err((
+                format!("column `{}` aligned to {} bytes and whole elements", tensor.name, dtype.size_bytes()),
+                format!("{} bytes at address {:p}", bytes.len(), bytes.as_ptr()),
+            ));
+        }
+        Ok(Self { dtype, shape: tensor.shape.into(), bytes: Bytes::from_owner(Owner(tensor.data)) })
+    }
+}
+
+/// A column lent to an evaluator for one call.
+#[derive(Debug, Clone, Copy)]
+pub struct InputColumn<'a> {
+    /// Name that the evaluator's requirements give it.
+    pub name: &'a str,
+    /// Values.
+    pub data: InputData<'a>,
+}
+
+/// Values lent to an evaluator: row-major, the batch axis first.
+#[derive(Debug, Clone, Copy)]
+pub enum InputData<'a> {
+    /// 32-bit floats.
+    F32 {
+        /// Shape.
+        shape: &'a [u64],
+        /// As many as the shape says.
+        values: &'a [f32],
+    },
+    /// Bytes.
+    U8 {
+        /// Shape.
+        shape: &'a [u64],
+        /// As many as the shape says.
+        values: &'a [u8],
+    },
+    /// Integers.
+    I64 {
+        /// Shape.
+        shape: &'a [u64],
+        /// As many as the shape says.
+        values: &'a [i64],
+    },
+    /// One text for each sample.
+    Text(&'a [String]),
+}

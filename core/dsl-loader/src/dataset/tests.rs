@@ -1,0 +1,146 @@
+//! Datasets that break the rules below the SDK, which would not let them.
+
+use std::sync::Mutex;
+
+use dsl_abi::{
+    AbiError, Buffer, RawDType,
+    abi_stable::{
+        sabi_trait::TD_Opaque,
+        std_types::{ROk, RResult, RSlice, RString},
+    },
+    task::{DatasetMethods, DatasetMethods_TO},
+    tensor::join_texts,
+};
+
+use super::*;
+
+/// Answers with what it was given.
+struct Raw {
+    columns: &'static str,
+    batch: Mutex<Option<BatchColumns>>,
+}
+
+impl DatasetMethods for Raw {
+    fn len(&self) -> RResult<u64, AbiError> {
+        ROk(10)
+    }
+
+    fn columns(&self) -> RResult<RString, AbiError> {
+        ROk(self.columns.into())
+    }
+
+    fn batch(&self, _: RSlice<'_, u64>, _: RSlice<'_, u64>, _: bool) -> RResult<BatchColumns, AbiError> {
+        ROk(self.batch.lock().unwrap().take().unwrap())
+    }
+}
+
+const COLUMNS: &str = r#"[{"name":"caption","dtype":"text","shape":[],"role":"text"},
+    {"name":"image","dtype":"f32","shape":[3,null],"role":"image"}]"#;
+
+fn handle(columns: &'static str, tensors: Vec<Tensor>, texts: Vec<TextColumn>) -> Result<DatasetHandle, LoaderError> {
+    let batch = BatchColumns { tensors: tensors.into(), texts: texts.into() };
+    let raw = Raw { columns, batch: Mutex::new(Some(batch)) };
+    let object = DatasetMethods_TO::from_value(raw, TD_Opaque);
+    DatasetHandle::new(Caller { plugin: "raw".into() }, "train", object)
+}
+
+fn batch(tensors: Vec<Tensor>, texts: Vec<TextColumn>) -> Result<Vec<HostColumn>, LoaderError> {
+    handle(COLUMNS, tensors, texts).unwrap().batch(&[4, 2], &[0, 0], false)
+}
+
+fn image(shape: &[u64], values: usize) -> Tensor {
+    let data = Buffer::from_vec((0..values).map(|value| value as f32).collect());
+    Tensor { name: "image".into(), dtype: RawDType::F32, shape: shape.to_vec().into(), data }
+}
+
+fn caption(texts: &[&str]) -> TextColumn {
+    let (bytes, offsets) = join_texts(texts);
+    TextColumn { name: "caption".into(), bytes: Buffer::from_vec(bytes), offsets: Buffer::from_vec(offsets) }
+}
+
+fn check_refused(tensors: Vec<Tensor>, texts: Vec<TextColumn>, expected: &str) {
+    let error = batch(tensors, texts).unwrap_err();
+    assert!(matches!(error, LoaderError::Contract { .. }), "{error:?}");
+    assert_eq!(error.to_string(), format!("plugin `raw`, batch of dataset `train` (2 samples, 4 … 2): {expected}"));
+}
+
+#[test]
+fn a_batch_arrives_in_the_declared_order_without_a_copy() {
+    let tensor = image(&[2, 3, 2], 12);
+    let address = tensor.data.as_bytes().as_ptr();
+    let columns = batch(vec![tensor], vec![caption(&["a", "bc"])]).unwrap();
+    assert_eq!(columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["caption", "image"]);
+    let (HostColumnData::Text(texts), HostColumnData::Tensor(tensor)) = (&columns[0].data, &columns[1].data) else {
+        panic!("{columns:?}");
+    };
+    assert_eq!(texts, &["a", "bc"]);
+    assert_eq!(tensor.shape(), [2, 3, 2]);
+    assert_eq!(tensor.as_f32().unwrap()[11], 11.0);
+    assert_eq!(tensor.as_i64(), None);
+    assert_eq!(tensor.bytes().as_ptr(), address);
+}
+
+#[test]
+fn the_memory_of_the_plugin_lives_as_long_as_the_bytes() {
+    let columns = batch(vec![image(&[2, 3, 2], 12)], vec![caption(&["a", "b"])]).unwrap();
+    let HostColumnData::Tensor(tensor) = columns.into_iter().nth(1).unwrap().data else { panic!() };
+    let (_, _, bytes) = tensor.into_parts();
+    let clone = bytes.clone();
+    drop(bytes);
+    assert_eq!(elements_of::<f32>(&clone).unwrap()[11], 11.0);
+}
+
+#[test]
+fn batches_that_break_the_contract_are_refused_with_column_expected_and_found() {
+    let captions = || vec![caption(&["a", "b"])];
+    check_refused(
+        vec![image(&[2, 4, 2], 16)],
+        captions(),
+        "expected shape [2, 3, _] for column `image`, found shape [2, 4, 2]",
+    );
+    check_refused(
+        vec![image(&[2, 3, 2], 11)],
+        captions(),
+        "expected 12 values for shape [2, 3, 2] for column `image`, found 11 values",
+    );
+    check_refused(vec![], captions(), "expected the declared column for column `image`, found a batch without it");
+    let odd = Tensor { dtype: RawDType(77), ..image(&[2, 3, 2], 12) };
+    check_refused(
+        vec![odd],
+        captions(),
+        "expected data type u8, f32 or i64 for column `image`, found data type number 77, which this host cannot read",
+    );
+    check_refused(
+        vec![image(&[2, 3, 2], 12)],
+        vec![caption(&["a"])],
+        "expected 2 texts, one per index for column `caption`, found 1",
+    );
+    let torn = TextColumn { offsets: Buffer::from_vec(vec![0_i64, 2, 1]), ..caption(&["a", "b"]) };
+    check_refused(
+        vec![image(&[2, 3, 2], 12)],
+        vec![torn],
+        "expected texts for column `caption`, found offsets run from 0 to 1, not from 0 to 2 (the bytes)",
+    );
+}
+
+#[test]
+fn bytes_that_are_not_whole_elements_are_refused() {
+    let cut = Tensor { data: Buffer::from_vec(vec![0_u8; 47]), ..image(&[2, 3, 2], 12) };
+    let error = batch(vec![cut], vec![caption(&["a", "b"])]).unwrap_err().to_string();
+    assert!(error.contains("expected column `image` aligned to 4 bytes and whole elements, found 47 bytes"), "{error}");
+}
+
+#[test]
+fn declarations_that_cannot_be_read_are_refused() {
+    for (columns, expected) in [
+        ("{}", "expected declared columns as JSON"),
+        (r#"[{"name":"a","dtype":"f64","shape":[],"role":"other"}]"#, "unknown variant `f64`"),
+        (
+            r#"[{"name":"a","dtype":"u8","shape":[],"role":"other"},{"name":"a","dtype":"u8","shape":[],"role":"other"}]"#,
+            "two columns of that name",
+        ),
+    ] {
+        let error = handle(columns, vec![], vec![]).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}

@@ -1,0 +1,83 @@
+//! An evaluator of a task.
+
+use dsl_abi::{
+    BatchView, TensorView, TextView,
+    buffer::{Element, bytes_of},
+    task::EvaluatorObject,
+    tensor::join_texts,
+};
+
+use crate::{DType, InputColumn, InputData, LoaderError, MetricValue, Requirements, call::Caller};
+
+/// An evaluator of a task. `[one thread at a time]`
+pub struct EvaluatorHandle {
+    caller: Caller,
+    object: EvaluatorObject,
+    requirements: Requirements,
+}
+
+impl EvaluatorHandle {
+    pub(crate) fn new(caller: Caller, object: EvaluatorObject) -> Result<Self, LoaderError> {
+        let requirements = caller.json(
+            "requirements of the evaluator",
+            "requirements that this host understands",
+            object.requirements(),
+        )?;
+        Ok(Self { caller, object, requirements })
+    }
+
+    /// What to feed to [`EvaluatorHandle::update`].
+    pub const fn requirements(&self) -> &Requirements {
+        &self.requirements
+    }
+
+    /// Feeds one batch; `first_index` numbers its first sample within this evaluation.
+    ///
+    /// # Errors
+    /// An error of the plugin.
+    ///
+    /// # Panics
+    /// If a column has another number of values than its shape says: a mistake of the caller.
+    pub fn update(&mut self, inputs: &[InputColumn<'_>], first_index: u64) -> Result<(), LoaderError> {
+        let (mut tensors, mut joined) = (Vec::new(), Vec::new());
+        for input in inputs {
+            match input.data {
+                InputData::F32 { shape, values } => tensors.push(view(input.name, DType::F32, shape, values)),
+                InputData::U8 { shape, values } => tensors.push(view(input.name, DType::U8, shape, values)),
+                InputData::I64 { shape, values } => tensors.push(view(input.name, DType::I64, shape, values)),
+                InputData::Text(texts) => joined.push((input.name, join_texts(texts))),
+            }
+        }
+        let texts: Vec<_> = (joined.iter())
+            .map(|(name, (bytes, offsets))| TextView {
+                name: (*name).into(),
+                bytes: bytes.as_slice().into(),
+                offsets: offsets.as_slice().into(),
+            })
+            .collect();
+        let batch = BatchView { tensors: tensors.as_slice().into(), texts: texts.as_slice().into() };
+        let result = self.object.update(&batch, first_index);
+        self.caller.check(format_args!("update of the evaluator at sample {first_index}"), result)
+    }
+
+    /// The metrics of everything fed since the last call; the evaluator is then as new.
+    ///
+    /// # Errors
+    /// An error of the plugin, or metrics that cannot be read.
+    pub fn finish(&mut self) -> Result<Vec<MetricValue>, LoaderError> {
+        let result = self.object.finish();
+        self.caller.json("finish of the evaluator", "metrics as JSON", result)
+    }
+}
+
+fn view<'a, T: Element>(name: &'a str, dtype: DType, shape: &'a [u64], values: &'a [T]) -> TensorView<'a> {
+    assert_eq!(shape.iter().product::<u64>(), values.len() as u64, "values of column `{name}` for shape {shape:?}");
+    let raw = dtype.raw().expect("text is not viewed as a tensor");
+    TensorView { name: name.into(), dtype: raw, shape: shape.into(), data: bytes_of(values).into() }
+}
+
+impl std::fmt::Debug for EvaluatorHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EvaluatorHandle").field("plugin", &self.caller.plugin).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,183 @@
+//! A loaded plugin.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use dsl_abi::{
+    PluginRef,
+    abi_stable::{
+        StableAbi,
+        std_types::{RNone, RSome},
+    },
+    assets::{ASSETS_V0, AssetsInterface},
+    task::{TASK_V0, TaskInterface},
+};
+use serde_json::Value;
+
+use crate::{
+    HostCallbacks, LoaderError, Manifest, TaskHandle,
+    call::Caller,
+    file,
+    find::{self, Places},
+    host,
+    open::{root_module, short_reason},
+};
+
+/// A loaded plugin. Dropping it does not unload it: a library stays until the process ends.
+pub struct Plugin {
+    path: PathBuf,
+    sha256: String,
+    manifest: Manifest,
+    caller: Caller,
+    callbacks: Arc<dyn HostCallbacks>,
+    task: &'static TaskInterface,
+    assets: Option<&'static AssetsInterface>,
+}
+
+impl Plugin {
+    /// The file of a plugin: `t2i.so`, `libt2i.so`, `t2i`, or a path to one of these.
+    ///
+    /// A path is looked for there alone. A bare name is looked for in the current folder (when it has the extension of a
+    /// library), in the folders of `DSL_PLUGIN_PATH`, in `dsl/plugins` of the user's data folder (`XDG_DATA_HOME`,
+    /// otherwise `~/.local/share`), beside the program, and in `../lib/dsl/plugins` from there.
+    ///
+    /// # Errors
+    /// [`LoaderError::NotFound`], with everywhere it looked.
+    pub fn find(name_or_path: &str) -> Result<PathBuf, LoaderError> {
+        find::find(name_or_path, &Places::of_this_process())
+    }
+
+    /// Loads a plugin and checks its interfaces. Several plugins, and the same one several times, may be open at once.
+    ///
+    /// The log records of a plugin go to the `tracing` dispatcher of the thread that calls it. Which levels it makes at
+    /// all is settled when a task is opened, so install the dispatcher before.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no plugin, cannot be loaded, or has another interface. Unless it is one of the last
+    /// two, none of its code ran.
+    pub fn open(path: &Path, callbacks: Arc<dyn HostCallbacks>) -> Result<Self, LoaderError> {
+        // A bare file name would make the dynamic linker search its own folders.
+        let path = path.canonicalize().map_err(|error| LoaderError::Unreadable {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        let sha256 = file::inspect(&path)?;
+        let root = root_module(&path)?;
+        let unnamed = Caller { plugin: path.display().to_string().into() };
+        let text = root.manifest()();
+        let manifest: Manifest = serde_json::from_str(&text).map_err(|error| {
+            unnamed.contract("manifest", "a JSON manifest", format!("something else: {error}"))
+        })?;
+        if manifest.id.is_empty() {
+            return Err(unnamed.contract("manifest", "an `id`", "an empty one"));
+        }
+        if manifest.panic_strategy == "abort" {
+            tracing::warn!(
+                plugin = manifest.id,
+                "this plugin was built with panic = \"abort\": a mistake in it ends the whole program"
+            );
+        }
+        let task = extension::<TaskInterface>(root, &path, TASK_V0)?.ok_or_else(|| LoaderError::OtherAbi {
+            path: path.clone(),
+            reason: format!("this host needs {TASK_V0}, and the plugin offers {}", manifest.extensions.join(", ")),
+            detail: String::new(),
+        })?;
+        let assets = extension::<AssetsInterface>(root, &path, ASSETS_V0)?;
+        let caller = Caller { plugin: manifest.id.as_str().into() };
+        tracing::debug!(plugin = manifest.id, version = manifest.version, path = %path.display(), sha256, "plugin loaded");
+        Ok(Self { path, sha256, manifest, caller, callbacks, task, assets })
+    }
+
+    /// Who it is.
+    pub const fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Canonical path of its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// SHA-256 of its file, in hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// JSON Schema of the task's part of the configuration.
+    ///
+    /// # Errors
+    /// An error of the plugin, or something that is not JSON.
+    pub fn config_schema(&self) -> Result<Value, LoaderError> {
+        self.caller.json("config_schema", "a JSON Schema", (self.task.config_schema)())
+    }
+
+    /// The task's part of the configuration when the user says nothing.
+    ///
+    /// # Errors
+    /// An error of the plugin, or something that is not JSON.
+    pub fn default_config(&self) -> Result<Value, LoaderError> {
+        self.caller.json("default_config", "a JSON value", (self.task.default_config)())
+    }
+
+    /// What the plugin recommends for the host's part of the configuration: an object.
+    ///
+    /// # Errors
+    /// An error of the plugin, or something that is not a JSON object.
+    pub fn host_defaults(&self) -> Result<Value, LoaderError> {
+        let call = "host_defaults";
+        let value: Value = self.caller.json(call, "a JSON object", (self.task.host_defaults)())?;
+        if value.is_object() {
+            return Ok(value);
+        }
+        Err(self.caller.contract(call, "a JSON object", value.to_string()))
+    }
+
+    /// Names of the files that travel inside the plugin.
+    ///
+    /// # Errors
+    /// An error of the plugin.
+    pub fn asset_names(&self) -> Result<Vec<String>, LoaderError> {
+        self.assets.map_or(Ok(Vec::new()), |assets| {
+            self.caller.json("asset names", "a JSON array of names", (assets.names)())
+        })
+    }
+
+    /// A file that travels inside the plugin, or nothing when there is none by that name.
+    ///
+    /// # Errors
+    /// An error of the plugin.
+    pub fn asset(&self, name: &str) -> Result<Option<Vec<u8>>, LoaderError> {
+        let Some(assets) = self.assets else { return Ok(None) };
+        match self.caller.check(format_args!("asset `{name}`"), (assets.get)(name.into()))? {
+            RSome(bytes) => Ok(Some(bytes.to_vec())),
+            RNone => Ok(None),
+        }
+    }
+
+    /// Opens the task with its part of the configuration, complete.
+    ///
+    /// # Errors
+    /// An error of the plugin, such as data that cannot be read, or a description that breaks the contract.
+    pub fn open_task(&self, config: &Value) -> Result<TaskHandle, LoaderError> {
+        let host = host::object(&self.caller.plugin, &self.callbacks);
+        let object = self.caller.check("open", (self.task.open)(config.to_string().as_str().into(), host))?;
+        TaskHandle::new(self.caller.clone(), object)
+    }
+}
+
+fn extension<T: StableAbi>(root: PluginRef, path: &Path, id: &str) -> Result<Option<&'static T>, LoaderError> {
+    let extension = root.extension()(id.into()).into_option();
+    extension.map(dsl_abi::Extension::get::<T>).transpose().map_err(|mismatch| LoaderError::OtherAbi {
+        path: path.to_owned(),
+        reason: format!("{id} differs: {}", short_reason(&mismatch.report)),
+        detail: mismatch.report,
+    })
+}
+
+impl std::fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plugin").field("id", &self.manifest.id).field("path", &self.path).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,149 @@
+//! Any denoising network behind one type.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::conditioning::Conditioning;
+use crate::error::NetsError;
+use crate::lora::{self, ForEachLinear, LinearVisitor, LoraConfig};
+use crate::mlp_denoiser::{MlpConfig, MlpDenoiser};
+use crate::parameter_init::ParameterInit;
+use crate::parameters;
+use crate::unet_2d_condition::{UNet2DCondition, UNet2DConditionConfig};
+
+/// Which network, and its shape.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum DenoiserConfig {
+    /// Pictures with text.
+    Unet(UNet2DConditionConfig),
+    /// Vectors.
+    Mlp(MlpConfig),
+}
+
+impl DenoiserConfig {
+    /// Builds the network with fresh values, which follow from `init`'s seed and the parameters' paths alone.
+    ///
+    /// # Errors
+    /// [`NetsError::InvalidConfig`] when the fields do not fit together.
+    pub fn init(&self, init: &ParameterInit) -> Result<Denoiser, NetsError> {
+        Ok(match self {
+            Self::Unet(config) => Denoiser::Unet(UNet2DCondition::new(config, init)?),
+            Self::Mlp(config) => Denoiser::Mlp(MlpDenoiser::new(config, init)?),
+        })
+    }
+
+    /// Features of the text that the network attends to; `None` for a network without text.
+    pub fn cross_attention_dim(&self) -> Option<usize> {
+        match self {
+            Self::Unet(config) => Some(config.cross_attention_dim.at(0)),
+            Self::Mlp(_) => None,
+        }
+    }
+}
+
+/// A network that predicts from x_t, a timestep and conditioning.
+#[derive(Module, Debug)]
+pub enum Denoiser {
+    /// Pictures with text.
+    Unet(UNet2DCondition),
+    /// Vectors.
+    Mlp(MlpDenoiser),
+}
+
+impl ForEachLinear for Denoiser {
+    fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
+        match self {
+            Self::Unet(unet) => unet.for_each_linear(path, visit),
+            Self::Mlp(mlp) => mlp.for_each_linear(path, visit),
+        }
+    }
+}
+
+impl Denoiser {
+    /// Predicts noise, velocity or x_0, whichever the network was trained for.
+    ///
+    /// # Shapes
+    /// - `x_t`, result: `[batch, channels, height, width]`; vectors travel as `[batch, features, 1, 1]`
+    /// - `timestep`: `[batch]`, or `[1]` for the whole batch; integers in `0..num_train_timesteps`, stored as floats
+    ///
+    /// # Panics
+    /// When a UNet is called without `encoder_hidden_states`, or tensors do not have these shapes: both are mistakes of the
+    /// caller, not of a user.
+    pub fn forward(&self, x_t: Tensor<4>, timestep: Tensor<1>, conditioning: &Conditioning) -> Tensor<4> {
+        match self {
+            Self::Unet(unet) => {
+                let text = conditioning.encoder_hidden_states.clone();
+                unet.forward(x_t, timestep, text.expect("a conditional UNet is called with encoder_hidden_states"))
+            }
+            Self::Mlp(mlp) => mlp.forward(x_t, timestep),
+        }
+    }
+
+    /// The same network with its own parameters frozen and fresh low-rank adapters, the only parameters that train.
+    ///
+    /// Until it is trained, the result computes exactly what `self` computes. Adapters that `self` has are dropped.
+    ///
+    /// # Errors
+    /// [`NetsError::InvalidConfig`], [`NetsError::TargetPattern`], [`NetsError::NoTargets`].
+    pub fn with_lora(&self, config: &LoraConfig, seed: u64) -> Result<Self, NetsError> {
+        let mut adapted = self.without_lora().no_grad();
+        let targets = if config.targets.is_empty() { self.default_lora_targets() } else { config.targets.clone() };
+        let layers = lora::attach(&mut adapted, config, &targets, seed)?;
+        tracing::debug!(layers, rank = config.rank, "attached low-rank adapters");
+        Ok(adapted)
+    }
+
+    /// The network without adapters; its parameters stay as trainable as they are.
+    pub fn without_lora(&self) -> Self {
+        let mut bare = self.clone();
+        bare.for_each_linear("", &mut |_, linear| linear.lora = None);
+        bare
+    }
+
+    /// The same network with its own parameters frozen and the adapters in a PEFT folder.
+    ///
+    /// # Errors
+    /// [`NetsError::Adapter`] when the adapter is of another network or kind; [`NetsError::Io`], [`NetsError::WeightFile`].
+    pub fn load_peft_adapter(&self, folder: &Path) -> Result<Self, NetsError> {
+        let mut adapted = self.without_lora().no_grad();
+        lora::peft::load(&mut adapted, folder)?;
+        Ok(adapted)
+    }
+
+    /// Writes the adapters as a PEFT folder.
+    ///
+    /// # Errors
+    /// [`NetsError::Adapter`] when there is none; [`NetsError::Io`] when the folder cannot be written.
+    pub fn save_peft_adapter(&self, folder: &Path) -> Result<(), NetsError> {
+        lora::peft::save(&mut self.clone(), folder)
+    }
+
+    /// The layers that are adapted when a configuration names none: the attention projections of a UNet, every layer of an MLP.
+    pub fn default_lora_targets(&self) -> Vec<String> {
+        let pattern = match self {
+            Self::Unet(_) => r"\.attn[12]\.to_(q|k|v|out\.0)$",
+            Self::Mlp(_) => r"^layers\.\d+$",
+        };
+        vec![pattern.to_owned()]
+    }
+
+    /// Whether the adapters, if there are any, still add exactly zero. Reads their values from the device.
+    pub fn is_at_identity(&self) -> bool {
+        lora::is_at_identity(&mut self.clone())
+    }
+
+    /// Whether the network has adapters.
+    pub fn has_lora(&self) -> bool {
+        self.lora_parameter_count() > 0
+    }
+
+    /// Number of elements in all adapters.
+    pub fn lora_parameter_count(&self) -> usize {
+        parameters::count_adapter(self)
+    }
+}

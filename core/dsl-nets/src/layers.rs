@@ -1,0 +1,208 @@
+//! The layers that hold parameters: fields are named as in weight files, values come from [`ParameterInit`].
+//!
+//! Fresh values follow PyTorch's defaults: linear and convolution weights and biases U(±1/√fan_in), norms 1 and 0.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Int, Tensor, module};
+
+use crate::lora::LoraAdapter;
+use crate::ops;
+use crate::parameter_init::ParameterInit;
+
+/// `y = x W + b`, plus a low-rank adapter where one is attached.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[d_input, d_output]`; weight files hold the transpose.
+    pub weight: Param<Tensor<2>>,
+    /// `[d_output]`.
+    pub bias: Option<Param<Tensor<1>>>,
+    /// The low-rank adapter on the activation path.
+    pub lora: Option<LoraAdapter>,
+}
+
+impl Linear {
+    /// A layer with a bias.
+    pub fn new(init: &ParameterInit, d_input: usize, d_output: usize) -> Self {
+        let bound = (d_input as f64).powf(-0.5);
+        Self {
+            bias: Some(init.uniform("bias", [d_output], bound)),
+            ..Self::without_bias(init, d_input, d_output)
+        }
+    }
+
+    /// A layer without a bias.
+    pub fn without_bias(init: &ParameterInit, d_input: usize, d_output: usize) -> Self {
+        let bound = (d_input as f64).powf(-0.5);
+        Self { weight: init.uniform("weight", [d_input, d_output], bound), bias: None, lora: None }
+    }
+
+    /// # Shapes
+    /// - `x`: `[.., d_input]`; result: `[.., d_output]`
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        match &self.lora {
+            None => ops::linear(x, self.weight.val(), self.bias()),
+            Some(lora) => {
+                let y = ops::linear(x.clone(), self.weight.val(), self.bias());
+                y + lora.forward(x)
+            }
+        }
+    }
+
+    fn bias(&self) -> Option<Tensor<1>> {
+        self.bias.as_ref().map(Param::val)
+    }
+}
+
+/// A convolution with a square kernel.
+#[derive(Module, Debug)]
+pub struct Conv2d {
+    /// `[channels_out, channels_in, kernel, kernel]`.
+    pub weight: Param<Tensor<4>>,
+    /// `[channels_out]`.
+    pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    stride: usize,
+    #[module(skip)]
+    padding: usize,
+}
+
+impl Conv2d {
+    /// A convolution of `kernel` × `kernel` elements.
+    pub fn new(
+        init: &ParameterInit,
+        [channels_in, channels_out]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Self {
+        let bound = ((channels_in * kernel * kernel) as f64).powf(-0.5);
+        Self {
+            weight: init.uniform("weight", [channels_out, channels_in, kernel, kernel], bound),
+            bias: init.uniform("bias", [channels_out], bound),
+            stride,
+            padding,
+        }
+    }
+
+    /// # Shapes
+    /// - `x`: `[batch, channels_in, height, width]`; result: `[batch, channels_out, ..]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        ops::conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride, self.padding)
+    }
+}
+
+/// A 1×1 convolution that runs as a matrix product over tokens, but is stored as a convolution.
+#[derive(Module, Debug)]
+pub struct PointwiseConv {
+    /// `[channels_out, channels_in, 1, 1]`.
+    pub weight: Param<Tensor<4>>,
+    /// `[channels_out]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl PointwiseConv {
+    /// A 1×1 convolution with a bias.
+    pub fn new(init: &ParameterInit, channels_in: usize, channels_out: usize) -> Self {
+        let bound = (channels_in as f64).powf(-0.5);
+        Self {
+            weight: init.uniform("weight", [channels_out, channels_in, 1, 1], bound),
+            bias: init.uniform("bias", [channels_out], bound),
+        }
+    }
+
+    /// # Shapes
+    /// - `x`: `[batch, tokens, channels_in]`; result: `[batch, tokens, channels_out]`
+    pub fn forward_tokens(&self, x: Tensor<3>) -> Tensor<3> {
+        let [channels_out, channels_in, _, _] = self.weight.dims();
+        let weight = self.weight.val().reshape([channels_out, channels_in]).transpose();
+        ops::linear(x, weight, Some(self.bias.val()))
+    }
+
+    /// # Shapes
+    /// - `x`: `[batch, channels_in, height, width]`; result: `[batch, channels_out, height, width]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, _, height, width] = x.dims();
+        let tokens = self.forward_tokens(x.flatten::<3>(2, 3).swap_dims(1, 2));
+        let channels = tokens.dims()[2];
+        tokens.swap_dims(1, 2).reshape([batch, channels, height, width])
+    }
+}
+
+/// Group normalisation, see [`ops::group_norm`].
+#[derive(Module, Debug)]
+pub struct GroupNorm {
+    /// `[channels]`.
+    pub weight: Param<Tensor<1>>,
+    /// `[channels]`.
+    pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    groups: usize,
+    #[module(skip)]
+    norm_eps: f64,
+}
+
+impl GroupNorm {
+    /// `channels` must be a multiple of `groups`.
+    pub fn new(init: &ParameterInit, groups: usize, channels: usize, norm_eps: f64) -> Self {
+        Self {
+            weight: init.constant("weight", [channels], 1.0),
+            bias: init.constant("bias", [channels], 0.0),
+            groups,
+            norm_eps,
+        }
+    }
+
+    /// # Shapes
+    /// - `x`, result: `[batch, channels, height, width]`
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        ops::group_norm(x, self.groups, self.weight.val(), self.bias.val(), self.norm_eps)
+    }
+}
+
+/// Layer normalisation over the last axis, see [`ops::layer_norm`].
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// `[features]`.
+    pub weight: Param<Tensor<1>>,
+    /// `[features]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl LayerNorm {
+    /// PyTorch's default for `nn.LayerNorm`.
+    const NORM_EPS: f64 = 1e-5;
+
+    /// A norm over `features` elements.
+    pub fn new(init: &ParameterInit, features: usize) -> Self {
+        Self { weight: init.constant("weight", [features], 1.0), bias: init.constant("bias", [features], 0.0) }
+    }
+
+    /// # Shapes
+    /// - `x`, result: `[.., features]`
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        ops::layer_norm(x, self.weight.val(), self.bias.val(), Self::NORM_EPS)
+    }
+}
+
+/// A table of vectors looked up by id.
+#[derive(Module, Debug)]
+pub struct Embedding {
+    /// `[entries, features]`.
+    pub weight: Param<Tensor<2>>,
+}
+
+impl Embedding {
+    /// Standard deviation of a fresh table, as in CLIP's token table.
+    const STD: f64 = 0.02;
+
+    /// A table drawn from N(0, 0.02²).
+    pub fn new(init: &ParameterInit, entries: usize, features: usize) -> Self {
+        Self { weight: init.normal("weight", [entries, features], Self::STD) }
+    }
+
+    /// # Shapes
+    /// - `ids`: `[batch, tokens]`, each in `0..entries`; result: `[batch, tokens, features]`
+    pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        module::embedding(self.weight.val(), ids)
+    }
+}

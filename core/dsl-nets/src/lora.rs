@@ -1,0 +1,52 @@
+//! Low-rank adapters on the activation path (LoRA, Hu et al. 2021): `y = W x + b + (alpha / rank) B (A x)`.
+//!
+//! The product `B A` is never formed, and with a frozen base no gradient of W is computed: an adapter costs what its two thin
+//! matrices cost. [`Denoiser::with_lora`](crate::Denoiser::with_lora) attaches adapters, [`peft`] reads and writes them.
+
+mod adapter;
+pub mod peft;
+
+pub use adapter::{LoraAdapter, LoraConfig, LoraInit};
+pub(crate) use adapter::{attach, is_at_identity};
+
+use crate::layers::Linear;
+
+/// Called with the path of a linear layer and the layer.
+pub(crate) type LinearVisitor<'a> = &'a mut dyn FnMut(&str, &mut Linear);
+
+/// Walks the linear layers of a part of a network.
+///
+/// Burn's visitors reach parameters, not layers; an adapter belongs to a layer.
+pub(crate) trait ForEachLinear {
+    fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>);
+}
+
+impl ForEachLinear for Linear {
+    fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
+        visit(path, self);
+    }
+}
+
+impl<T: ForEachLinear> ForEachLinear for Vec<T> {
+    fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
+        for (index, item) in self.iter_mut().enumerate() {
+            item.for_each_linear(&format!("{path}.{index}"), &mut *visit);
+        }
+    }
+}
+
+/// Implements [`ForEachLinear`] by walking the named fields.
+macro_rules! impl_for_each_linear {
+    ($type:ident { $($field:ident),+ }) => {
+        impl crate::lora::ForEachLinear for $type {
+            fn for_each_linear(&mut self, path: &str, visit: crate::lora::LinearVisitor<'_>) {
+                $(
+                    let name = stringify!($field);
+                    let below = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+                    self.$field.for_each_linear(&below, &mut *visit);
+                )+
+            }
+        }
+    };
+}
+pub(crate) use impl_for_each_linear;

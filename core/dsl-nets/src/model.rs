@@ -1,0 +1,100 @@
+//! Everything that is trained as the generator: a denoiser, and the text encoder that feeds it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::conditioning::Conditioning;
+use crate::denoiser::{Denoiser, DenoiserConfig};
+use crate::error::NetsError;
+use crate::parameter_init::ParameterInit;
+use crate::text_encoder::{TextEncoder, TextEncoderConfig};
+use crate::weights::{self, LoadReport, WeightDType, WeightFile};
+
+/// Shape of a [`Model`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// The denoiser.
+    pub denoiser: DenoiserConfig,
+    /// The text encoder, for a denoiser that attends to text.
+    #[serde(default)]
+    pub text_encoder: Option<TextEncoderConfig>,
+}
+
+impl ModelConfig {
+    /// Builds the model with fresh values.
+    ///
+    /// Values are a function of `seed` and each parameter's path alone: not of the device, of burn's generator, or of the order.
+    ///
+    /// # Errors
+    /// [`NetsError::InvalidConfig`] when the fields do not fit together.
+    pub fn init(&self, seed: u64, device: &Device) -> Result<Model, NetsError> {
+        if let (Some(wanted), Some(text)) = (self.denoiser.cross_attention_dim(), &self.text_encoder)
+            && wanted != text.hidden_size
+        {
+            let reason = format!("the denoiser's cross_attention_dim is {wanted}, and they must be equal");
+            return Err(NetsError::config("hidden_size", text.hidden_size, reason));
+        }
+        let init = ParameterInit::new(seed, device);
+        Ok(Model {
+            denoiser: self.denoiser.init(&init.at("denoiser"))?,
+            text_encoder: match &self.text_encoder {
+                Some(config) => Some(TextEncoder::new(config, &init.at("text_encoder"))?),
+                None => None,
+            },
+        })
+    }
+}
+
+/// A denoiser with its text encoder.
+#[derive(Module, Debug)]
+pub struct Model {
+    /// Predicts from x_t.
+    pub denoiser: Denoiser,
+    /// Makes features of tokens.
+    pub text_encoder: Option<TextEncoder>,
+}
+
+impl Model {
+    /// Conditioning from token ids; none when the model has no text encoder.
+    ///
+    /// # Shapes
+    /// - `token_ids`: `[batch, tokens]`
+    pub fn encode_text(&self, token_ids: Tensor<2, Int>) -> Conditioning {
+        match &self.text_encoder {
+            Some(encoder) => Conditioning::text(encoder.forward(token_ids)),
+            None => Conditioning::none(),
+        }
+    }
+
+    /// Writes denoiser and text encoder to one safetensors file, keys `denoiser.…` and `text_encoder.…`, whole or not at all.
+    ///
+    /// # Errors
+    /// [`NetsError::Io`] when the file cannot be written.
+    pub fn save(&self, path: &Path, dtype: WeightDType, metadata: &BTreeMap<String, String>) -> Result<(), NetsError> {
+        weights::save(self, path, dtype, metadata)
+    }
+
+    /// Takes the values of a file written by [`save`](Self::save), or by a pipeline that calls its denoiser `unet`.
+    ///
+    /// # Errors
+    /// As [`weights::load`]; what does not fit is in the report.
+    pub fn load(self, file: &WeightFile) -> Result<(Self, LoadReport), NetsError> {
+        weights::load(self, file, Self::PREFIXES)
+    }
+
+    /// As [`load`](Self::load), but every parameter must be in the file.
+    ///
+    /// # Errors
+    /// As [`weights::load_complete`].
+    pub fn load_complete(self, file: &WeightFile) -> Result<Self, NetsError> {
+        weights::load_complete(self, file, Self::PREFIXES)
+    }
+
+    const PREFIXES: &[(&str, &str)] = &[("unet.", "denoiser.")];
+}

@@ -1,0 +1,85 @@
+//! Initial values of parameters: a function of (seed, parameter path) alone.
+//!
+//! Every parameter draws from its own ChaCha8 stream, chosen by its path, so that a network starts with the same weights in
+//! whatever order its parts are built, on any device, and beside any other thread. Parameter ids are taken from the path too:
+//! two networks of the same shape have the same ids.
+
+use burn::module::{Param, ParamId};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::{RngCore, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+/// A place in the parameter tree under construction: seed, device, and the path so far.
+#[derive(Debug, Clone)]
+pub struct ParameterInit {
+    seed: u64,
+    device: Device,
+    path: String,
+}
+
+impl ParameterInit {
+    /// The root of a tree whose values follow from `seed`.
+    pub fn new(seed: u64, device: &Device) -> Self {
+        Self { seed, device: device.clone(), path: String::new() }
+    }
+
+    /// The place `name` below this one; names are joined by dots, as in weight files.
+    pub fn at(&self, name: impl std::fmt::Display) -> Self {
+        let path = if self.path.is_empty() {
+            name.to_string()
+        } else {
+            format!("{}.{name}", self.path)
+        };
+        Self { seed: self.seed, device: self.device.clone(), path }
+    }
+
+    /// The device on which parameters are made.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// A parameter drawn from U(-bound, bound).
+    pub fn uniform<const D: usize>(&self, name: &str, shape: [usize; D], bound: f64) -> Param<Tensor<D>> {
+        self.param(name, shape, |rng| {
+            // 24 bits, so that every value is exact in f32 and the result does not depend on a library's conversion.
+            let unit = f64::from(rng.next_u32() >> 8) / f64::from(1u32 << 24);
+            ((2.0 * unit - 1.0) * bound) as f32
+        })
+    }
+
+    /// A parameter drawn from N(0, std²).
+    pub fn normal<const D: usize>(&self, name: &str, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
+        self.param(name, shape, |rng| {
+            let z: f64 = StandardNormal.sample(rng);
+            (z * std) as f32
+        })
+    }
+
+    /// A parameter with one value everywhere.
+    pub fn constant<const D: usize>(&self, name: &str, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
+        self.param(name, shape, |_| value)
+    }
+
+    fn param<const D: usize>(
+        &self,
+        name: &str,
+        shape: [usize; D],
+        mut draw: impl FnMut(&mut ChaCha8Rng) -> f32,
+    ) -> Param<Tensor<D>> {
+        let path_hash = fnv1a(self.at(name).path.as_bytes());
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(path_hash);
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw(&mut rng)).collect();
+        let mut param = Param::from_data(TensorData::new(values, shape), &self.device);
+        param.id = ParamId::from(path_hash);
+        param
+    }
+}
+
+/// FNV-1a with 64 bits: short, stable for ever, and good enough to keep a few thousand paths apart.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

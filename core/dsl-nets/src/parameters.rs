@@ -1,0 +1,125 @@
+//! The parameters of any module by name, as weight files, optimisers and reports need them.
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::tensor::Tensor;
+
+/// One parameter of a module.
+#[derive(Debug, Clone)]
+pub struct NamedParameter {
+    /// Path with dots, equal to the key in a weight file except for adapters (`….lora.lora_a`).
+    pub path: String,
+    /// The id that optimiser state is kept under.
+    pub id: ParamId,
+    /// Shape in memory.
+    pub shape: Vec<usize>,
+    /// Whether it trains; always false on a device without autodiff.
+    pub require_grad: bool,
+    /// Whether weight files hold the transpose (weights of linear layers).
+    pub is_transposed: bool,
+    /// Values, last axis fastest.
+    pub values: Vec<f32>,
+}
+
+impl NamedParameter {
+    /// Whether the parameter belongs to a low-rank adapter.
+    pub fn is_adapter(&self) -> bool {
+        is_adapter(&self.path)
+    }
+}
+
+/// Every float parameter with its values, in the order of the module's fields. Copies all values to the host.
+pub fn named_parameters<M: Module>(module: &M) -> Vec<NamedParameter> {
+    collect(module, true)
+}
+
+/// As [`named_parameters`], with `values` left empty: nothing is copied.
+pub fn parameter_infos<M: Module>(module: &M) -> Vec<NamedParameter> {
+    collect(module, false)
+}
+
+/// Number of elements over all parameters that train; 0 on a device without autodiff.
+pub fn count_trainable<M: Module>(module: &M) -> usize {
+    let count = |p: NamedParameter| if p.require_grad { p.shape.iter().product() } else { 0 };
+    parameter_infos(module).into_iter().map(count).sum()
+}
+
+/// Number of elements over all parameters of adapters.
+pub fn count_adapter<M: Module>(module: &M) -> usize {
+    let count = |p: NamedParameter| if p.is_adapter() { p.shape.iter().product() } else { 0 };
+    parameter_infos(module).into_iter().map(count).sum()
+}
+
+fn collect<M: Module>(module: &M, with_values: bool) -> Vec<NamedParameter> {
+    let mut collector = Collector { with_values, path: ParameterPath::default(), found: Vec::new() };
+    module.visit(&mut collector);
+    collector.found
+}
+
+struct Collector {
+    with_values: bool,
+    path: ParameterPath,
+    found: Vec<NamedParameter>,
+}
+
+impl ModuleVisitor for Collector {
+    fn enter_module(&mut self, name: &str, container_type: &str) {
+        self.path.enter(name, container_type);
+    }
+
+    fn exit_module(&mut self, _name: &str, container_type: &str) {
+        self.path.exit(container_type);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let values = if self.with_values { param.val().inner().into_data().iter::<f32>().collect() } else { Vec::new() };
+        self.found.push(NamedParameter {
+            path: self.path.joined(),
+            id: param.id,
+            shape: param.dims().to_vec(),
+            require_grad: param.is_require_grad(),
+            is_transposed: self.path.is_transposed(),
+            values,
+        });
+    }
+}
+
+/// The path of a parameter while a module is walked. Variants of enums are left out: files do not know them.
+#[derive(Debug, Default)]
+pub(crate) struct ParameterPath {
+    names: Vec<String>,
+    containers: Vec<String>,
+}
+
+impl ParameterPath {
+    pub(crate) fn enter(&mut self, name: &str, container_type: &str) {
+        if !container_type.starts_with("Enum:") {
+            self.names.push(name.to_owned());
+            self.containers.push(container_type.to_owned());
+        }
+    }
+
+    pub(crate) fn exit(&mut self, container_type: &str) {
+        if !container_type.starts_with("Enum:") {
+            self.names.pop();
+            self.containers.pop();
+        }
+    }
+
+    pub(crate) fn joined(&self) -> String {
+        self.names.join(".")
+    }
+
+    /// Whether the parameter is the weight of a linear layer.
+    pub(crate) fn is_transposed(&self) -> bool {
+        self.names.last().is_some_and(|name| name == "weight")
+            && self.containers.last().is_some_and(|container| container == "Struct:Linear")
+    }
+
+    pub(crate) fn is_adapter(&self) -> bool {
+        is_adapter(&self.joined())
+    }
+}
+
+fn is_adapter(path: &str) -> bool {
+    path.ends_with(".lora.lora_a") || path.ends_with(".lora.lora_b")
+}

@@ -1,0 +1,103 @@
+//! Residual blocks and the changes of size between blocks.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use crate::layers::{Conv2d, GroupNorm, Linear, PointwiseConv};
+use crate::lora::impl_for_each_linear;
+use crate::ops;
+use crate::parameter_init::ParameterInit;
+
+/// Two convolutions around the timestep embedding, with a skip connection.
+#[derive(Module, Debug)]
+pub struct ResnetBlock2D {
+    /// Norm before the first convolution.
+    pub norm1: GroupNorm,
+    /// 3×3.
+    pub conv1: Conv2d,
+    /// `[time_embed_dim] -> [channels_out]`.
+    pub time_emb_proj: Linear,
+    /// Norm before the second convolution.
+    pub norm2: GroupNorm,
+    /// 3×3.
+    pub conv2: Conv2d,
+    /// On the skip connection, where the number of channels changes.
+    pub conv_shortcut: Option<PointwiseConv>,
+}
+
+impl_for_each_linear!(ResnetBlock2D { time_emb_proj });
+
+impl ResnetBlock2D {
+    pub(crate) fn new(
+        init: &ParameterInit,
+        [channels_in, channels_out]: [usize; 2],
+        time_embed_dim: usize,
+        groups: usize,
+        norm_eps: f64,
+    ) -> Self {
+        Self {
+            norm1: GroupNorm::new(&init.at("norm1"), groups, channels_in, norm_eps),
+            conv1: Conv2d::new(&init.at("conv1"), [channels_in, channels_out], 3, 1, 1),
+            time_emb_proj: Linear::new(&init.at("time_emb_proj"), time_embed_dim, channels_out),
+            norm2: GroupNorm::new(&init.at("norm2"), groups, channels_out, norm_eps),
+            conv2: Conv2d::new(&init.at("conv2"), [channels_out, channels_out], 3, 1, 1),
+            conv_shortcut: (channels_in != channels_out)
+                .then(|| PointwiseConv::new(&init.at("conv_shortcut"), channels_in, channels_out)),
+        }
+    }
+
+    /// # Shapes
+    /// - `x`: `[batch, channels_in, height, width]`
+    /// - `temb`: `[batch, time_embed_dim]`, **already activated** by SiLU
+    /// - result: `[batch, channels_out, height, width]`
+    pub fn forward(&self, x: Tensor<4>, temb: &Tensor<2>) -> Tensor<4> {
+        let hidden = self.conv1.forward(ops::silu(self.norm1.forward(x.clone())));
+        let temb = self.time_emb_proj.forward(temb.clone());
+        let [batch, channels] = temb.dims();
+        let hidden = hidden + temb.reshape([batch, channels, 1, 1]);
+        let hidden = self.conv2.forward(ops::silu(self.norm2.forward(hidden)));
+        let skip = match &self.conv_shortcut {
+            Some(conv) => conv.forward(x),
+            None => x,
+        };
+        skip + hidden
+    }
+}
+
+/// Halves height and width by a strided convolution.
+#[derive(Module, Debug)]
+pub struct Downsample2D {
+    /// 3×3, stride 2.
+    pub conv: Conv2d,
+}
+
+impl Downsample2D {
+    pub(crate) fn new(init: &ParameterInit, channels: usize) -> Self {
+        Self { conv: Conv2d::new(&init.at("conv"), [channels, channels], 3, 2, 1) }
+    }
+
+    /// # Shapes
+    /// - `x`: `[batch, channels, height, width]`; result: half of each size, rounded up
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.conv.forward(x)
+    }
+}
+
+/// Resizes to the size of the next skip connection, then a convolution.
+#[derive(Module, Debug)]
+pub struct Upsample2D {
+    /// 3×3.
+    pub conv: Conv2d,
+}
+
+impl Upsample2D {
+    pub(crate) fn new(init: &ParameterInit, channels: usize) -> Self {
+        Self { conv: Conv2d::new(&init.at("conv"), [channels, channels], 3, 1, 1) }
+    }
+
+    /// # Shapes
+    /// - `x`: `[batch, channels, height, width]`; result: `[batch, channels, size[0], size[1]]`
+    pub fn forward(&self, x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
+        self.conv.forward(ops::interpolate_nearest(x, size))
+    }
+}

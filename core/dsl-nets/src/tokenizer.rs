@@ -1,0 +1,127 @@
+//! A byte-level BPE tokenizer trained on the captions of a run.
+
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence, Strip};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, NormalizerWrapper, TokenizerImpl};
+
+use crate::error::NetsError;
+
+type Inner = TokenizerImpl<BPE, NormalizerWrapper, ByteLevel, ByteLevel, ByteLevel>;
+
+/// Text to token ids of a fixed length: start token, text, end token, padding.
+///
+/// Text is brought to NFC, white space to single spaces, letters to lower case; any character can be written, through its bytes.
+/// Special tokens written out in a caption are ordinary text. Training is deterministic, whatever the order of the captions.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    start: u32,
+    end: u32,
+    pad: u32,
+}
+
+impl Tokenizer {
+    /// Begins every text.
+    pub const START: &'static str = "<|startoftext|>";
+    /// Ends every text.
+    pub const END: &'static str = "<|endoftext|>";
+    /// Fills up to the fixed length.
+    pub const PAD: &'static str = "<|pad|>";
+    /// Special tokens and the 256 bytes: no vocabulary is smaller.
+    pub const MIN_VOCAB_SIZE: usize = 3 + 256;
+
+    /// Learns merges from `captions` until there are `vocab_size` tokens, or nothing is left to merge.
+    ///
+    /// # Errors
+    /// [`NetsError::InvalidConfig`] for a vocabulary below [`MIN_VOCAB_SIZE`](Self::MIN_VOCAB_SIZE).
+    pub fn train_bpe<'a>(captions: impl IntoIterator<Item = &'a str>, vocab_size: usize) -> Result<Self, NetsError> {
+        if vocab_size < Self::MIN_VOCAB_SIZE {
+            let reason = format!("three special tokens and 256 bytes need at least {}", Self::MIN_VOCAB_SIZE);
+            return Err(NetsError::config("vocab_size", vocab_size, reason));
+        }
+        let failed = |e: tokenizers::Error| Self::error("training", e);
+        let special = |content: &str| AddedToken::from(content, true);
+        let mut trainer = BpeTrainer::builder()
+            .vocab_size(vocab_size)
+            .min_frequency(2)
+            .show_progress(false)
+            .special_tokens(vec![special(Self::START), special(Self::END), special(Self::PAD)])
+            // Without an end-of-word suffix: its tokens would be numbered in the order of a hash map.
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .build();
+        let bytes = ByteLevel::new(true, false, true);
+        let mut inner = Inner::new(BPE::default());
+        inner
+            .with_normalizer(Some(Self::normalizer().map_err(failed)?))
+            .with_pre_tokenizer(Some(bytes))
+            .with_decoder(Some(bytes));
+        let mut captions: Vec<String> = captions.into_iter().map(str::to_owned).collect();
+        captions.sort_unstable();
+        inner.train(&mut trainer, captions.into_iter()).map_err(failed)?;
+        let text = inner.to_string(false).map_err(failed)?;
+        Self::from_json(&text)
+    }
+
+    fn normalizer() -> Result<NormalizerWrapper, tokenizers::Error> {
+        let space = Replace::new(tokenizers::normalizers::replace::ReplacePattern::Regex(r"\s+".to_owned()), " ")?;
+        let steps: Vec<NormalizerWrapper> = vec![NFC.into(), space.into(), Strip::new(true, true).into(), Lowercase.into()];
+        Ok(Sequence::new(steps).into())
+    }
+
+    /// Reads what [`to_json`](Self::to_json) wrote.
+    ///
+    /// # Errors
+    /// [`NetsError::Tokenizer`] when the text is not a tokenizer or lacks one of the three special tokens.
+    pub fn from_json(text: &str) -> Result<Self, NetsError> {
+        let mut inner: tokenizers::Tokenizer = text.parse().map_err(|e| Self::error("reading", e))?;
+        inner.set_encode_special_tokens(true);
+        let id = |token: &str| {
+            inner.token_to_id(token).ok_or_else(|| NetsError::Tokenizer {
+                action: "reading",
+                reason: format!("it has no token {token}"),
+            })
+        };
+        let (start, end, pad) = (id(Self::START)?, id(Self::END)?, id(Self::PAD)?);
+        Ok(Self { inner, start, end, pad })
+    }
+
+    /// The tokenizer as the JSON that the `tokenizers` library reads; equal tokenizers give equal texts.
+    ///
+    /// # Errors
+    /// [`NetsError::Tokenizer`] when it cannot be written as JSON.
+    pub fn to_json(&self) -> Result<String, NetsError> {
+        self.inner.to_string(false).map_err(|e| Self::error("writing", e))
+    }
+
+    /// Number of tokens; every id is below it.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// Id of the padding token.
+    pub fn pad_id(&self) -> i64 {
+        i64::from(self.pad)
+    }
+
+    /// `max_len` ids: start, the text cut to fit, end, padding.
+    ///
+    /// # Errors
+    /// [`NetsError::InvalidConfig`] when `max_len` has no room for start and end.
+    pub fn encode(&self, text: &str, max_len: usize) -> Result<Vec<i64>, NetsError> {
+        if max_len < 2 {
+            return Err(NetsError::config("max_len", max_len, "start and end need two tokens"));
+        }
+        let encoding = self.inner.encode_fast(text, false).map_err(|e| Self::error("encoding", e))?;
+        let mut ids = Vec::with_capacity(max_len);
+        ids.push(i64::from(self.start));
+        ids.extend(encoding.get_ids().iter().take(max_len - 2).map(|&id| i64::from(id)));
+        ids.push(i64::from(self.end));
+        ids.resize(max_len, self.pad_id());
+        Ok(ids)
+    }
+
+    fn error(action: &'static str, reason: tokenizers::Error) -> NetsError {
+        NetsError::Tokenizer { action, reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,95 @@
+//! A transformer over the positions of a picture.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use crate::attention::BasicTransformerBlock;
+use crate::layers::{GroupNorm, Linear, PointwiseConv};
+use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
+use crate::parameter_init::ParameterInit;
+
+/// The projection into or out of a transformer: the same computation, stored in one of two ways.
+#[derive(Module, Debug)]
+pub enum Projection {
+    /// `use_linear_projection` is false.
+    PointwiseConv(PointwiseConv),
+    /// `use_linear_projection` is true.
+    Linear(Linear),
+}
+
+impl Projection {
+    fn new(init: &ParameterInit, channels: usize, use_linear_projection: bool) -> Self {
+        if use_linear_projection {
+            Self::Linear(Linear::new(init, channels, channels))
+        } else {
+            Self::PointwiseConv(PointwiseConv::new(init, channels, channels))
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        match self {
+            Self::PointwiseConv(conv) => conv.forward_tokens(x),
+            Self::Linear(linear) => linear.forward(x),
+        }
+    }
+}
+
+impl ForEachLinear for Projection {
+    fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
+        if let Self::Linear(linear) = self {
+            linear.for_each_linear(path, visit);
+        }
+    }
+}
+
+/// Norm, projection, transformer blocks over all positions, projection, with a skip connection.
+#[derive(Module, Debug)]
+pub struct Transformer2D {
+    /// Norm before the tokens are made; its eps is 1e-6, unlike every other group norm of the network.
+    pub norm: GroupNorm,
+    /// Into the transformer.
+    pub proj_in: Projection,
+    /// The blocks.
+    pub transformer_blocks: Vec<BasicTransformerBlock>,
+    /// Out of the transformer.
+    pub proj_out: Projection,
+}
+
+impl_for_each_linear!(Transformer2D { proj_in, transformer_blocks, proj_out });
+
+impl Transformer2D {
+    const NORM_EPS: f64 = 1e-6;
+
+    pub(crate) fn new(
+        init: &ParameterInit,
+        channels: usize,
+        groups: usize,
+        heads: usize,
+        layers: usize,
+        cross_attention_dim: usize,
+        use_linear_projection: bool,
+    ) -> Self {
+        let blocks = init.at("transformer_blocks");
+        Self {
+            norm: GroupNorm::new(&init.at("norm"), groups, channels, Self::NORM_EPS),
+            proj_in: Projection::new(&init.at("proj_in"), channels, use_linear_projection),
+            transformer_blocks: (0..layers)
+                .map(|i| BasicTransformerBlock::new(&blocks.at(i), channels, cross_attention_dim, heads))
+                .collect(),
+            proj_out: Projection::new(&init.at("proj_out"), channels, use_linear_projection),
+        }
+    }
+
+    /// # Shapes
+    /// - `x`, result: `[batch, channels, height, width]`; `encoder_hidden_states`: `[batch, tokens, cross_attention_dim]`
+    pub fn forward(&self, x: Tensor<4>, encoder_hidden_states: &Tensor<3>) -> Tensor<4> {
+        let [batch, channels, height, width] = x.dims();
+        let tokens = self.norm.forward(x.clone()).flatten::<3>(2, 3).swap_dims(1, 2);
+        let mut hidden = self.proj_in.forward(tokens);
+        for block in &self.transformer_blocks {
+            hidden = block.forward(hidden, encoder_hidden_states);
+        }
+        let hidden = self.proj_out.forward(hidden);
+        x + hidden.swap_dims(1, 2).reshape([batch, channels, height, width])
+    }
+}

@@ -1,0 +1,299 @@
+//! The blocks of the UNet's down path, middle and up path.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
+use crate::parameter_init::ParameterInit;
+use crate::resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
+use crate::transformer_2d::Transformer2D;
+use crate::unet_2d_condition::{DownBlockType, UpBlockType};
+
+/// What the parts of one block have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct BlockConfig {
+    pub time_embed_dim: usize,
+    pub layers: usize,
+    pub groups: usize,
+    pub norm_eps: f64,
+    pub heads: usize,
+    pub cross_attention_dim: usize,
+    pub transformer_layers: usize,
+    pub use_linear_projection: bool,
+}
+
+impl BlockConfig {
+    fn resnet(&self, init: &ParameterInit, channels: [usize; 2]) -> ResnetBlock2D {
+        ResnetBlock2D::new(init, channels, self.time_embed_dim, self.groups, self.norm_eps)
+    }
+
+    fn attention(&self, init: &ParameterInit, channels: usize) -> Transformer2D {
+        Transformer2D::new(
+            init,
+            channels,
+            self.groups,
+            self.heads,
+            self.transformer_layers,
+            self.cross_attention_dim,
+            self.use_linear_projection,
+        )
+    }
+
+    fn attentions(&self, init: &ParameterInit, channels: usize) -> Vec<Transformer2D> {
+        let init = init.at("attentions");
+        (0..self.layers).map(|i| self.attention(&init.at(i), channels)).collect()
+    }
+
+    fn down_resnets(&self, init: &ParameterInit, [from, to]: [usize; 2]) -> Vec<ResnetBlock2D> {
+        let init = init.at("resnets");
+        (0..self.layers).map(|i| self.resnet(&init.at(i), [if i == 0 { from } else { to }, to])).collect()
+    }
+
+    /// `previous` channels come from below, `skip` ones from the last skip connection, `to` ones from the others.
+    fn up_resnets(&self, init: &ParameterInit, [previous, skip, to]: [usize; 3]) -> Vec<ResnetBlock2D> {
+        let init = init.at("resnets");
+        let last = self.layers - 1;
+        (0..self.layers)
+            .map(|i| {
+                let from = if i == 0 { previous } else { to } + if i == last { skip } else { to };
+                self.resnet(&init.at(i), [from, to])
+            })
+            .collect()
+    }
+}
+
+fn downsamplers(init: &ParameterInit, channels: usize, wanted: bool) -> Vec<Downsample2D> {
+    wanted.then(|| Downsample2D::new(&init.at("downsamplers.0"), channels)).into_iter().collect()
+}
+
+fn upsamplers(init: &ParameterInit, channels: usize, wanted: bool) -> Vec<Upsample2D> {
+    wanted.then(|| Upsample2D::new(&init.at("upsamplers.0"), channels)).into_iter().collect()
+}
+
+/// Residual blocks with a transformer after each, then half the size.
+#[derive(Module, Debug)]
+pub struct CrossAttnDownBlock2D {
+    /// One per layer.
+    pub resnets: Vec<ResnetBlock2D>,
+    /// One per layer.
+    pub attentions: Vec<Transformer2D>,
+    /// One, or none in the last block.
+    pub downsamplers: Vec<Downsample2D>,
+}
+
+impl_for_each_linear!(CrossAttnDownBlock2D { resnets, attentions });
+
+/// Residual blocks, then half the size.
+#[derive(Module, Debug)]
+pub struct DownBlock2D {
+    /// One per layer.
+    pub resnets: Vec<ResnetBlock2D>,
+    /// One, or none in the last block.
+    pub downsamplers: Vec<Downsample2D>,
+}
+
+impl_for_each_linear!(DownBlock2D { resnets });
+
+/// A block of the down path.
+#[derive(Module, Debug)]
+pub enum DownBlock {
+    /// With transformers.
+    CrossAttnDownBlock2D(CrossAttnDownBlock2D),
+    /// Without.
+    DownBlock2D(DownBlock2D),
+}
+
+impl DownBlock {
+    pub(crate) fn new(
+        init: &ParameterInit,
+        kind: DownBlockType,
+        config: &BlockConfig,
+        [from, to]: [usize; 2],
+        halve: bool,
+    ) -> Self {
+        let resnets = config.down_resnets(init, [from, to]);
+        let downsamplers = downsamplers(init, to, halve);
+        match kind {
+            DownBlockType::CrossAttnDownBlock2D => {
+                let attentions = config.attentions(init, to);
+                Self::CrossAttnDownBlock2D(CrossAttnDownBlock2D { resnets, attentions, downsamplers })
+            }
+            DownBlockType::DownBlock2D => Self::DownBlock2D(DownBlock2D { resnets, downsamplers }),
+        }
+    }
+
+    /// Pushes the output of every layer and of the halving onto `skips`.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, from, height, width]`; `temb`: `[batch, time_embed_dim]`, activated
+    pub fn forward(
+        &self,
+        mut x: Tensor<4>,
+        temb: &Tensor<2>,
+        encoder_hidden_states: &Tensor<3>,
+        skips: &mut Vec<Tensor<4>>,
+    ) -> Tensor<4> {
+        let downsamplers = match self {
+            Self::CrossAttnDownBlock2D(block) => {
+                for (resnet, attention) in block.resnets.iter().zip(&block.attentions) {
+                    x = attention.forward(resnet.forward(x, temb), encoder_hidden_states);
+                    skips.push(x.clone());
+                }
+                &block.downsamplers
+            }
+            Self::DownBlock2D(block) => {
+                for resnet in &block.resnets {
+                    x = resnet.forward(x, temb);
+                    skips.push(x.clone());
+                }
+                &block.downsamplers
+            }
+        };
+        for downsampler in downsamplers {
+            x = downsampler.forward(x);
+            skips.push(x.clone());
+        }
+        x
+    }
+}
+
+impl ForEachLinear for DownBlock {
+    fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
+        match self {
+            Self::CrossAttnDownBlock2D(block) => block.for_each_linear(path, visit),
+            Self::DownBlock2D(block) => block.for_each_linear(path, visit),
+        }
+    }
+}
+
+/// Residual block, transformer, residual block.
+#[derive(Module, Debug)]
+pub struct UNetMidBlock2DCrossAttn {
+    /// Two.
+    pub resnets: Vec<ResnetBlock2D>,
+    /// One.
+    pub attentions: Vec<Transformer2D>,
+}
+
+impl_for_each_linear!(UNetMidBlock2DCrossAttn { resnets, attentions });
+
+impl UNetMidBlock2DCrossAttn {
+    pub(crate) fn new(init: &ParameterInit, config: &BlockConfig, channels: usize) -> Self {
+        let resnets = init.at("resnets");
+        Self {
+            resnets: (0..2).map(|i| config.resnet(&resnets.at(i), [channels, channels])).collect(),
+            attentions: vec![config.attention(&init.at("attentions.0"), channels)],
+        }
+    }
+
+    /// # Shapes
+    /// - `x`, result: `[batch, channels, height, width]`; `temb`: `[batch, time_embed_dim]`, activated
+    pub fn forward(&self, x: Tensor<4>, temb: &Tensor<2>, encoder_hidden_states: &Tensor<3>) -> Tensor<4> {
+        let (first, rest) = self.resnets.split_first().expect("the middle is built with two residual blocks");
+        let mut x = first.forward(x, temb);
+        for (attention, resnet) in self.attentions.iter().zip(rest) {
+            x = resnet.forward(attention.forward(x, encoder_hidden_states), temb);
+        }
+        x
+    }
+}
+
+/// Residual blocks over skip connections with a transformer after each, then twice the size.
+#[derive(Module, Debug)]
+pub struct CrossAttnUpBlock2D {
+    /// One per layer.
+    pub resnets: Vec<ResnetBlock2D>,
+    /// One per layer.
+    pub attentions: Vec<Transformer2D>,
+    /// One, or none in the last block.
+    pub upsamplers: Vec<Upsample2D>,
+}
+
+impl_for_each_linear!(CrossAttnUpBlock2D { resnets, attentions });
+
+/// Residual blocks over skip connections, then twice the size.
+#[derive(Module, Debug)]
+pub struct UpBlock2D {
+    /// One per layer.
+    pub resnets: Vec<ResnetBlock2D>,
+    /// One, or none in the last block.
+    pub upsamplers: Vec<Upsample2D>,
+}
+
+impl_for_each_linear!(UpBlock2D { resnets });
+
+/// A block of the up path.
+#[derive(Module, Debug)]
+pub enum UpBlock {
+    /// With transformers.
+    CrossAttnUpBlock2D(CrossAttnUpBlock2D),
+    /// Without.
+    UpBlock2D(UpBlock2D),
+}
+
+impl UpBlock {
+    pub(crate) fn new(
+        init: &ParameterInit,
+        kind: UpBlockType,
+        config: &BlockConfig,
+        channels: [usize; 3],
+        double: bool,
+    ) -> Self {
+        let [_, _, to] = channels;
+        let resnets = config.up_resnets(init, channels);
+        let upsamplers = upsamplers(init, to, double);
+        match kind {
+            UpBlockType::CrossAttnUpBlock2D => {
+                let attentions = config.attentions(init, to);
+                Self::CrossAttnUpBlock2D(CrossAttnUpBlock2D { resnets, attentions, upsamplers })
+            }
+            UpBlockType::UpBlock2D => Self::UpBlock2D(UpBlock2D { resnets, upsamplers }),
+        }
+    }
+
+    /// Takes one skip connection per layer from the end of `skips`, and resizes to the size of the one after them.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, previous, height, width]`; `temb`: `[batch, time_embed_dim]`, activated
+    pub fn forward(
+        &self,
+        mut x: Tensor<4>,
+        temb: &Tensor<2>,
+        encoder_hidden_states: &Tensor<3>,
+        skips: &mut Vec<Tensor<4>>,
+    ) -> Tensor<4> {
+        let mut join = |x: Tensor<4>| {
+            let skip = skips.pop().expect("the down path leaves one skip connection per layer of the up path");
+            Tensor::cat(vec![x, skip], 1)
+        };
+        let upsamplers = match self {
+            Self::CrossAttnUpBlock2D(block) => {
+                for (resnet, attention) in block.resnets.iter().zip(&block.attentions) {
+                    x = attention.forward(resnet.forward(join(x), temb), encoder_hidden_states);
+                }
+                &block.upsamplers
+            }
+            Self::UpBlock2D(block) => {
+                for resnet in &block.resnets {
+                    x = resnet.forward(join(x), temb);
+                }
+                &block.upsamplers
+            }
+        };
+        for upsampler in upsamplers {
+            // Twice the size, except where the down path had rounded an odd size up.
+            let [_, _, height, width] = skips.last().map_or_else(|| x.dims().map(|n| n * 2), Tensor::dims);
+            x = upsampler.forward(x, [height, width]);
+        }
+        x
+    }
+}
+
+impl ForEachLinear for UpBlock {
+    fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
+        match self {
+            Self::CrossAttnUpBlock2D(block) => block.for_each_linear(path, visit),
+            Self::UpBlock2D(block) => block.for_each_linear(path, visit),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Low-rank adapters: nothing changes until they train, and the base never does.
+
+use burn::module::{AutodiffModule as _, Module};
+use burn::tensor::{Device, Tensor};
+use dsl_nets::{Conditioning, Denoiser, LoraConfig, NetsError, named_parameters, parameters};
+
+use crate::fixture::{Fixture, values};
+use crate::init::small_config;
+use crate::unet::gradients_by_key;
+
+fn inputs(device: &Device) -> (Tensor<4>, Tensor<1>, Conditioning) {
+    let wave = |count: usize, step: f32| Tensor::<1>::from_floats(
+        (0..count).map(|i| (i as f32 * step).sin()).collect::<Vec<_>>().as_slice(),
+        device,
+    );
+    let x = wave(2 * 3 * 8 * 8, 0.37).reshape([2, 3, 8, 8]);
+    let text = wave(2 * 5 * 12, 0.73).reshape([2, 5, 12]);
+    (x, Tensor::from_floats([10.0, 700.0], device), Conditioning::text(text))
+}
+
+fn base(device: &Device) -> Denoiser {
+    small_config().init(1, device).unwrap().denoiser
+}
+
+#[test]
+fn a_fresh_adapter_changes_nothing() {
+    let device = Device::flex().autodiff();
+    let (x, t, c) = inputs(&device);
+    let base = base(&device);
+    let adapted = base.with_lora(&LoraConfig::default(), 9).unwrap();
+    assert!(adapted.is_at_identity() && adapted.has_lora() && !base.has_lora());
+    let [before, after] = [&base, &adapted].map(|net| values(net.forward(x.clone(), t.clone(), &c)));
+    assert_eq!(before, after);
+}
+
+#[test]
+fn only_adapters_receive_gradients() {
+    let device = Device::flex().autodiff();
+    let (x, t, c) = inputs(&device);
+    let base = base(&device);
+    let adapted = base.with_lora(&LoraConfig::default(), 9).unwrap();
+    let grads = adapted.forward(x.clone(), t.clone(), &c).powi_scalar(2).mean().backward();
+    let by_key = gradients_by_key(&adapted, &grads);
+    for (key, grad) in &by_key {
+        // B is zero, so the gradient of A is computed and zero; that of B is not zero.
+        let is_b = key.ends_with("lora_b");
+        assert_eq!(grad.is_empty(), !(is_b || key.ends_with("lora_a")), "{key}");
+        assert_eq!(grad.iter().any(|g| *g != 0.0), is_b, "{key}");
+    }
+    assert_eq!(parameters::count_trainable(&adapted), adapted.lora_parameter_count());
+
+    // The base that was adapted still trains.
+    let grads = base.forward(x, t, &c).powi_scalar(2).mean().backward();
+    assert!(gradients_by_key(&base, &grads).values().all(|grad| !grad.is_empty()));
+}
+
+#[test]
+fn an_evaluated_network_trains_its_adapters_alone_again() {
+    let device = Device::flex().autodiff();
+    let adapted = base(&device).with_lora(&LoraConfig::default(), 9).unwrap();
+    let (trainable, again) = (parameters::count_trainable(&adapted), adapted.valid().train());
+    assert_eq!(parameters::count_trainable(&again), trainable);
+}
+
+#[test]
+fn targets_are_patterns_over_paths() {
+    let device = Device::flex();
+    let layers = |targets: &[&str]| -> Result<Vec<String>, NetsError> {
+        let config = LoraConfig { targets: targets.iter().map(|t| (*t).to_owned()).collect(), ..LoraConfig::default() };
+        let adapted = base(&device).with_lora(&config, 0)?;
+        let paths = named_parameters(&adapted).into_iter().filter_map(|p| p.path.strip_suffix(".lora.lora_a").map(str::to_owned));
+        Ok(paths.collect())
+    };
+    // Three transformers (down, middle, two in the up block) with two attentions of four projections each.
+    assert_eq!(layers(&[]).unwrap().len(), 4 * 8);
+    assert_eq!(
+        layers(&[r"^mid_block.*attn1\.to_q$", r"time_embedding"]).unwrap(),
+        ["time_embedding.linear_1", "time_embedding.linear_2", "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"]
+    );
+    assert!(matches!(layers(&["attn9"]), Err(NetsError::NoTargets { example, .. }) if example.ends_with("to_q")));
+    assert!(matches!(layers(&["("]), Err(NetsError::TargetPattern { .. })));
+}
+
+#[test]
+fn sizes_of_the_decision_table() {
+    // Rank 8 on a [c, c] projection adds 16 c; on to_k and to_v of attn2, 8 (c + text features).
+    let device = Device::flex();
+    let adapted = base(&device).with_lora(&LoraConfig::default(), 0).unwrap();
+    assert_eq!(adapted.lora_parameter_count(), 4 * (6 * 16 * 16 + 2 * 8 * (16 + 12)));
+}
+
+#[test]
+fn fresh_adapters_follow_from_the_seed() {
+    let device = Device::flex();
+    let a = |seed| -> Vec<Vec<f32>> {
+        let adapted = base(&device).with_lora(&LoraConfig::default(), seed).unwrap();
+        named_parameters(&adapted).into_iter().filter(|p| p.path.ends_with("lora_a")).map(|p| p.values).collect()
+    };
+    assert_eq!(a(1), a(1));
+    assert_ne!(a(1), a(2));
+}
+
+#[test]
+fn an_adapter_survives_a_peft_folder() {
+    let device = Device::flex();
+    let (x, t, c) = inputs(&device);
+    let base = base(&device);
+    let adapted = base.with_lora(&LoraConfig { rank: 2, alpha: 6.0, ..LoraConfig::default() }, 4).unwrap();
+    let adapted = loud(adapted);
+    let folder = tempfile::tempdir().unwrap();
+    adapted.save_peft_adapter(folder.path()).unwrap();
+    let read = base.load_peft_adapter(folder.path()).unwrap();
+    let [a, b, plain] = [&adapted, &read, &base].map(|net| values(net.forward(x.clone(), t.clone(), &c)));
+    assert_eq!(a, b);
+    assert_ne!(a, plain);
+    assert!(!read.is_at_identity());
+}
+
+/// Adapters whose B is not zero.
+fn loud(network: Denoiser) -> Denoiser {
+    struct Loud;
+    impl burn::module::ModuleMapper for Loud {
+        fn map_float<const D: usize>(&mut self, param: burn::module::Param<Tensor<D>>) -> burn::module::Param<Tensor<D>> {
+            param.map(|value| value + 0.05)
+        }
+    }
+    network.map(&mut Loud)
+}
+
+#[test]
+fn a_peft_adapter_of_another_network_is_refused() {
+    let device = Device::flex();
+    let folder = tempfile::tempdir().unwrap();
+    base(&device).with_lora(&LoraConfig::default(), 0).unwrap().save_peft_adapter(folder.path()).unwrap();
+    let mut config = small_config();
+    if let dsl_nets::DenoiserConfig::Unet(unet) = &mut config.denoiser {
+        unet.cross_attention_dim = dsl_nets::OneOrMany::One(20);
+    }
+    config.text_encoder = None;
+    let other = config.init(0, &device).unwrap().denoiser;
+    let message = other.load_peft_adapter(folder.path()).unwrap_err().to_string();
+    assert!(message.contains("attn2.to_k` takes lora_A [rank, 20]"), "{message}");
+}
+
+/// Needs `dsl`, whose `lora` folder is a PEFT adapter for the UNet of its `meta.base`.
+#[test]
+fn peft_adapter_fixture_is_read() {
+    let fixture = Fixture::open("dsl");
+    let device = Device::flex();
+    let base = Denoiser::Unet(fixture.unet(&device));
+    let adapted = base.load_peft_adapter(&fixture.folder.join("lora")).unwrap();
+    let default_targets = base.with_lora(&LoraConfig { rank: 1, ..LoraConfig::default() }, 0).unwrap();
+    let count = |net: &Denoiser| named_parameters(net).iter().filter(|p| p.is_adapter()).count();
+    assert_eq!(count(&adapted), count(&default_targets));
+    assert!(adapted.has_lora());
+}

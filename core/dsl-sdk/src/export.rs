@@ -1,0 +1,239 @@
+//! From the author's traits to the interfaces of the boundary.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use dsl_abi::{
+    AbiError, BatchColumns, BatchView, Extension,
+    abi_stable::{
+        sabi_trait::TD_Opaque,
+        std_types::{RNone, ROption, RResult, RSlice, RSome, RStr, RString},
+    },
+    assets::{ASSETS_V0, AssetsInterface},
+    check::check_declaration,
+    host::HostObject,
+    root::Entry,
+    task::{
+        DatasetMethods, DatasetMethods_TO, DatasetObject, EvaluatorMethods, EvaluatorMethods_TO, EvaluatorObject,
+        TASK_V0, TaskInterface, TaskMethods, TaskMethods_TO, TaskObject,
+    },
+};
+use serde::Serialize;
+
+use crate::{
+    Batch, BatchRequest, ColumnSpec, Dataset, Evaluator, Host, Manifest, PluginError, Task,
+    guard::{Guarded, catch, guard},
+    log,
+};
+
+/// Makes a library a plugin: exports the task under the symbol that hosts look for.
+///
+/// Once in a library, at its root.
+#[macro_export]
+macro_rules! export_plugin {
+    ($task:ty) => {
+        const _: () = {
+            struct ThisPackage;
+
+            impl $crate::__private::Package for ThisPackage {
+                type Task = $task;
+                const VERSION: &'static str = ::core::env!("CARGO_PKG_VERSION");
+                const AUTHORS: &'static str = ::core::env!("CARGO_PKG_AUTHORS");
+                const LICENSE: &'static str = ::core::env!("CARGO_PKG_LICENSE");
+            }
+
+            // The lint `unsafe_code` is silent about macros of other crates, so that authors may even forbid it.
+            #[allow(non_upper_case_globals)]
+            #[unsafe(no_mangle)]
+            pub static _1as_0lib_1header_0root_bmodule_bloader: $crate::__private::LibHeader =
+                $crate::__private::header::<$crate::__private::Exported<ThisPackage>>();
+        };
+    };
+}
+
+/// A task with what its package says of itself.
+pub trait Package: 'static {
+    /// The task.
+    type Task: Task;
+    /// Version of the package.
+    const VERSION: &'static str;
+    /// Authors of the package.
+    const AUTHORS: &'static str;
+    /// Licence of the package.
+    const LICENSE: &'static str;
+}
+
+/// The interfaces of a task.
+pub struct Exported<P>(PhantomData<P>);
+
+impl<P: Package> Entry for Exported<P> {
+    extern "C" fn manifest() -> RString {
+        let manifest = catch(|| {
+            to_json(&Manifest {
+                id: P::Task::ID.to_owned(),
+                name: P::Task::NAME.to_owned(),
+                description: P::Task::DESCRIPTION.to_owned(),
+                version: P::VERSION.to_owned(),
+                license: P::LICENSE.to_owned(),
+                authors: P::AUTHORS.to_owned(),
+                sdk: env!("CARGO_PKG_VERSION").to_owned(),
+                rustc: env!("DSL_SDK_RUSTC").to_owned(),
+                panic_strategy: if cfg!(panic = "unwind") { "unwind" } else { "abort" }.to_owned(),
+                extensions: vec![TASK_V0.to_owned(), ASSETS_V0.to_owned()],
+            })
+        });
+        // Constants alone go in: an error here cannot be, and an empty text would be refused by the host.
+        manifest.unwrap_or_default()
+    }
+
+    extern "C" fn extension(id: RStr<'_>) -> ROption<Extension> {
+        match id.as_str() {
+            TASK_V0 => RSome(Extension::new(Self::TASK)),
+            ASSETS_V0 => RSome(Extension::new(Self::ASSETS)),
+            _ => RNone,
+        }
+    }
+}
+
+impl<P: Package> Exported<P> {
+    const TASK: &'static TaskInterface = &TaskInterface {
+        config_schema: Self::config_schema,
+        default_config: Self::default_config,
+        host_defaults: Self::host_defaults,
+        open: Self::open,
+    };
+
+    const ASSETS: &'static AssetsInterface =
+        &AssetsInterface { names: Self::asset_names, get: Self::asset };
+
+    extern "C" fn config_schema() -> RResult<RString, AbiError> {
+        guard(|| to_json(&schemars::schema_for!(<P::Task as Task>::Config)))
+    }
+
+    extern "C" fn default_config() -> RResult<RString, AbiError> {
+        guard(|| to_json(&<P::Task as Task>::Config::default()))
+    }
+
+    extern "C" fn host_defaults() -> RResult<RString, AbiError> {
+        guard(|| to_json(&P::Task::host_defaults()))
+    }
+
+    extern "C" fn open(config: RStr<'_>, host: HostObject) -> RResult<TaskObject, AbiError> {
+        guard(|| {
+            let host = Arc::new(host);
+            log::connect(&host);
+            // Through a value: errors then carry no line and column of a text that the user never saw.
+            let config = serde_json::from_str::<serde_json::Value>(config.as_str())
+                .and_then(serde_json::from_value)
+                .map_err(|error| PluginError::config(format!("the configuration of the task was refused: {error}")))?;
+            let task = P::Task::open(config, Host::attached(host))?;
+            Ok(TaskMethods_TO::from_value(TaskAdapter(Guarded::new(task)), TD_Opaque))
+        })
+    }
+
+    extern "C" fn asset_names() -> RResult<RString, AbiError> {
+        guard(|| to_json(&P::Task::assets().iter().map(|asset| asset.name).collect::<Vec<_>>()))
+    }
+
+    extern "C" fn asset(name: RStr<'_>) -> RResult<ROption<RSlice<'static, u8>>, AbiError> {
+        guard(|| {
+            let asset = P::Task::assets().iter().find(|asset| asset.name == name.as_str());
+            Ok(asset.map(|asset| RSlice::from_slice(asset.bytes)).into())
+        })
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Result<RString, PluginError> {
+    serde_json::to_string(value).map(RString::from).map_err(|error| {
+        PluginError::contract(format!("a {} cannot be written as JSON: {error}", std::any::type_name_of_val(value)))
+    })
+}
+
+struct TaskAdapter<T>(Guarded<T>);
+
+impl<T: Task> TaskMethods for TaskAdapter<T> {
+    fn describe(&self) -> RResult<RString, AbiError> {
+        guard(|| to_json(&self.0.describe()))
+    }
+
+    fn splits(&self) -> RResult<RString, AbiError> {
+        guard(|| to_json(&self.0.splits()))
+    }
+
+    fn dataset(&self, split: RStr<'_>) -> RResult<DatasetObject, AbiError> {
+        guard(|| {
+            let dataset = Guarded::new(self.0.dataset(split.as_str())?);
+            let (count, columns) = (dataset.len(), dataset.columns());
+            check_declaration(&columns).map_err(|breach| {
+                PluginError::contract(format!("the declared columns of split `{split}` break a rule: {breach}"))
+            })?;
+            Ok(DatasetMethods_TO::from_value(DatasetAdapter { dataset, count, columns }, TD_Opaque))
+        })
+    }
+
+    fn evaluator(&self) -> RResult<ROption<EvaluatorObject>, AbiError> {
+        guard(|| {
+            let evaluator = self.0.evaluator()?;
+            Ok(evaluator
+                .map(|evaluator| EvaluatorMethods_TO::from_value(EvaluatorAdapter(Guarded::new(evaluator)), TD_Opaque))
+                .into())
+        })
+    }
+}
+
+struct DatasetAdapter {
+    dataset: Guarded<Box<dyn Dataset>>,
+    // Both are the same at every call, so they are asked for once.
+    count: u64,
+    columns: Vec<ColumnSpec>,
+}
+
+impl DatasetMethods for DatasetAdapter {
+    fn len(&self) -> RResult<u64, AbiError> {
+        guard(|| Ok(self.count))
+    }
+
+    fn columns(&self) -> RResult<RString, AbiError> {
+        guard(|| to_json(&self.columns))
+    }
+
+    fn batch(
+        &self,
+        indices: RSlice<'_, u64>,
+        seeds: RSlice<'_, u64>,
+        augment: bool,
+    ) -> RResult<BatchColumns, AbiError> {
+        guard(|| {
+            let (indices, seeds) = (indices.as_slice(), seeds.as_slice());
+            if indices.len() != seeds.len() {
+                return Err(PluginError::contract(format!(
+                    "the host asked with {} seeds for {} indices, expected one for each",
+                    seeds.len(),
+                    indices.len()
+                )));
+            }
+            if let Some(index) = indices.iter().find(|&&index| index >= self.count) {
+                return Err(PluginError::contract(format!(
+                    "the host asked for sample {index} of a dataset of {} samples",
+                    self.count
+                )));
+            }
+            self.dataset.batch(&BatchRequest { indices, seeds, augment })?.into_abi(&self.columns, indices.len())
+        })
+    }
+}
+
+struct EvaluatorAdapter(Guarded<Box<dyn Evaluator>>);
+
+impl EvaluatorMethods for EvaluatorAdapter {
+    fn requirements(&self) -> RResult<RString, AbiError> {
+        guard(|| to_json(&self.0.requirements()))
+    }
+
+    fn update(&mut self, inputs: &BatchView<'_>, first_index: u64) -> RResult<(), AbiError> {
+        guard(|| self.0.update(&Batch::from_view(inputs)?, first_index))
+    }
+
+    fn finish(&mut self) -> RResult<RString, AbiError> {
+        guard(|| to_json(&self.0.finish()?))
+    }
+}

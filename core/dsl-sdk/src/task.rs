@@ -1,0 +1,121 @@
+//! What a plugin implements.
+
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{Batch, ColumnSpec, Host, MetricValue, PluginError, Requirements, TaskDescription};
+
+/// A task: its configuration, its data, and how it is measured. Hand it to [`crate::export_plugin!`].
+pub trait Task: Sized + Send + Sync + 'static {
+    /// Short kebab-case name, such as `t2i`.
+    const ID: &'static str;
+    /// Name for people.
+    const NAME: &'static str;
+    /// One sentence.
+    const DESCRIPTION: &'static str;
+
+    /// The task's part of the configuration. Its default is what runs when the user says nothing. Derive the traits
+    /// through this crate's re-exports, and deny unknown fields: users mistype keys.
+    type Config: DeserializeOwned + Serialize + JsonSchema + Default;
+
+    /// What the plugin recommends for the host's own part of the configuration: an object with any subset of its keys.
+    ///
+    /// Precedence: the host's defaults, then these, then the user's file, then the command line.
+    fn host_defaults() -> Value {
+        json!({})
+    }
+
+    /// Files that travel inside the plugin, such as a small base model.
+    fn assets() -> &'static [Asset] {
+        &[]
+    }
+
+    /// Opens the task. No work happens before this call. `[any thread]`
+    ///
+    /// # Errors
+    /// Whatever keeps it from running: a configuration that cannot be, data that cannot be read.
+    fn open(config: Self::Config, host: Host) -> Result<Self, PluginError>;
+
+    /// What is trained on, and how the data conditions the network. `[any thread]`
+    fn describe(&self) -> TaskDescription;
+
+    /// Names of the splits, `train` first. `[any thread]`
+    fn splits(&self) -> Vec<String>;
+
+    /// The dataset of one of [`Task::splits`]. `[any thread]`
+    ///
+    /// # Errors
+    /// An unknown split, or data that cannot be read.
+    fn dataset(&self, split: &str) -> Result<Box<dyn Dataset>, PluginError>;
+
+    /// A new evaluator, if the task has one. `[any thread]`
+    ///
+    /// # Errors
+    /// Whatever keeps it from being made.
+    fn evaluator(&self) -> Result<Option<Box<dyn Evaluator>>, PluginError> {
+        Ok(None)
+    }
+}
+
+/// A file inside the plugin.
+#[derive(Debug, Clone, Copy)]
+pub struct Asset {
+    /// Name that the host asks by, such as `base.safetensors`.
+    pub name: &'static str,
+    /// Its bytes, usually by `include_bytes!`.
+    pub bytes: &'static [u8],
+}
+
+/// A dataset. All methods: `[any thread]`, several calls at once.
+///
+/// A sample depends on its index and its seed alone: the batch of `[3, 5]` equals the batch of `[3]` followed by that of
+/// `[5]`, on any thread and in any process.
+pub trait Dataset: Send + Sync {
+    /// How many samples there are; the same at every call.
+    fn len(&self) -> u64;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The columns of every batch; the same at every call.
+    fn columns(&self) -> Vec<ColumnSpec>;
+
+    /// The samples of the request, in its order. The result is checked against [`Dataset::columns`] before it leaves
+    /// the plugin.
+    ///
+    /// # Errors
+    /// A sample that cannot be read.
+    fn batch(&self, request: &BatchRequest<'_>) -> Result<Batch, PluginError>;
+}
+
+/// Which samples, and the randomness they may use.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchRequest<'a> {
+    /// Indices, each below [`Dataset::len`]; any order, repetitions allowed.
+    pub indices: &'a [u64],
+    /// One seed for each index. All of a sample's randomness comes from its seed.
+    pub seeds: &'a [u64],
+    /// Whether random changes (flips, crops, the choice of a caption) are wanted. Without, seeds are ignored.
+    pub augment: bool,
+}
+
+/// Measures what was learnt. `[one thread at a time]`
+pub trait Evaluator: Send {
+    /// What the host feeds to [`Evaluator::update`].
+    fn requirements(&self) -> Requirements;
+
+    /// Takes one batch; `first_index` numbers its first sample within this evaluation.
+    ///
+    /// # Errors
+    /// Columns that are not as required.
+    fn update(&mut self, inputs: &Batch, first_index: u64) -> Result<(), PluginError>;
+
+    /// The metrics of all batches since the last call; the evaluator is then as new.
+    ///
+    /// # Errors
+    /// Whatever keeps them from being computed.
+    fn finish(&mut self) -> Result<Vec<MetricValue>, PluginError>;
+}

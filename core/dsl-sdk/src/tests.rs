@@ -1,0 +1,344 @@
+//! The exported interfaces of a small task, called as a host calls them, within one process.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use dsl_abi::{
+    BatchView, Extension, RawDType, RawErrorCode, TensorView,
+    abi_stable::{
+        sabi_trait::TD_Opaque,
+        std_types::{RArc, RNone, ROption, RStr},
+    },
+    assets::{ASSETS_V0, AssetsInterface},
+    buffer::bytes_of,
+    host::{HostInterface, HostInterface_TO, HostObject, LogRecord, RawLevel},
+    root::Entry,
+    task::{DatasetObject, TASK_V0, TaskInterface, TaskObject},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Asset, Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Direction, Evaluator, Host,
+    Injection, Manifest, MetricValue, PluginError, Requirements, Task, TaskDescription,
+    __private::{Exported, Package},
+};
+
+#[derive(Serialize, Deserialize, JsonSchema, Default)]
+#[serde(default, deny_unknown_fields)]
+struct Config {
+    /// What goes wrong.
+    fault: String,
+}
+
+struct Faulty {
+    fault: String,
+    host: Host,
+}
+
+impl Task for Faulty {
+    const ID: &'static str = "faulty";
+    const NAME: &'static str = "Faulty";
+    const DESCRIPTION: &'static str = "Goes wrong as it is told";
+    type Config = Config;
+
+    fn host_defaults() -> serde_json::Value {
+        serde_json::json!({"train": {"steps": 3}})
+    }
+
+    fn assets() -> &'static [Asset] {
+        &[Asset { name: "base", bytes: b"weights" }]
+    }
+
+    fn open(config: Config, host: Host) -> Result<Self, PluginError> {
+        match config.fault.as_str() {
+            "open" => Err(PluginError::config("`fault` is open").with_help("set it to something else")),
+            "open-panic" => panic!("no luck"),
+            _ => Ok(Self { fault: config.fault, host }),
+        }
+    }
+
+    fn describe(&self) -> TaskDescription {
+        let injection = Injection::CrossAttention { column: "name".into(), dropout: 0.1 };
+        TaskDescription { target: "point".into(), injections: vec![injection], sample_prompts: vec!["a".into()] }
+    }
+
+    fn splits(&self) -> Vec<String> {
+        vec!["train".into()]
+    }
+
+    fn dataset(&self, split: &str) -> Result<Box<dyn Dataset>, PluginError> {
+        match split {
+            "train" => Ok(Box::new(Points { fault: self.fault.clone(), host: self.host.clone() })),
+            other => Err(PluginError::unsupported(format!("no split `{other}`"))),
+        }
+    }
+
+    fn evaluator(&self) -> Result<Option<Box<dyn Evaluator>>, PluginError> {
+        Ok(Some(Box::new(Mean(Vec::new()))))
+    }
+}
+
+struct Points {
+    fault: String,
+    host: Host,
+}
+
+impl Drop for Points {
+    fn drop(&mut self) {
+        assert!(self.fault != "drop-panic", "not even dropped");
+    }
+}
+
+impl Dataset for Points {
+    fn len(&self) -> u64 {
+        10
+    }
+
+    fn columns(&self) -> Vec<ColumnSpec> {
+        let column = |name: &str, dtype, shape, role| ColumnSpec { name: name.into(), dtype, shape, role };
+        let second = if self.fault == "declaration" { "point" } else { "name" };
+        vec![
+            column("point", DType::F32, vec![Some(2)], ColumnRole::Vector),
+            column(second, DType::Text, vec![], ColumnRole::Text),
+        ]
+    }
+
+    fn batch(&self, request: &BatchRequest<'_>) -> Result<Batch, PluginError> {
+        let mut width = 2;
+        match self.fault.as_str() {
+            "panic" => panic!("sample {} is unlucky", request.indices[0]),
+            "thread-panic" => {
+                let outcome = std::thread::spawn(|| panic!("elsewhere")).join();
+                std::panic::resume_unwind(outcome.unwrap_err());
+            }
+            "shape" => width = 3,
+            "cancelled" if self.host.cancelled() => return Err(PluginError::cancelled()),
+            _ => {}
+        }
+        self.host.progress(1, 2, "batches");
+        let values: Vec<f32> = request.indices.iter().flat_map(|&index| vec![index as f32; width]).collect();
+        let names = request.indices.iter().map(|index| format!("point {index}")).collect();
+        let data = ColumnData::F32 { shape: vec![request.indices.len() as u64, width as u64], values };
+        Ok(Batch {
+            columns: vec![
+                Column { name: "name".into(), data: ColumnData::Text(names) },
+                Column { name: "point".into(), data },
+            ],
+        })
+    }
+}
+
+struct Mean(Vec<f32>);
+
+impl Evaluator for Mean {
+    fn requirements(&self) -> Requirements {
+        Requirements::NoisePredictions { split: "train".into(), count: 4 }
+    }
+
+    fn update(&mut self, inputs: &Batch, _: u64) -> Result<(), PluginError> {
+        self.0.extend(inputs.f32("x_t")?.1);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Vec<MetricValue>, PluginError> {
+        let values = std::mem::take(&mut self.0);
+        let value = f64::from(values.iter().sum::<f32>()) / values.len() as f64;
+        Ok(vec![MetricValue { name: "mean".into(), value, direction: Direction::LowerIsBetter, unit: String::new() }])
+    }
+}
+
+struct ThisPackage;
+
+impl Package for ThisPackage {
+    type Task = Faulty;
+    const VERSION: &'static str = "1.2.3";
+    const AUTHORS: &'static str = "";
+    const LICENSE: &'static str = "MIT";
+}
+
+#[derive(Default)]
+struct TestHost {
+    cancelled: AtomicBool,
+    heard: Mutex<Vec<String>>,
+}
+
+#[derive(Clone, Default)]
+struct Shared(Arc<TestHost>);
+
+impl HostInterface for Shared {
+    fn log_enabled(&self, level: RawLevel, _: RStr<'_>) -> bool {
+        level <= RawLevel::INFO
+    }
+
+    fn log(&self, record: &LogRecord<'_>) {
+        self.0.heard.lock().unwrap().push(format!("{} {}", record.message, record.fields));
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.cancelled.load(Ordering::SeqCst)
+    }
+
+    fn progress(&self, done: u64, total: u64, what: RStr<'_>) {
+        self.0.heard.lock().unwrap().push(format!("{done}/{total} {what}"));
+    }
+
+    fn service(&self, _: RStr<'_>) -> ROption<Extension> {
+        RNone
+    }
+}
+
+impl Shared {
+    fn object(&self) -> HostObject {
+        HostInterface_TO::from_ptr(RArc::new(self.clone()), TD_Opaque)
+    }
+}
+
+fn interface<T: dsl_abi::abi_stable::StableAbi>(id: &str) -> &'static T {
+    Exported::<ThisPackage>::extension(id.into()).unwrap().get::<T>().unwrap()
+}
+
+fn open(fault: &str) -> (TaskObject, Shared) {
+    let host = Shared::default();
+    let config = serde_json::json!({ "fault": fault }).to_string();
+    let task = (interface::<TaskInterface>(TASK_V0).open)(config.as_str().into(), host.object());
+    (task.into_result().unwrap_or_else(|error| panic!("{}", error.message)), host)
+}
+
+fn dataset(fault: &str) -> (DatasetObject, Shared) {
+    let (task, host) = open(fault);
+    (task.dataset("train".into()).into_result().unwrap_or_else(|error| panic!("{}", error.message)), host)
+}
+
+fn check_fails(fault: &str, code: RawErrorCode, expected: &str) -> dsl_abi::AbiError {
+    let (dataset, _) = dataset(fault);
+    let error = dataset.batch([3_u64, 4][..].into(), [0_u64, 0][..].into(), false).unwrap_err();
+    assert_eq!(error.code, code);
+    assert!(error.message.contains(expected), "`{expected}` is not in: {}", error.message);
+    error
+}
+
+#[test]
+fn a_batch_crosses_with_numbers_and_texts() {
+    let (dataset, host) = dataset("");
+    assert_eq!(dataset.len().unwrap(), 10);
+    let batch = dataset.batch([3_u64, 5][..].into(), [0_u64, 0][..].into(), true).unwrap();
+    let tensor = &batch.tensors[0];
+    assert_eq!((tensor.name.as_str(), tensor.dtype, &tensor.shape[..]), ("point", RawDType::F32, &[2, 2][..]));
+    assert_eq!(tensor.data.as_bytes(), bytes_of(&[3_f32, 3.0, 5.0, 5.0]));
+    assert_eq!(batch.texts[0].bytes.as_bytes(), b"point 3point 5");
+    assert_eq!(batch.texts[0].offsets.as_bytes(), bytes_of(&[0_i64, 7, 14]));
+    assert_eq!(*host.0.heard.lock().unwrap(), ["1/2 batches"]);
+}
+
+#[test]
+fn cold_documents_are_json() {
+    let manifest: Manifest = serde_json::from_str(&Exported::<ThisPackage>::manifest()).unwrap();
+    assert_eq!((manifest.id.as_str(), manifest.version.as_str()), ("faulty", "1.2.3"));
+    assert!(manifest.rustc.starts_with("rustc "), "{}", manifest.rustc);
+    assert_eq!(manifest.extensions, [TASK_V0, ASSETS_V0]);
+    let task = interface::<TaskInterface>(TASK_V0);
+    assert!((task.config_schema)().unwrap().contains("What goes wrong."));
+    assert_eq!((task.default_config)().unwrap(), r#"{"fault":""}"#);
+    assert_eq!((task.host_defaults)().unwrap(), r#"{"train":{"steps":3}}"#);
+    let (task, _) = open("");
+    let description: TaskDescription = serde_json::from_str(&task.describe().unwrap()).unwrap();
+    assert_eq!(description.target, "point");
+    assert_eq!(task.splits().unwrap(), r#"["train"]"#);
+}
+
+#[test]
+fn assets_are_found_by_name() {
+    let assets = interface::<AssetsInterface>(ASSETS_V0);
+    assert_eq!((assets.names)().unwrap(), r#"["base"]"#);
+    assert_eq!((assets.get)("base".into()).unwrap().unwrap().as_slice(), b"weights");
+    assert!((assets.get)("other".into()).unwrap().is_none());
+}
+
+#[test]
+fn panics_become_errors_with_message_place_and_backtrace() {
+    let error = check_fails("panic", RawErrorCode::PANIC, "sample 3 is unlucky");
+    assert!(error.message.contains("tests.rs:"), "{}", error.message);
+    assert!(error.detail.contains("batch"), "{}", error.detail);
+    let error = check_fails("thread-panic", RawErrorCode::PANIC, "elsewhere");
+    assert!(error.message.contains("tests.rs:"), "{}", error.message);
+}
+
+#[test]
+fn a_panic_while_dropping_stays_inside() {
+    let (dataset, _) = dataset("drop-panic");
+    drop(dataset);
+}
+
+#[test]
+fn what_the_author_returns_is_checked() {
+    check_fails("shape", RawErrorCode::CONTRACT, "column `point`: expected shape [2, 2], found shape [2, 3]");
+    let (task, _) = open("declaration");
+    let error = task.dataset("train".into()).map(drop).unwrap_err();
+    assert!(error.message.contains("column `point`"), "{}", error.message);
+}
+
+#[test]
+fn what_the_host_asks_is_checked() {
+    let (dataset, _) = dataset("");
+    let error = dataset.batch([10_u64][..].into(), [0_u64][..].into(), false).map(drop).unwrap_err();
+    assert!(error.message.contains("sample 10 of a dataset of 10"), "{}", error.message);
+    let error = dataset.batch([1_u64][..].into(), (&[][..]).into(), false).map(drop).unwrap_err();
+    assert!(error.message.contains("0 seeds for 1 indices"), "{}", error.message);
+}
+
+#[test]
+fn a_refused_configuration_is_an_error_of_its_own() {
+    let open_raw = interface::<TaskInterface>(TASK_V0).open;
+    for (config, code, expected) in [
+        (r#"{"fault":"open"}"#, RawErrorCode::CONFIG, "`fault` is open"),
+        (r#"{"folt":""}"#, RawErrorCode::CONFIG, "unknown field `folt`"),
+        ("{", RawErrorCode::CONFIG, "refused"),
+        (r#"{"fault":"open-panic"}"#, RawErrorCode::PANIC, "no luck"),
+    ] {
+        let error = open_raw(config.into(), Shared::default().object()).map(drop).unwrap_err();
+        assert_eq!(error.code, code, "{config}");
+        assert!(error.message.contains(expected), "{}", error.message);
+    }
+    let (task, _) = open("");
+    assert_eq!(task.dataset("test".into()).map(drop).unwrap_err().code, RawErrorCode::UNSUPPORTED);
+}
+
+#[test]
+fn a_stop_reaches_the_author() {
+    let (dataset, host) = dataset("cancelled");
+    let ask = || dataset.batch([0_u64][..].into(), [0_u64][..].into(), false).map(drop).into_result();
+    assert!(ask().is_ok());
+    host.0.cancelled.store(true, Ordering::SeqCst);
+    assert_eq!(ask().unwrap_err().code, RawErrorCode::CANCELLED);
+}
+
+#[test]
+fn evaluators_see_what_the_host_lends() {
+    let (task, _) = open("");
+    let mut evaluator = task.evaluator().unwrap().unwrap();
+    let values = [1_f32, 2.0, 3.0, 6.0];
+    let tensor = |name: &'static str, shape: &'static [u64]| TensorView {
+        name: name.into(),
+        dtype: RawDType::F32,
+        shape: shape.into(),
+        data: bytes_of(&values).into(),
+    };
+    let mut update = |tensor: TensorView<'_>| {
+        let tensors = [tensor];
+        let batch = BatchView { tensors: tensors[..].into(), texts: (&[][..]).into() };
+        evaluator.update(&batch, 0).into_result().map_err(|error| error.message.to_string())
+    };
+    update(tensor("x_t", &[2, 2])).unwrap();
+    assert!(update(tensor("x_0", &[2, 2])).unwrap_err().contains("column `x_t`"));
+    assert!(update(tensor("x_t", &[2, 3])).unwrap_err().contains("16 bytes for shape [2, 3]"));
+    let unknown = TensorView { dtype: RawDType(99), ..tensor("x_t", &[2, 2]) };
+    assert!(update(unknown).unwrap_err().contains("data type 99"));
+    let metrics: Vec<MetricValue> = serde_json::from_str(&evaluator.finish().unwrap()).unwrap();
+    assert_eq!((metrics[0].name.as_str(), metrics[0].value), ("mean", 3.0));
+    // An empty mean is not a number; that too arrives.
+    let metrics: Vec<MetricValue> = serde_json::from_str(&evaluator.finish().unwrap()).unwrap();
+    assert!(metrics[0].value.is_nan());
+}

@@ -1,0 +1,3 @@
+//! One module and one function per command.
+
+pub mod devices;

@@ -1,0 +1,130 @@
+//! The configuration of a run: composed of the parts' own configurations.
+
+mod check;
+mod model;
+
+use std::path::Path;
+
+use dsl_engine::{
+    CheckpointConfig, LossConfig, ObjectiveConfig, TrainConfig, ValidationConfig,
+    sampler::SamplerConfig,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use model::{BaseModel, ModelSection};
+
+use super::{
+    ConfigError, ConfigErrors, Configuration, PluginParts, Problem, Resolved, compose,
+    resolve_config,
+};
+use crate::device::DeviceSelector;
+
+/// Configuration of a dsl-host run.
+///
+/// Everything has a default: an empty file runs. A file or `--set` changes what it names and leaves the rest.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct RunConfig {
+    /// Configuration of the task plugin.
+    pub task: Value,
+    /// The networks, and what they are trained to predict.
+    pub model: ModelSection,
+    /// What the generator learns from.
+    pub objective: ObjectiveConfig,
+    /// Conventions of all losses.
+    pub loss: LossConfig,
+    /// The training loop.
+    pub train: TrainConfig,
+    /// Sample grids.
+    pub sampling: SamplingConfig,
+    /// Errors on a fixed bank of held-out samples.
+    pub validation: ValidationConfig,
+    /// When checkpoints are written, and how many are kept.
+    pub checkpoint: CheckpointConfig,
+    /// What is written while training.
+    pub logging: LoggingConfig,
+    /// The device to compute on: `cpu`, `cuda:0`, `vulkan:0` or `tch`.
+    pub device: DeviceSelector,
+}
+
+/// Sample grids: on one bank of prompts and noise for the whole run, so that pictures of two steps can be compared.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SamplingConfig {
+    /// Steps between two grids; null draws none before the end. One more follows the last step.
+    #[schemars(range(min = 1))]
+    pub every_steps: Option<u64>,
+    /// Samples per grid.
+    #[schemars(range(min = 1, max = 4096))]
+    pub count: u32,
+    /// What the samples show, taken in turn. Empty: the prompts that the plugin proposes.
+    pub prompts: Vec<String>,
+    /// Seed of the samples' noise, apart from the run's seed.
+    pub seed: u64,
+    /// Classifier-free guidance: `uncond + guidance_scale * (cond - uncond)`; 1 is off.
+    #[schemars(range(min = 0.0))]
+    pub guidance_scale: f64,
+    /// How samples are drawn.
+    pub sampler: SamplerConfig,
+}
+
+impl Default for SamplingConfig {
+    fn default() -> Self {
+        Self {
+            every_steps: Some(500),
+            count: 16,
+            prompts: Vec::new(),
+            seed: 0,
+            guidance_scale: 3.0,
+            sampler: SamplerConfig::default(),
+        }
+    }
+}
+
+/// What is written while training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoggingConfig {
+    /// Steps between two lines of `metrics.jsonl` and two points of TensorBoard's curves.
+    #[schemars(range(min = 1))]
+    pub every_steps: u64,
+}
+
+impl Default for LoggingConfig {
+    fn default() -> Self {
+        Self { every_steps: 10 }
+    }
+}
+
+impl Configuration for RunConfig {
+    fn check(&self) -> Vec<Problem> {
+        check::check(self)
+    }
+}
+
+/// Resolves the configuration of a run: host defaults < what the plugin recommends < the file < `--set`.
+///
+/// # Errors
+/// Everything that is wrong, at once.
+pub fn resolve(
+    plugin: &PluginParts,
+    file: Option<&Path>,
+    sets: &[String],
+) -> Result<Resolved<RunConfig>, ConfigErrors> {
+    resolve_config(plugin, file, sets)
+}
+
+/// The JSON Schema (draft 7) of a run's configuration, with the plugin's own at `task` when there is one.
+///
+/// # Errors
+/// When the plugin's schema is not a JSON Schema.
+pub fn schema(plugin: Option<&PluginParts>) -> Result<Value, ConfigError> {
+    compose::<RunConfig>(plugin)
+}
+
+/// A schema as it is printed and kept in files: indented, with a line break at its end.
+pub fn schema_text(schema: &Value) -> String {
+    format!("{schema:#}\n")
+}

@@ -1,0 +1,169 @@
+//! The configuration of the task: what is read, and how a picture and a caption are made of it.
+
+use dsl_sdk::PluginError;
+use dsl_sdk::captions::CaptionChoice;
+use dsl_sdk::image::{Filter, Resize};
+use dsl_sdk::schemars::JsonSchema;
+use dsl_sdk::serde::{Deserialize, Serialize};
+
+/// Text to image.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "dsl_sdk::serde", default, deny_unknown_fields)]
+#[schemars(crate = "dsl_sdk::schemars")]
+pub struct T2iConfig {
+    /// Pictures and captions.
+    pub data: DataConfig,
+}
+
+/// Pictures and captions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "dsl_sdk::serde", default, deny_unknown_fields)]
+#[schemars(crate = "dsl_sdk::schemars")]
+pub struct DataConfig {
+    /// A folder of pictures (Hugging Face imagefolder, or .txt captions), a folder of WebDataset shards, one shard, or a pattern
+    /// such as `shards/train-{000000..000017}.tar`. `null` is the emoji set inside the plugin.
+    pub path: Option<String>,
+    /// How `path` is read.
+    pub format: Format,
+    /// Folder name, or word in shard names, of the pictures to train on.
+    #[schemars(length(min = 1))]
+    pub train_split: String,
+    /// The same for the pictures to test on. `null` takes the first there is of test, validation, val, valid, dev, eval.
+    #[schemars(length(min = 1))]
+    pub test_split: Option<String>,
+    /// Column of metadata.jsonl, or key of a shard's .json, that holds the caption; in shards also the ending of a text file.
+    /// `null` takes, in a folder, `text` or `caption`; in shards, .txt, .caption, or `text` or `caption` of the .json.
+    #[schemars(length(min = 1))]
+    pub caption_column: Option<String>,
+    /// Column or key that holds keywords, as a list or as text with commas. Only some values of `caption` use it.
+    #[schemars(length(min = 1))]
+    pub keywords_column: String,
+    /// Which text a sample gets.
+    pub caption: CaptionChoice,
+    /// Probability that the host replaces a sample's caption by the empty one, for classifier-free guidance. 0.1 as in
+    /// Ho and Salimans 2022.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub dropout: f64,
+    /// Width and height of the pictures, in pixels.
+    #[schemars(range(min = 4, max = 4096))]
+    pub resolution: u32,
+    /// How a picture becomes a square.
+    pub resize: Resize,
+    /// How a picture is enlarged or reduced.
+    pub filter: Filter,
+    /// Red, green and blue (0 to 255) of what shows through transparent pixels and at the borders of `resize: pad`.
+    pub background: [u8; 3],
+    /// Probability that a picture is mirrored left to right. 0 by default, since text, clocks and captions have a direction.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub flip: f64,
+    /// What a picture that cannot be read, or has no caption, does.
+    pub on_error: OnError,
+    /// Memory for pictures that are already decoded and resized, in MiB; the others are read again each time. The numbers are
+    /// the same either way.
+    pub cache_mib: u64,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            path: None,
+            format: Format::Auto,
+            train_split: "train".to_owned(),
+            test_split: None,
+            caption_column: None,
+            keywords_column: "keywords".to_owned(),
+            caption: CaptionChoice::Caption,
+            dropout: 0.1,
+            resolution: 32,
+            resize: Resize::CenterCrop,
+            filter: Filter::Lanczos,
+            background: [255; 3],
+            flip: 0.0,
+            on_error: OnError::Fail,
+            cache_mib: 512,
+        }
+    }
+}
+
+/// How `path` is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "dsl_sdk::serde", rename_all = "lowercase")]
+#[schemars(crate = "dsl_sdk::schemars")]
+pub enum Format {
+    /// By what is found there; the log says what was taken where both were possible.
+    #[default]
+    Auto,
+    /// A folder of pictures with metadata.jsonl, or with a .txt beside each.
+    ImageFolder,
+    /// Tar archives, plain or gzip-compressed.
+    WebDataset,
+}
+
+/// What becomes of a picture that cannot be read, or has no caption.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(crate = "dsl_sdk::serde", rename_all = "lowercase")]
+#[schemars(crate = "dsl_sdk::schemars")]
+pub enum OnError {
+    /// The run stops with an error that names it.
+    #[default]
+    Fail,
+    /// It is left out and counted. All pictures are decoded once before the first step, to know which ones.
+    Skip,
+}
+
+impl DataConfig {
+    /// Checks what the types leave open; the schema says the same, but not everyone comes through the host.
+    pub(crate) fn check(&self) -> Result<(), PluginError> {
+        let outside = |key: &str, value: String, range: &str| {
+            Err(PluginError::config(format!(
+                "`task.data.{key}` is {value}, expected {range}"
+            )))
+        };
+        for (key, value) in [("dropout", self.dropout), ("flip", self.flip)] {
+            if !(0.0..=1.0).contains(&value) {
+                return outside(key, value.to_string(), "a probability from 0 to 1");
+            }
+        }
+        if !(4..=4096).contains(&self.resolution) {
+            return outside(
+                "resolution",
+                self.resolution.to_string(),
+                "4 to 4096 pixels",
+            );
+        }
+        let names = [
+            ("path", self.path.as_deref()),
+            ("train_split", Some(self.train_split.as_str())),
+            ("test_split", self.test_split.as_deref()),
+            ("caption_column", self.caption_column.as_deref()),
+            ("keywords_column", Some(self.keywords_column.as_str())),
+        ];
+        for (key, name) in names {
+            if name.is_some_and(|name| name.trim().is_empty()) {
+                return outside(
+                    key,
+                    "empty".to_owned(),
+                    "a text, or null where the default is null",
+                );
+            }
+        }
+        if self.test_split.as_ref() == Some(&self.train_split) {
+            return outside(
+                "test_split",
+                format!("`{}`", self.train_split),
+                "another name than `train_split`",
+            );
+        }
+        for (key, name) in [
+            ("train_split", Some(&self.train_split)),
+            ("test_split", self.test_split.as_ref()),
+        ] {
+            if let Some(name) =
+                name.filter(|name| name.contains(['/', '\\']) || name.as_str() == "..")
+            {
+                return outside(key, format!("`{name}`"), "a name, not a path");
+            }
+        }
+        Ok(())
+    }
+}

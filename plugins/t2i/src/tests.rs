@@ -1,0 +1,6 @@
+//! Whole data sets, made on disk by the tests and opened through the task.
+
+mod bad_input;
+mod forms;
+mod samples;
+mod set;
