@@ -1,3 +1,7 @@
 //! One module and one function per command.
 
 pub mod devices;
+pub mod export;
+pub mod run;
+pub mod sample;
+pub mod schema;

@@ -1,3 +1,26 @@
-//! Trains diffusion models with adversarial objectives on task plugins.
+//! The `dsl-host` program: arguments in, exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use dsl_host::cli::{Cli, Command};
+use dsl_host::{command, failure, logging};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = logging::init(cli.verbosity)
+        .map_err(failure::usage)
+        .and_then(|()| match &cli.command {
+            Command::Run(args) => command::run::run(args, cli.verbosity.quiet),
+            Command::Sample(args) => command::sample::sample(args),
+            Command::Export(args) => command::export::export(args),
+            Command::Schema(args) => command::schema::schema(args, &mut std::io::stdout()),
+            Command::Devices(args) => {
+                command::devices::devices(args, &mut std::io::stdout()).or_else(failure::closed_pipe)
+            }
+        });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::report(&error),
+    }
+}

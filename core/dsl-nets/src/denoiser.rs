@@ -18,6 +18,7 @@ use crate::unet_2d_condition::{UNet2DCondition, UNet2DConditionConfig};
 /// Which network, and its shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "there are a few of these in a process, and a box would show in every use")]
 pub enum DenoiserConfig {
     /// Pictures with text.
     Unet(UNet2DConditionConfig),
@@ -48,6 +49,7 @@ impl DenoiserConfig {
 
 /// A network that predicts from x_t, a timestep and conditioning.
 #[derive(Module, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a few of these in a process, and a box would show in every use")]
 pub enum Denoiser {
     /// Pictures with text.
     Unet(UNet2DCondition),

@@ -40,7 +40,7 @@ impl MlpConfig {
         if self.hidden_sizes.is_empty() || self.hidden_sizes.contains(&0) {
             return Err(NetsError::config("hidden_sizes", &self.hidden_sizes, "it needs at least one size, none of them 0"));
         }
-        if self.time_embedding_dim == 0 || self.time_embedding_dim % 2 != 0 {
+        if self.time_embedding_dim == 0 || !self.time_embedding_dim.is_multiple_of(2) {
             return Err(NetsError::config("time_embedding_dim", self.time_embedding_dim, "it must be even and at least 2"));
         }
         Ok(())

@@ -61,7 +61,7 @@ impl TextEncoderConfig {
                 return Err(NetsError::config(field, value, "it must be at least 1"));
             }
         }
-        if self.hidden_size % self.num_attention_heads != 0 {
+        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             let reason = format!("it must divide hidden_size = {}", self.hidden_size);
             return Err(NetsError::config("num_attention_heads", self.num_attention_heads, reason));
         }

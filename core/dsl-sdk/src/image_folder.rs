@@ -197,8 +197,12 @@ fn read_metadata(path: &Path) -> Result<Vec<Entry>, PluginError> {
                 )));
             }
             Err(error) => {
+                // The parser saw one line, so its own line number would only confuse.
+                let cause = error.to_string();
+                let cause = cause.split(" at line ").next().unwrap_or_default();
                 return Err(PluginError::config(format!(
-                    "{origin}: this is not JSON: {error}"
+                    "{origin}, column {}: this is not JSON: {cause}",
+                    error.column()
                 )));
             }
         };

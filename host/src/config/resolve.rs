@@ -82,16 +82,17 @@ pub fn resolve_config<C: Configuration>(
             Err(mistakes) => errors.extend(mistakes),
         }
     }
+    let unread = !errors.is_empty();
     push_sets(view, &mut layers, sets, &mut errors);
-    if !errors.is_empty() {
+    if unread {
         return Err(errors.into());
     }
 
     layers::complete(view, view.root(), &mut layers.merged);
-    let findings = validate(view, &layers)?;
     let place = |finding| locate(finding, &layers, Some(&plugin.id));
-    if !findings.is_empty() {
-        return Err(findings.into_iter().map(place).collect::<Vec<_>>().into());
+    errors.extend(validate(view, &layers)?.into_iter().map(place));
+    if !errors.is_empty() {
+        return Err(errors.into());
     }
 
     let mut merged = layers.merged.clone();
@@ -177,7 +178,10 @@ fn push_sets(
     for argument in sets {
         match overrides::parse(argument) {
             Ok(set) => {
-                errors.extend(layers::path_error(&preview, &set));
+                if let Some(error) = layers::path_error(&preview, &set) {
+                    errors.push(error);
+                    continue;
+                }
                 layers::merge(view, None, &mut overlay, set.document.value.clone());
                 layers::merge(view, None, &mut preview, set.document.value.clone());
                 overrides.push(set);

@@ -59,7 +59,7 @@ pub struct Progress {
     step: u64,
     begun: Instant,
     last_line: Option<Instant>,
-    finished: bool,
+    details: String,
 }
 
 impl Progress {
@@ -85,7 +85,7 @@ impl Progress {
             step: first,
             begun: Instant::now(),
             last_line: None,
-            finished: false,
+            details: String::new(),
         }
     }
 
@@ -93,6 +93,7 @@ impl Progress {
     /// [`training_details`]`(loss, images_per_second)`.
     pub fn update(&mut self, step: u64, details: &str) {
         self.step = step;
+        self.details = details.into();
         let now = Instant::now();
         let left = time_left(
             now - self.begun,
@@ -130,13 +131,9 @@ impl Progress {
         }
     }
 
-    /// Ends: the bar stays as it is, and what is printed next comes below it.
-    pub fn finish(mut self) {
-        self.finished = true;
-        if let Some(bar) = &self.bar {
-            bar.abandon();
-        }
-    }
+    /// Ends: the bar gives way to a line that says how far it came and how long that took. So does
+    /// dropping it, where an error ends the work.
+    pub fn finish(self) {}
 
     fn left(&self) -> u64 {
         self.total.saturating_sub(self.step)
@@ -144,11 +141,19 @@ impl Progress {
 }
 
 impl Drop for Progress {
-    /// A run that stops with an error leaves the bar where it was, too.
     fn drop(&mut self) {
-        if let (false, Some(bar)) = (self.finished, &self.bar) {
-            bar.abandon();
-        }
+        let Some(bar) = &self.bar else {
+            return;
+        };
+        bar.finish_and_clear();
+        let took = describe_duration(self.begun.elapsed());
+        let mut parts = vec![
+            format!("{} {}/{}", self.what, self.step, self.total),
+            self.details.clone(),
+            format!("{took}\n"),
+        ];
+        parts.retain(|part| !part.is_empty());
+        write_stderr(parts.join(" · ").as_bytes());
     }
 }
 

@@ -127,7 +127,7 @@ impl CaptionedImages {
             let mut flaws = Vec::new();
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= total || (index % 64 == 0 && host.cancelled()) {
+                if index >= total || (index.is_multiple_of(64) && host.cancelled()) {
                     // Past the end for all: a cancelled pass ends everywhere.
                     next.fetch_max(total, Ordering::Relaxed);
                     return flaws;

@@ -20,8 +20,12 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     for package in ["mixture", "t2i", "misbehave", "other-abi"] {
         cargo.args(["--package", package]);
     }
-    if profile.ends_with("release") {
-        cargo.arg("--release");
+    // The folder of the profile `dev` is `debug`; the others are called as their profile.
+    match profile.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => {}
+        Some(name) => {
+            cargo.args(["--profile", name]);
+        }
     }
     let output = cargo.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

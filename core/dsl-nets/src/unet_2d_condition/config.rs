@@ -291,7 +291,7 @@ impl UNet2DConditionConfig {
                 return Err(NetsError::config(self.heads_field(), heads, reason));
             }
         }
-        if self.block_out_channels[0] % 2 != 0 {
+        if !self.block_out_channels[0].is_multiple_of(2) {
             return Err(NetsError::config("block_out_channels", self.block_out_channels[0], "the first entry must be even"));
         }
         for (field, kernel) in [("conv_in_kernel", self.conv_in_kernel), ("conv_out_kernel", self.conv_out_kernel)] {
@@ -302,11 +302,11 @@ impl UNet2DConditionConfig {
         if self.downsample_padding != 1 {
             return Err(NetsError::config("downsample_padding", self.downsample_padding, "only 1 is supported"));
         }
-        if !(self.norm_eps > 0.0) {
+        if self.norm_eps <= 0.0 || !self.norm_eps.is_finite() {
             return Err(NetsError::config("norm_eps", self.norm_eps, "it must be positive"));
         }
         let half = self.block_out_channels[0] as f64 / 2.0;
-        if !(self.freq_shift < half) {
+        if self.freq_shift >= half || !self.freq_shift.is_finite() {
             return Err(NetsError::config("freq_shift", self.freq_shift, "it must be less than half the first block's channels"));
         }
         Ok(())

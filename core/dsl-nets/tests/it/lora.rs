@@ -1,6 +1,6 @@
 //! Low-rank adapters: nothing changes until they train, and the base never does.
 
-use burn::module::{AutodiffModule as _, Module};
+use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use dsl_nets::{Conditioning, Denoiser, LoraConfig, NetsError, named_parameters, parameters};
 

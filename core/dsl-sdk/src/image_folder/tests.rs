@@ -144,7 +144,7 @@ fn a_record_cannot_leave_its_folder() {
 fn broken_records_name_their_line() {
     check_error(
         &[("metadata.jsonl", "{\"file_name\": \"a.png\"}\n{\"file_na")],
-        &["line 2", "not JSON"],
+        &["line 2, column 9", "not JSON"],
     );
     check_error(&[("metadata.jsonl", "[1]")], &["line 1", "no object"]);
     check_error(

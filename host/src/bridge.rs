@@ -1,0 +1,8 @@
+//! Where the plugin's side and the training side meet: each thing crosses here once, and is plain afterwards.
+
+pub mod data;
+pub mod evaluate;
+pub mod model;
+pub mod model_card;
+pub mod plugin;
+pub mod prefetch;

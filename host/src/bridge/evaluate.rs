@@ -1,0 +1,78 @@
+//! Feeds a plugin's evaluator.
+
+use anyhow::{Result, bail};
+use burn::tensor::TensorData;
+use dsl_engine::{SampleSource, Trainer};
+use dsl_loader::{EvaluatorHandle, InputColumn, InputData, Requirements, TaskHandle};
+
+use super::data::{Captions, Data};
+
+/// Samples handed over in one call.
+const CHUNK: u64 = 512;
+
+/// An evaluator with the data that it asks for.
+pub struct Evaluation {
+    evaluator: EvaluatorHandle,
+    data: Data,
+    count: u64,
+}
+
+impl Evaluation {
+    /// The task's evaluator, where it has one.
+    ///
+    /// # Errors
+    /// What the plugin says.
+    pub fn open(task: &TaskHandle, captions: Option<&Captions>) -> Result<Option<Self>> {
+        let Some(evaluator) = task.evaluator()? else {
+            return Ok(None);
+        };
+        let Requirements::NoisePredictions { split, count } = evaluator.requirements().clone();
+        let data = Data::open(task, &split)?.with_captions(captions.cloned());
+        Ok(Some(Self {
+            count: count.min(data.count()),
+            evaluator,
+            data,
+        }))
+    }
+
+    /// The metrics of the networks as they are: name and value.
+    ///
+    /// # Errors
+    /// What the plugin says.
+    pub fn run(&mut self, trainer: &Trainer) -> Result<Vec<(String, f64)>> {
+        let indices: Vec<u64> = (0..self.count).collect();
+        for chunk in indices.chunks(CHUNK as usize) {
+            let samples = self.data.samples(chunk)?;
+            let first = chunk.first().copied().unwrap_or(0);
+            let predictions = trainer.noise_predictions(&samples, first);
+            let rows = chunk.len() as u64;
+            let column = |data: &TensorData| -> Result<(Vec<u64>, Vec<f32>)> {
+                let mut shape: Vec<u64> = data.shape().iter().map(|&size| size as u64).collect();
+                // Vectors travel through the engine with two axes of 1.
+                if shape.ends_with(&[1, 1]) && shape.len() == 4 {
+                    shape.truncate(2);
+                }
+                match data.to_vec::<f32>() {
+                    Ok(values) => Ok((shape, values)),
+                    Err(error) => bail!("predictions cannot be read: {error:?}"),
+                }
+            };
+            let mut columns = vec![
+                ("x_t", column(&predictions.x_t)?),
+                ("alpha_bar", (vec![rows], predictions.alpha_bar)),
+                ("eps", column(&predictions.eps)?),
+                ("eps_pred/generator", column(&predictions.generator)?),
+            ];
+            if let Some(discriminator) = &predictions.discriminator {
+                columns.push(("eps_pred/discriminator", column(discriminator)?));
+            }
+            let inputs: Vec<InputColumn<'_>> = columns
+                .iter()
+                .map(|(name, (shape, values))| InputColumn { name, data: InputData::F32 { shape, values } })
+                .collect();
+            self.evaluator.update(&inputs, first)?;
+        }
+        let metrics = self.evaluator.finish()?;
+        Ok(metrics.into_iter().map(|metric| (metric.name, metric.value)).collect())
+    }
+}

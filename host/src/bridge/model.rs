@@ -1,0 +1,215 @@
+//! The generator at step 0: bundled with the plugin, from a file, or fresh.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use burn::tensor::Device;
+use dsl_loader::{Plugin, TaskHandle};
+use dsl_nets::{DenoiserConfig, Model, ModelConfig, Tokenizer, UNet2DConditionConfig, WeightFile, weights};
+
+use super::data::{Data, caption_column};
+use super::model_card::{self, ModelCard};
+use crate::config::{BaseModel, RunConfig};
+use crate::failure;
+
+/// Asset of a plugin that holds its bundled model.
+const BUNDLED: &str = "base.safetensors";
+/// Captions that a tokenizer is learned from, at most.
+const TOKENIZER_CAPTIONS: u64 = 50_000;
+
+/// A generator ready to train, and what must be kept to use it later.
+pub struct Prepared {
+    /// The networks, off the autodiff graph.
+    pub model: Model,
+    /// Shape and meaning.
+    pub card: ModelCard,
+    /// For networks with text.
+    pub tokenizer: Option<Tokenizer>,
+    /// Where the weights come from, in words.
+    pub source: String,
+}
+
+/// Builds the generator that the configuration asks for.
+///
+/// # Errors
+/// A base that cannot be read or does not fit; networks that do not fit the data.
+pub fn prepare(
+    config: &RunConfig,
+    plugin: &Plugin,
+    task: &TaskHandle,
+    data: &Data,
+    device: &Device,
+) -> Result<Prepared> {
+    let base = match &config.model.base {
+        BaseModel::None => None,
+        BaseModel::Bundled => plugin
+            .asset(BUNDLED)?
+            .map(|bytes| WeightFile::from_bytes(&format!("{BUNDLED} of plugin {}", plugin.manifest().id), bytes))
+            .transpose()?,
+        BaseModel::Path(path) => Some(open_base(path)?),
+    };
+    let (mut base_card, mut base_tokenizer) = (None, None);
+    if let Some(file) = &base
+        && let Some((card, tokenizer)) = model_card::read(file)?
+    {
+        (base_card, base_tokenizer) = (Some(card), tokenizer);
+    }
+    let model = model_config(config, base_card.as_ref(), task)?;
+    let card = ModelCard {
+        format: ModelCard::FORMAT,
+        task: plugin.manifest().id.clone(),
+        model,
+        prediction_type: config.model.prediction_type,
+        noise_schedule: config.model.noise_schedule.clone(),
+        sample_shape: data.sample_shape(),
+    };
+    check_base(base_card.as_ref(), &card)?;
+    check_shape(&card)?;
+
+    let tokenizer = match (&card.model.text_encoder, base_tokenizer) {
+        (None, _) => None,
+        (Some(_), Some(tokenizer)) => Some(tokenizer),
+        (Some(encoder), None) => Some(learn_tokenizer(task, data, encoder.vocab_size)?),
+    };
+    let mut model = card.model.init(config.train.seed, device).map_err(failure::usage)?;
+    let source = match &base {
+        None => "fresh weights".to_owned(),
+        Some(file) => {
+            model = load(model, file, base_card.is_some())?;
+            file.name().display().to_string()
+        }
+    };
+    Ok(Prepared { model, card, tokenizer, source })
+}
+
+/// A safetensors file, or a folder as diffusers writes it for a UNet.
+fn open_base(path: &Path) -> Result<WeightFile> {
+    let file = if path.is_dir() {
+        path.join("diffusion_pytorch_model.safetensors")
+    } else {
+        path.to_owned()
+    };
+    WeightFile::open(&file)
+        .with_context(|| format!("`model.base: {}` cannot be read", path.display()))
+        .map_err(failure::usage)
+}
+
+/// The shape of the networks: what the configuration says, else what the base says.
+fn model_config(config: &RunConfig, base: Option<&ModelCard>, task: &TaskHandle) -> Result<ModelConfig> {
+    let section = &config.model;
+    let mut model = match (base, &section.base) {
+        // A base's networks are what they are; the configuration's shape is for training from scratch.
+        (Some(card), _) => card.model.clone(),
+        (None, BaseModel::Path(path)) if path.is_dir() => ModelConfig {
+            denoiser: diffusers_unet(&path.join("config.json"))?,
+            text_encoder: section.text_encoder.clone(),
+        },
+        (None, _) => ModelConfig {
+            denoiser: section.denoiser.clone().ok_or_else(|| {
+                failure::usage(anyhow!(
+                    "the networks have no shape: the base carries none, and `model.denoiser` is not set\n\
+                     hint: set `model.denoiser`, for example `{{kind: unet}}` or `{{kind: mlp}}`"
+                ))
+            })?,
+            text_encoder: section.text_encoder.clone(),
+        },
+    };
+    let wants_text = caption_column(task.describe()).is_some();
+    if !wants_text {
+        model.text_encoder = None;
+    }
+    if model.denoiser.cross_attention_dim().is_some() && model.text_encoder.is_none() {
+        return Err(failure::usage(if wants_text {
+            anyhow!("a UNet attends to text, and there is no text encoder\nhint: set `model.text_encoder`, for example `{{hidden_size: 96}}`")
+        } else {
+            anyhow!("a UNet attends to text, and this task has none\nhint: set `model.denoiser: {{kind: mlp}}`")
+        }));
+    }
+    Ok(model)
+}
+
+fn diffusers_unet(path: &Path) -> Result<DenoiserConfig> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read `{}`", path.display()))
+        .map_err(failure::usage)?;
+    let config: UNet2DConditionConfig = serde_json::from_str(&text)
+        .with_context(|| format!("`{}` is not the configuration of a UNet2DConditionModel", path.display()))
+        .map_err(failure::usage)?;
+    Ok(DenoiserConfig::Unet(config))
+}
+
+/// A base goes on predicting what it was trained to predict.
+fn check_base(base: Option<&ModelCard>, card: &ModelCard) -> Result<()> {
+    let Some(base) = base else { return Ok(()) };
+    let differs = |key: &str, found: String, expected: String| {
+        Err(failure::usage(anyhow!(
+            "`model.{key}` is {found}, and the base was trained with {expected}\n\
+             hint: set `model.{key}` to the base's, or train from scratch with `model.base: none`"
+        )))
+    };
+    if base.prediction_type != card.prediction_type {
+        return differs(
+            "prediction_type",
+            json(&card.prediction_type),
+            json(&base.prediction_type),
+        );
+    }
+    if base.noise_schedule != card.noise_schedule {
+        return differs("noise_schedule", json(&card.noise_schedule), json(&base.noise_schedule));
+    }
+    Ok(())
+}
+
+/// The denoiser takes samples of the data's shape.
+fn check_shape(card: &ModelCard) -> Result<()> {
+    let [channels, height, width] = card.sample_shape;
+    match &card.model.denoiser {
+        DenoiserConfig::Unet(unet) => {
+            if unet.in_channels != channels || unet.out_channels != channels {
+                return Err(failure::usage(anyhow!(
+                    "the data has {channels} channels, and the UNet takes {} and gives {}",
+                    unet.in_channels,
+                    unet.out_channels
+                )));
+            }
+        }
+        DenoiserConfig::Mlp(mlp) => {
+            if mlp.features != channels || height * width != 1 {
+                return Err(failure::usage(anyhow!(
+                    "the data has samples of shape {channels}×{height}×{width}, and the MLP takes vectors of {}",
+                    mlp.features
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn learn_tokenizer(task: &TaskHandle, data: &Data, vocab_size: usize) -> Result<Tokenizer> {
+    let Some((column, _)) = caption_column(task.describe()) else {
+        bail!("the task has no captions to learn a tokenizer from");
+    };
+    let texts = data.texts(&column, TOKENIZER_CAPTIONS)?;
+    tracing::info!(captions = texts.len(), "learning the tokenizer");
+    Ok(Tokenizer::train_bpe(texts.iter().map(String::as_str), vocab_size)?)
+}
+
+/// All of the generator from our own files; the denoiser alone from others'.
+fn load(model: Model, file: &WeightFile, is_ours: bool) -> Result<Model> {
+    if is_ours {
+        return Ok(model.load_complete(file)?);
+    }
+    let (model, report) = model.load(file)?;
+    if report.is_complete() {
+        return Ok(model);
+    }
+    let Model { denoiser, text_encoder } = model;
+    Ok(Model {
+        denoiser: weights::load_complete(denoiser, file, &[])?,
+        text_encoder,
+    })
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

@@ -1,0 +1,94 @@
+//! What must be known to use a generator: kept beside the run, and inside every exported file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use dsl_engine::{NoiseScheduleConfig, PredictionType};
+use dsl_nets::{Model, ModelConfig, Tokenizer, WeightDType, WeightFile};
+use serde::{Deserialize, Serialize};
+
+/// Key of the card in a safetensors file's metadata.
+const CARD_KEY: &str = "dsl_host.model_card";
+/// Key of the tokenizer there.
+const TOKENIZER_KEY: &str = "dsl_host.tokenizer";
+
+/// Shape and meaning of a generator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelCard {
+    /// Version of this layout.
+    pub format: u32,
+    /// Id of the plugin it was trained with.
+    pub task: String,
+    /// Shape of the networks.
+    pub model: ModelConfig,
+    /// What the denoiser predicts.
+    pub prediction_type: PredictionType,
+    /// Noise levels it was trained on.
+    pub noise_schedule: NoiseScheduleConfig,
+    /// Channels, height and width of a sample; height and width 1 for vectors.
+    pub sample_shape: [usize; 3],
+}
+
+impl ModelCard {
+    /// Version of the layout that is written.
+    pub const FORMAT: u32 = 1;
+
+    /// Longest caption in tokens; 0 without text.
+    pub fn max_tokens(&self) -> usize {
+        self.model
+            .text_encoder
+            .as_ref()
+            .map_or(0, |encoder| encoder.max_position_embeddings)
+    }
+}
+
+/// Writes a generator with its card and tokenizer to one safetensors file, whole or not at all.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write(
+    path: &Path,
+    model: &Model,
+    card: &ModelCard,
+    tokenizer: Option<&Tokenizer>,
+    dtype: WeightDType,
+) -> Result<()> {
+    let mut metadata = BTreeMap::from([
+        ("format".to_owned(), "pt".to_owned()),
+        (CARD_KEY.to_owned(), serde_json::to_string(card)?),
+    ]);
+    if let Some(tokenizer) = tokenizer {
+        metadata.insert(TOKENIZER_KEY.to_owned(), tokenizer.to_json()?);
+    }
+    model.save(path, dtype, &metadata)?;
+    Ok(())
+}
+
+/// The card and tokenizer of a file that [`write`] made; `None` for other safetensors files.
+///
+/// # Errors
+/// A card that this version cannot read.
+pub fn read(file: &WeightFile) -> Result<Option<(ModelCard, Option<Tokenizer>)>> {
+    let metadata = file.metadata();
+    let Some(card) = metadata.get(CARD_KEY) else {
+        return Ok(None);
+    };
+    let name = file.name().display().to_string();
+    let card: ModelCard =
+        serde_json::from_str(card).with_context(|| format!("the model card in `{name}` cannot be read"))?;
+    if card.format != ModelCard::FORMAT {
+        bail!(
+            "the model card in `{name}` has format {}, this version reads {}",
+            card.format,
+            ModelCard::FORMAT
+        );
+    }
+    let tokenizer = metadata
+        .get(TOKENIZER_KEY)
+        .map(|text| Tokenizer::from_json(text))
+        .transpose()
+        .with_context(|| format!("the tokenizer in `{name}` cannot be read"))?;
+    Ok(Some((card, tokenizer)))
+}

@@ -1,0 +1,65 @@
+//! Opening a plugin and asking it for its part of the configuration.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use dsl_loader::{HostCallbacks, Plugin};
+
+use crate::config::PluginParts;
+use crate::failure;
+use crate::interrupt::Interrupt;
+use crate::run_dir::PluginRecord;
+
+/// What the host tells plugins while they work.
+struct Callbacks(Interrupt);
+
+impl HostCallbacks for Callbacks {
+    fn cancelled(&self) -> bool {
+        self.0.requested()
+    }
+
+    fn progress(&self, plugin: &str, done: u64, total: u64, what: &str) {
+        tracing::debug!(plugin, done, total, "{what}");
+    }
+}
+
+/// Finds and loads a plugin by name or path.
+///
+/// # Errors
+/// A usage error where there is none of that name; what the loader says otherwise.
+pub fn open(name_or_path: &str, interrupt: &Interrupt) -> Result<Plugin> {
+    let path = Plugin::find(name_or_path).map_err(failure::of_loader)?;
+    open_file(&path, interrupt)
+}
+
+/// Loads the plugin in `path`.
+///
+/// # Errors
+/// What the loader says.
+pub fn open_file(path: &Path, interrupt: &Interrupt) -> Result<Plugin> {
+    Plugin::open(path, Arc::new(Callbacks(interrupt.clone()))).map_err(failure::of_loader)
+}
+
+/// The plugin's part of the configuration.
+///
+/// # Errors
+/// What the plugin says.
+pub fn parts(plugin: &Plugin) -> Result<PluginParts> {
+    Ok(PluginParts {
+        id: plugin.manifest().id.clone(),
+        config_schema: plugin.config_schema()?,
+        default_config: plugin.default_config()?,
+        host_defaults: plugin.host_defaults()?,
+    })
+}
+
+/// What a run's record says of it.
+pub fn record(plugin: &Plugin) -> PluginRecord {
+    PluginRecord {
+        id: plugin.manifest().id.clone(),
+        path: plugin.path().to_owned(),
+        version: plugin.manifest().version.clone(),
+        sha256: plugin.sha256().to_owned(),
+    }
+}

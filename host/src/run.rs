@@ -1,0 +1,171 @@
+//! A training run, in the order it happens: configuration, plugin, batch, conditioning, step, checkpoint and metrics,
+//! report. The first file to read.
+
+mod finished;
+mod training;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use burn::tensor::Device;
+use dsl_engine::{Checkpoints, Trainer, TrainerConfig};
+use dsl_loader::{Plugin, TaskHandle};
+
+pub use finished::{Finished, open_finished};
+
+use crate::bridge::data::{Captions, Data, caption_column};
+use crate::bridge::model::{self, Prepared};
+use crate::bridge::plugin;
+use crate::command::run::RunArgs;
+use crate::config::{self, RunConfig};
+use crate::failure;
+use crate::interrupt::Interrupt;
+use crate::report::Report;
+use crate::run_dir::{RunDir, RunRecord, SessionRecord};
+
+/// Where runs without a name of their own go.
+const RUNS: &str = "runs";
+
+/// Begins a run.
+///
+/// # Errors
+/// Usage errors in arguments and configuration, before anything is written; whatever stops the training.
+pub fn start(args: &RunArgs, quiet: bool) -> Result<()> {
+    let interrupt = Interrupt::watch()?;
+    let name = args.plugin.as_deref().unwrap_or_default();
+    let plugin = plugin::open(name, &interrupt)?;
+    let parts = plugin::parts(&plugin)?;
+    let resolved = config::resolve(&parts, args.config.as_deref(), &args.sets)?;
+    if args.dry_run {
+        for (key, value, origin) in resolved.origins() {
+            println!("{key} = {value}  # {origin}");
+        }
+        return Ok(());
+    }
+    let mut config = resolved.config;
+    let path = match &args.out {
+        Some(path) => path.clone(),
+        None => RunDir::automatic_path(Path::new(RUNS), &parts.id),
+    };
+    let run = RunDir::create(&path).map_err(failure::usage)?;
+    let begun = begin(&mut config, &plugin, &run);
+    let (session, report) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            // Nothing was trained: a folder with half a beginning would only be in the way.
+            run.discard();
+            return Err(error);
+        }
+    };
+    training::train(session, &run, report, &config, &interrupt, quiet)
+}
+
+/// Goes on with a run from its last usable checkpoint.
+///
+/// # Errors
+/// A folder that is no run; a run without a usable checkpoint; whatever stops the training.
+pub fn resume(path: &Path, quiet: bool) -> Result<()> {
+    let interrupt = Interrupt::watch()?;
+    let run = RunDir::open(path).map_err(failure::usage)?;
+    let record = run.read_record()?;
+    let config = read_config(&run)?;
+    let plugin = plugin::open_file(&record.plugin.path, &interrupt).with_context(|| {
+        format!("the plugin of `{}` cannot be loaded again", path.display())
+    })?;
+    let mut session = Session::open(&config, &plugin)?;
+    let checkpoints = checkpoints(&run, &config);
+    if !checkpoints.steps().is_empty() {
+        let loaded = checkpoints.load_latest()?;
+        for damage in &loaded.damaged {
+            tracing::warn!("{damage}; the one before it is used");
+        }
+        session.trainer.restore(&loaded.checkpoint)?;
+    }
+    let step = session.trainer.step_count();
+    let next = SessionRecord::begin(step, &config.device.to_string(), &plugin::record(&plugin));
+    for difference in record.differences(&next) {
+        tracing::warn!("{difference}; the numbers may differ from those of an uninterrupted run");
+    }
+    run.append_session(next)?;
+    session.write_model(&run)?;
+    let report = Report::resume(&run, step)?;
+    tracing::info!("resuming `{}` after step {step}", path.display());
+    training::train(session, &run, report, &config, &interrupt, quiet)
+}
+
+/// Everything before the first step, and its files.
+fn begin(config: &mut RunConfig, plugin: &Plugin, run: &RunDir) -> Result<(Session, Report)> {
+    let session = Session::open(config, plugin)?;
+    if config.sampling.prompts.is_empty() {
+        config.sampling.prompts.clone_from(&session.task.describe().sample_prompts);
+    }
+    session.write_model(run)?;
+    let report = Report::create(run)?;
+    let record = RunRecord::begin(plugin::record(plugin), &config.device.to_string(), config.train.seed);
+    run.write_record(&record)?;
+    // Last: a folder with this file is a run.
+    run.write_config(&serde_json::to_value(&*config)?)?;
+    Ok((session, report))
+}
+
+/// The checkpoints of a run.
+fn checkpoints(run: &RunDir, config: &RunConfig) -> Checkpoints {
+    Checkpoints::new(run.checkpoints_path(), config.checkpoint.keep)
+}
+
+/// The configuration that a run began with.
+fn read_config(run: &RunDir) -> Result<RunConfig> {
+    let value = run.read_config()?;
+    serde_path_to_error::deserialize(&value).map_err(|error| {
+        anyhow!(
+            "`{}` does not fit this version of dsl-host: {error}",
+            run.config_path().display()
+        )
+    })
+}
+
+/// Plugin, data and networks of a run, ready for the next step.
+struct Session {
+    task: TaskHandle,
+    data: Data,
+    captions: Option<Captions>,
+    prepared: Prepared,
+    trainer: Trainer,
+    device: Device,
+}
+
+impl Session {
+    fn open(config: &RunConfig, plugin: &Plugin) -> Result<Self> {
+        let device = config.device.open()?;
+        let task = plugin.open_task(&config.task)?;
+        let data = Data::open(&task, "train")?;
+        let prepared = model::prepare(config, plugin, &task, &data, &device)?;
+        let captions = prepared.tokenizer.as_ref().and_then(|tokenizer| {
+            let (column, dropout) = caption_column(task.describe())?;
+            Some(Captions {
+                column,
+                dropout,
+                tokenizer: tokenizer.clone(),
+                max_tokens: prepared.card.max_tokens(),
+            })
+        });
+        let data = data.with_captions(captions.clone());
+        let trainer = Trainer::new(trainer_config(config), prepared.model.clone(), &device)?;
+        Ok(Self { task, data, captions, prepared, trainer, device })
+    }
+
+    /// What `dsl-host sample` needs beside a checkpoint.
+    fn write_model(&self, run: &RunDir) -> Result<()> {
+        finished::write_model(run, &self.prepared.card, self.prepared.tokenizer.as_ref())
+    }
+}
+
+fn trainer_config(config: &RunConfig) -> TrainerConfig {
+    TrainerConfig {
+        objective: config.objective.clone(),
+        loss: config.loss.clone(),
+        train: config.train.clone(),
+        noise_schedule: config.model.noise_schedule.clone(),
+        prediction_type: config.model.prediction_type,
+    }
+}

@@ -1,0 +1,78 @@
+//! A run that is read from: by `sample` and `export`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use burn::tensor::Device;
+use dsl_engine::Trainer;
+use dsl_nets::{Model, Tokenizer};
+
+use super::{checkpoints, read_config, trainer_config};
+use crate::bridge::model_card::ModelCard;
+use crate::config::RunConfig;
+use crate::failure;
+use crate::run_dir::{RunDir, write_atomic};
+
+const CARD: &str = "model.json";
+const TOKENIZER: &str = "tokenizer.json";
+
+/// The generator of a run's last checkpoint.
+pub struct Finished {
+    /// The run's configuration.
+    pub config: RunConfig,
+    /// The generator, its moving average where one is kept.
+    pub model: Model,
+    /// Its shape and meaning.
+    pub card: ModelCard,
+    /// For networks with text.
+    pub tokenizer: Option<Tokenizer>,
+    /// What the run's own pictures show.
+    pub prompts: Vec<String>,
+    /// Where the networks are.
+    pub device: Device,
+}
+
+/// Reads the generator of a run. The run may still be training.
+///
+/// # Errors
+/// A usage error for a folder that is no run; a run without a usable checkpoint.
+pub fn open_finished(path: &Path) -> Result<Finished> {
+    let run = RunDir::open_to_read(path).map_err(failure::usage)?;
+    let config = read_config(&run)?;
+    let card: ModelCard = serde_json::from_str(&read(&run.path().join(CARD))?)
+        .with_context(|| format!("`{}` cannot be read", run.path().join(CARD).display()))?;
+    let tokenizer = match card.max_tokens() {
+        0 => None,
+        _ => Some(Tokenizer::from_json(&read(&run.path().join(TOKENIZER))?)?),
+    };
+    let device = config.device.open()?;
+    let model = card.model.init(config.train.seed, &device)?;
+    let loaded = checkpoints(&run, &config).load_latest()?;
+    for damage in &loaded.damaged {
+        tracing::warn!("{damage}; the one before it is used");
+    }
+    let mut trainer = Trainer::new(trainer_config(&config), model, &device)?;
+    trainer.restore(&loaded.checkpoint)?;
+    Ok(Finished {
+        prompts: config.sampling.prompts.clone(),
+        model: trainer.sampling_model(),
+        config,
+        card,
+        tokenizer,
+        device,
+    })
+}
+
+/// Keeps what is needed to use the generator of a run's checkpoints.
+pub(super) fn write_model(run: &RunDir, card: &ModelCard, tokenizer: Option<&Tokenizer>) -> Result<()> {
+    let write = |name: &str, text: &str| write_atomic(&run.path().join(name), text.as_bytes());
+    write(CARD, &format!("{:#}\n", serde_json::to_value(card)?))?;
+    if let Some(tokenizer) = tokenizer {
+        write(TOKENIZER, &tokenizer.to_json()?)?;
+    }
+    Ok(())
+}
+
+fn read(path: &PathBuf) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
+}

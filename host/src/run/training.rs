@@ -1,0 +1,263 @@
+//! The loop: batch, step, and what is due after a step.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use burn::module::Module;
+use dsl_engine::{Checkpoints, EngineError, StepReport, SampleSource as _};
+
+use super::{Session, checkpoints};
+use crate::bridge::data::{Data, TrainingBatches};
+use crate::bridge::evaluate::Evaluation;
+use crate::bridge::prefetch::Prefetch;
+use crate::config::RunConfig;
+use crate::interrupt::Interrupt;
+use crate::report::{
+    Metrics, Progress, ProgressMode, Report, Samples, SpeedMeter, describe_duration, peak_memory_bytes,
+    training_details,
+};
+use crate::run_dir::{RunDir, SessionEnd};
+use crate::sampling::{self, SampleSource};
+
+/// Points of the data that a plot of samples is drawn over.
+const REFERENCE_POINTS: u64 = 1024;
+
+/// Trains to the last step and names the files of the run.
+pub(super) fn train(
+    session: Session,
+    run: &RunDir,
+    report: Report,
+    config: &RunConfig,
+    interrupt: &Interrupt,
+    quiet: bool,
+) -> Result<()> {
+    let begun = std::time::Instant::now();
+    let mut training = Training::new(session, run, report, config, quiet)?;
+    let result = training.all_steps(interrupt, quiet);
+    let step = training.session.trainer.step_count();
+    let end = match &result {
+        Ok(()) => SessionEnd::Finished,
+        Err(error) if is_interrupt(error) => SessionEnd::Interrupted,
+        Err(_) => SessionEnd::Failed,
+    };
+    run.end_session(step, end)?;
+    match result {
+        Ok(()) => {
+            training.name_files(run, begun.elapsed());
+            Ok(())
+        }
+        Err(error) if is_interrupt(&error) => {
+            bail!(
+                "interrupted after step {step}, which is saved\nhint: `dsl-host run --resume {}` goes on",
+                run.path().display()
+            )
+        }
+        Err(error) => Err(error.context(match training.checkpoints.steps().last() {
+            Some(step) => format!(
+                "the run stopped; its last good checkpoint is `{}`",
+                training.checkpoints.path(*step).display()
+            ),
+            None => "the run stopped before its first checkpoint".to_owned(),
+        })),
+    }
+}
+
+fn is_interrupt(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(EngineError::Interrupted))
+}
+
+struct Training<'a> {
+    session: Session,
+    config: &'a RunConfig,
+    report: Report,
+    checkpoints: Checkpoints,
+    validation: Option<Data>,
+    evaluation: Option<Evaluation>,
+    reference: Option<(Vec<f32>, [usize; 4])>,
+    pictures: Vec<PathBuf>,
+}
+
+impl<'a> Training<'a> {
+    fn new(
+        session: Session,
+        run: &RunDir,
+        report: Report,
+        config: &'a RunConfig,
+        quiet: bool,
+    ) -> Result<Self> {
+        let captions = session.captions.as_ref();
+        let split = &config.validation.split;
+        let validation = match config.validation.every_steps {
+            Some(_) if session.task.splits().contains(split) => {
+                Some(Data::open(&session.task, split)?.with_captions(captions.cloned()))
+            }
+            Some(_) => {
+                tracing::info!("the data has no split `{split}`: no validation");
+                None
+            }
+            None => None,
+        };
+        let evaluation = Evaluation::open(&session.task, captions)?;
+        let reference = reference_points(&session.data)?;
+        let parameters = session.trainer.generator().num_params();
+        if !quiet {
+            tracing::info!(
+                "{} parameters from {}; {} training samples; objective {}; device {}",
+                parameters,
+                session.prepared.source,
+                session.data.count(),
+                config.objective.kind(),
+                config.device
+            );
+        }
+        report.prompts(&serde_json::json!({
+            "prompts": config.sampling.prompts,
+            "seed": config.sampling.seed,
+            "guidance_scale": config.sampling.guidance_scale,
+            "sampler": config.sampling.sampler,
+        }))?;
+        Ok(Self {
+            checkpoints: checkpoints(run, config),
+            session,
+            config,
+            report,
+            validation,
+            evaluation,
+            reference,
+            pictures: Vec::new(),
+        })
+    }
+
+    fn all_steps(&mut self, interrupt: &Interrupt, quiet: bool) -> Result<()> {
+        let (first, last) = (self.session.trainer.step_count(), self.config.train.steps);
+        let mut batches = Prefetch::start(
+            TrainingBatches::new(
+                self.session.data.clone(),
+                *self.session.trainer.streams(),
+                self.config.train.batch_size,
+                self.config.train.gradient_accumulation_steps,
+            ),
+            first,
+            last,
+        )?;
+        let mut progress = Progress::begin(ProgressMode::detect(quiet), "training", first, last);
+        let mut speed = SpeedMeter::new();
+        for _ in first..last {
+            let batch = batches.next()?;
+            let step = self.session.trainer.step(&batch, &self.session.data)?;
+            speed.step(step.images as u64);
+            let loss = step.get("loss/generator");
+            progress.update(step.step, &training_details(loss, speed.images_per_second()));
+            let stop = interrupt.requested();
+            if self.after(&step, &speed, &mut progress, stop)? {
+                // Pictures, validation and checkpoints are not training: they do not count for the speed.
+                speed.skip();
+            }
+            if stop && step.step < last {
+                return Err(EngineError::Interrupted.into());
+            }
+        }
+        progress.finish();
+        Ok(())
+    }
+
+    /// Whatever is due after a step, in the order that a killed run can be resumed from: metrics and pictures first,
+    /// the checkpoint last. Says whether anything but metrics was.
+    fn after(
+        &mut self,
+        step: &StepReport,
+        speed: &SpeedMeter,
+        progress: &mut Progress,
+        stop: bool,
+    ) -> Result<bool> {
+        let config = self.config;
+        let last = step.step == config.train.steps;
+        let every = |period: u64| step.step.is_multiple_of(period);
+        let mut metrics = Metrics::new();
+        if every(config.logging.every_steps) || last {
+            for (name, value) in &step.values {
+                metrics.set(name, *value);
+            }
+            let steps_per_epoch = self.session.trainer.steps_per_epoch(self.session.data.len());
+            metrics.set("epoch", step.step as f64 / steps_per_epoch as f64);
+            metrics.set_some("images_per_second", speed.images_per_second());
+            metrics.set_some("peak_memory_bytes", peak_memory_bytes());
+        }
+        let validate = config.validation.every_steps.is_some_and(every) || last;
+        if validate {
+            progress.note("validating");
+            for (name, value) in self.validate()? {
+                metrics.set(name, value);
+            }
+        }
+        if !metrics.is_empty() {
+            self.report.log(step.step, &metrics)?;
+        }
+        let draw = config.sampling.every_steps.is_some_and(every) || last;
+        if draw {
+            progress.note("drawing samples");
+            self.draw(step.step)?;
+        }
+        let save = every(config.checkpoint.every_steps) || last || stop;
+        if save {
+            progress.note("saving");
+            self.report.sync()?;
+            self.checkpoints
+                .save(&self.session.trainer)
+                .context("the checkpoint was not written")?;
+        }
+        Ok(validate || draw || save)
+    }
+
+    fn validate(&mut self) -> Result<Vec<(String, f64)>> {
+        let mut values = Vec::new();
+        if let Some(data) = &self.validation {
+            values.extend(self.session.trainer.validate(&self.config.validation, data)?.values);
+        }
+        if let Some(evaluation) = &mut self.evaluation {
+            values.extend(evaluation.run(&self.session.trainer)?);
+        }
+        Ok(values)
+    }
+
+    fn draw(&mut self, step: u64) -> Result<()> {
+        let model = self.session.trainer.sampling_model();
+        let source = SampleSource {
+            model: &model,
+            card: &self.session.prepared.card,
+            tokenizer: self.session.prepared.tokenizer.as_ref(),
+            device: &self.session.device,
+        };
+        let drawn = sampling::draw(&source, &self.config.sampling, &self.config.sampling.prompts)?;
+        let reference = match &self.reference {
+            Some((values, shape)) => Some(Samples::new(values, *shape)?),
+            None => None,
+        };
+        let path = self.report.samples(step, Samples::new(&drawn.values, drawn.shape)?, reference)?;
+        self.pictures.push(path);
+        Ok(())
+    }
+
+    fn name_files(&self, run: &RunDir, elapsed: std::time::Duration) {
+        tracing::info!("done in {}", describe_duration(elapsed));
+        println!("{}", run.path().display());
+        println!("  {}", run.metrics_path().display());
+        if let Some(picture) = self.pictures.last() {
+            println!("  {}", picture.display());
+        }
+        if let Some(step) = self.checkpoints.steps().last() {
+            println!("  {}", self.checkpoints.path(*step).display());
+        }
+    }
+}
+
+/// Points of the data, where samples are points of the plane.
+fn reference_points(data: &Data) -> Result<Option<(Vec<f32>, [usize; 4])>> {
+    if data.sample_shape() != [2, 1, 1] {
+        return Ok(None);
+    }
+    let indices: Vec<u64> = (0..data.count().min(REFERENCE_POINTS)).collect();
+    let samples = data.samples(&indices)?;
+    let values: Vec<f32> = samples.x_0.iter::<f32>().collect();
+    Ok(Some((values, [indices.len(), 2, 1, 1])))
+}
