@@ -40,15 +40,9 @@ pub enum LoggingError {
     },
 }
 
-/// Parts of this program: the crates, and what the loader passes on from plugins.
-const PARTS: [&str; 6] = [
-    "dsl_host",
-    "dsl_engine",
-    "dsl_nets",
-    "dsl_kernels",
-    "dsl_loader",
-    "plugin",
-];
+/// Libraries that tell much which only their own authors want; a directive covers every target that
+/// begins so. All else is ours or a plugin's, whose targets are its author's choice.
+const CHATTY: [&str; 6] = ["burn", "cubecl", "naga", "tokenizers", "wgpu", "jsonschema"];
 
 /// Begins to write events to stderr. Once per process: a second call changes nothing.
 ///
@@ -82,15 +76,15 @@ fn filter(verbosity: Verbosity, rust_log: Option<&str>) -> Result<EnvFilter, Log
             source,
         });
     }
-    let (others, ours) = match (verbosity.quiet, verbosity.verbose) {
+    let (ours, chatty) = match (verbosity.quiet, verbosity.verbose) {
         (true, _) => ("error", "error"),
-        (false, 0) => ("warn", "info"),
-        (false, 1) => ("info", "debug"),
-        (false, _) => ("debug", "trace"),
+        (false, 0) => ("info", "warn"),
+        (false, 1) => ("debug", "info"),
+        (false, _) => ("trace", "debug"),
     };
-    let mut directives = others.to_owned();
-    for part in PARTS {
-        directives.push_str(&format!(",{part}={ours}"));
+    let mut directives = ours.to_owned();
+    for library in CHATTY {
+        directives.push_str(&format!(",{library}={chatty}"));
     }
     Ok(EnvFilter::new(directives))
 }
@@ -149,12 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn the_flags_choose_levels_for_ours_and_for_others() {
-        check(0, false, None, &["warn", "dsl_host=info", "plugin=info"]);
-        check(1, false, None, &["info", "dsl_engine=debug"]);
-        check(2, false, None, &["debug", "dsl_nets=trace"]);
-        check(9, false, None, &["debug", "dsl_nets=trace"]);
-        check(0, true, None, &["error", "dsl_host=error"]);
+    fn the_flags_choose_levels_for_us_and_plugins_and_for_chatty_libraries() {
+        check(0, false, None, &["info", "wgpu=warn", "burn=warn"]);
+        check(1, false, None, &["debug", "cubecl=info"]);
+        check(2, false, None, &["trace", "naga=debug"]);
+        check(9, false, None, &["trace", "naga=debug"]);
+        check(0, true, None, &["error", "burn=error"]);
     }
 
     #[test]
@@ -165,7 +159,7 @@ mod tests {
             Some("warn,dsl_loader=trace"),
             &["warn", "dsl_loader=trace"],
         );
-        check(0, false, Some(""), &["dsl_host=info"]);
+        check(0, false, Some(""), &["info", "burn=warn"]);
         let error = filter(Verbosity::default(), Some("dsl_host=loud")).unwrap_err();
         assert!(error.to_string().contains("`dsl_host=loud`"), "{error}");
     }

@@ -44,7 +44,12 @@ impl Buffer {
         }
         let values = Box::new(values);
         let (ptr, len) = (values.as_ptr().cast(), size_of_val(values.as_slice()));
-        Self { ptr, len, owner: Box::into_raw(values).cast(), release: Some(release::<T>) }
+        Self {
+            ptr,
+            len,
+            owner: Box::into_raw(values).cast(),
+            release: Some(release::<T>),
+        }
     }
 
     /// The bytes.
@@ -70,7 +75,9 @@ impl Drop for Buffer {
 
 impl std::fmt::Debug for Buffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Buffer").field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("Buffer")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
     }
 }
 
@@ -112,7 +119,12 @@ mod tests {
         }
         static RELEASED: AtomicUsize = AtomicUsize::new(0);
         let owner = (&raw const RELEASED).cast_mut().cast();
-        let buffer = Buffer { ptr: std::ptr::null(), len: 0, owner, release: Some(count) };
+        let buffer = Buffer {
+            ptr: std::ptr::null(),
+            len: 0,
+            owner,
+            release: Some(count),
+        };
         assert!(buffer.as_bytes().is_empty());
         assert_eq!(RELEASED.load(Ordering::SeqCst), 0);
         drop(buffer);

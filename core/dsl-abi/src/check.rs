@@ -32,8 +32,10 @@ pub struct FoundColumn<'a> {
 
 /// Writes a shape as `[3, 32, _]`, an unfixed length as `_`.
 fn show(shape: impl IntoIterator<Item = Option<u64>>) -> String {
-    let lengths: Vec<_> =
-        shape.into_iter().map(|length| length.map_or_else(|| "_".to_owned(), |n| n.to_string())).collect();
+    let lengths: Vec<_> = shape
+        .into_iter()
+        .map(|length| length.map_or_else(|| "_".to_owned(), |n| n.to_string()))
+        .collect();
     format!("[{}]", lengths.join(", "))
 }
 
@@ -49,13 +51,25 @@ pub fn check_declaration(declared: &[ColumnSpec]) -> Result<(), Breach> {
             found,
         };
         if column.name.is_empty() {
-            return Err(breach("a name", format!("an empty name for column {index}")));
+            return Err(breach(
+                "a name",
+                format!("an empty name for column {index}"),
+            ));
         }
-        if declared[..index].iter().any(|earlier| earlier.name == column.name) {
-            return Err(breach("a name used once", "two columns of that name".into()));
+        if declared[..index]
+            .iter()
+            .any(|earlier| earlier.name == column.name)
+        {
+            return Err(breach(
+                "a name used once",
+                "two columns of that name".into(),
+            ));
         }
         if column.dtype == DType::Text && !column.shape.is_empty() {
-            return Err(breach("shape [] for text", format!("shape {}", show(column.shape.iter().copied()))));
+            return Err(breach(
+                "shape [] for text",
+                format!("shape {}", show(column.shape.iter().copied())),
+            ));
         }
     }
     Ok(())
@@ -65,7 +79,11 @@ pub fn check_declaration(declared: &[ColumnSpec]) -> Result<(), Breach> {
 ///
 /// # Errors
 /// The first column that is missing, not declared, twice there, or of another type, shape or length.
-pub fn check_batch(declared: &[ColumnSpec], rows: u64, found: &[FoundColumn<'_>]) -> Result<(), Breach> {
+pub fn check_batch(
+    declared: &[ColumnSpec],
+    rows: u64,
+    found: &[FoundColumn<'_>],
+) -> Result<(), Breach> {
     for column in declared {
         if !found.iter().any(|candidate| candidate.name == column.name) {
             return Err(Breach {
@@ -76,13 +94,27 @@ pub fn check_batch(declared: &[ColumnSpec], rows: u64, found: &[FoundColumn<'_>]
         }
     }
     for (index, column) in found.iter().enumerate() {
-        let breach =
-            |expected: String, found: String| Err(Breach { column: column.name.to_owned(), expected, found });
-        let Some(spec) = declared.iter().find(|spec| spec.name == column.name) else {
-            let names: Vec<_> = declared.iter().map(|spec| format!("`{}`", spec.name)).collect();
-            return breach(format!("only the declared columns ({})", names.join(", ")), "a further column".into());
+        let breach = |expected: String, found: String| {
+            Err(Breach {
+                column: column.name.to_owned(),
+                expected,
+                found,
+            })
         };
-        if found[..index].iter().any(|earlier| earlier.name == column.name) {
+        let Some(spec) = declared.iter().find(|spec| spec.name == column.name) else {
+            let names: Vec<_> = declared
+                .iter()
+                .map(|spec| format!("`{}`", spec.name))
+                .collect();
+            return breach(
+                format!("only the declared columns ({})", names.join(", ")),
+                "a further column".into(),
+            );
+        };
+        if found[..index]
+            .iter()
+            .any(|earlier| earlier.name == column.name)
+        {
             return breach("one column of that name".into(), "two".into());
         }
         if spec.dtype != column.dtype {
@@ -90,22 +122,39 @@ pub fn check_batch(declared: &[ColumnSpec], rows: u64, found: &[FoundColumn<'_>]
         }
         if column.dtype == DType::Text {
             if column.elements != rows {
-                return breach(format!("{rows} texts, one per index"), column.elements.to_string());
+                return breach(
+                    format!("{rows} texts, one per index"),
+                    column.elements.to_string(),
+                );
             }
             continue;
         }
         let expected = || std::iter::once(Some(rows)).chain(spec.shape.iter().copied());
         let fits = column.shape.len() == spec.shape.len() + 1
-            && expected().zip(column.shape).all(|(declared, &length)| declared.is_none_or(|n| n == length));
+            && expected()
+                .zip(column.shape)
+                .all(|(declared, &length)| declared.is_none_or(|n| n == length));
         if !fits {
             let came = show(column.shape.iter().copied().map(Some));
-            return breach(format!("shape {}", show(expected())), format!("shape {came}"));
+            return breach(
+                format!("shape {}", show(expected())),
+                format!("shape {came}"),
+            );
         }
-        let elements = column.shape.iter().try_fold(1_u64, |product, &length| product.checked_mul(length));
+        let elements = column
+            .shape
+            .iter()
+            .try_fold(1_u64, |product, &length| product.checked_mul(length));
         if elements != Some(column.elements) {
             let shape = show(column.shape.iter().copied().map(Some));
-            let count = elements.map_or_else(|| "more values than can be".into(), |n| format!("{n} values"));
-            return breach(format!("{count} for shape {shape}"), format!("{} values", column.elements));
+            let count = elements.map_or_else(
+                || "more values than can be".into(),
+                |n| format!("{n} values"),
+            );
+            return breach(
+                format!("{count} for shape {shape}"),
+                format!("{} values", column.elements),
+            );
         }
     }
     Ok(())
@@ -117,17 +166,30 @@ mod tests {
     use crate::declare::ColumnRole;
 
     fn spec(name: &str, dtype: DType, shape: &[Option<u64>]) -> ColumnSpec {
-        ColumnSpec { name: name.into(), dtype, shape: shape.to_vec(), role: ColumnRole::Other }
+        ColumnSpec {
+            name: name.into(),
+            dtype,
+            shape: shape.to_vec(),
+            role: ColumnRole::Other,
+        }
     }
 
     fn check(found: &[Found<'_>]) -> String {
-        let declared =
-            [spec("image", DType::F32, &[Some(3), None]), spec("caption", DType::Text, &[])];
+        let declared = [
+            spec("image", DType::F32, &[Some(3), None]),
+            spec("caption", DType::Text, &[]),
+        ];
         let found: Vec<_> = found
             .iter()
-            .map(|&(name, dtype, shape, elements)| FoundColumn { name, dtype, shape, elements })
+            .map(|&(name, dtype, shape, elements)| FoundColumn {
+                name,
+                dtype,
+                shape,
+                elements,
+            })
             .collect();
-        check_batch(&declared, 2, &found).map_or_else(|breach| breach.to_string(), |()| "fine".into())
+        check_batch(&declared, 2, &found)
+            .map_or_else(|breach| breach.to_string(), |()| "fine".into())
     }
 
     type Found<'a> = (&'a str, DType, &'a [u64], u64);
@@ -140,13 +202,19 @@ mod tests {
 
     #[test]
     fn a_batch_as_declared_is_fine_in_any_order() {
-        assert_eq!(check(&[CAPTION, ("image", DType::F32, &[2, 3, 5], 30)]), "fine");
+        assert_eq!(
+            check(&[CAPTION, ("image", DType::F32, &[2, 3, 5], 30)]),
+            "fine"
+        );
     }
 
     #[test]
     fn every_breach_names_column_expected_and_found() {
         for (found, message) in [
-            (vec![CAPTION], "column `image`: expected the declared column, found a batch without it"),
+            (
+                vec![CAPTION],
+                "column `image`: expected the declared column, found a batch without it",
+            ),
             (
                 vec![CAPTION, image(&[2, 4, 5], 40)],
                 "column `image`: expected shape [2, 3, _], found shape [2, 4, 5]",
@@ -155,7 +223,10 @@ mod tests {
                 vec![CAPTION, image(&[3, 3, 5], 45)],
                 "column `image`: expected shape [2, 3, _], found shape [3, 3, 5]",
             ),
-            (vec![CAPTION, image(&[2, 3], 6)], "column `image`: expected shape [2, 3, _], found shape [2, 3]"),
+            (
+                vec![CAPTION, image(&[2, 3], 6)],
+                "column `image`: expected shape [2, 3, _], found shape [2, 3]",
+            ),
             (
                 vec![CAPTION, image(&[2, 3, 5], 29)],
                 "column `image`: expected 30 values for shape [2, 3, 5], found 29 values",
@@ -177,7 +248,11 @@ mod tests {
                 "column `caption`: expected one column of that name, found two",
             ),
             (
-                vec![CAPTION, image(&[2, 3, 5], 30), ("extra", DType::I64, &[2], 2)],
+                vec![
+                    CAPTION,
+                    image(&[2, 3, 5], 30),
+                    ("extra", DType::I64, &[2], 2),
+                ],
                 "column `extra`: expected only the declared columns (`image`, `caption`), found a further column",
             ),
         ] {
@@ -188,9 +263,16 @@ mod tests {
     #[test]
     fn declarations_are_checked_too() {
         let twice = [spec("a", DType::U8, &[]), spec("a", DType::F32, &[])];
-        assert!(check_declaration(&twice).unwrap_err().to_string().contains("two columns"));
+        assert!(
+            check_declaration(&twice)
+                .unwrap_err()
+                .to_string()
+                .contains("two columns")
+        );
         assert!(check_declaration(&[spec("", DType::U8, &[])]).is_err());
         assert!(check_declaration(&[spec("t", DType::Text, &[Some(3)])]).is_err());
-        assert!(check_declaration(&[spec("a", DType::U8, &[]), spec("t", DType::Text, &[])]).is_ok());
+        assert!(
+            check_declaration(&[spec("a", DType::U8, &[]), spec("t", DType::Text, &[])]).is_ok()
+        );
     }
 }

@@ -284,9 +284,9 @@ mod any_float {
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
         match NumberOrText::deserialize(deserializer)? {
             NumberOrText::Number(value) => Ok(value),
-            NumberOrText::Text(text) => text
-                .parse()
-                .map_err(|_| D::Error::custom(format!("expected a number, found the text `{text}`"))),
+            NumberOrText::Text(text) => text.parse().map_err(|_| {
+                D::Error::custom(format!("expected a number, found the text `{text}`"))
+            }),
         }
     }
 }
@@ -306,7 +306,10 @@ mod tests {
             };
             let text = serde_json::to_string(&metric).unwrap();
             let back: MetricValue = serde_json::from_str(&text).unwrap();
-            assert!(back.value == value || (back.value.is_nan() && value.is_nan()), "{value} became {text}");
+            assert!(
+                back.value == value || (back.value.is_nan() && value.is_nan()),
+                "{value} became {text}"
+            );
         }
     }
 
@@ -316,7 +319,10 @@ mod tests {
             r#"{"kind":"telepathy","column":"caption"}"#,
             r#"{"kind":"cross_attention","column":"caption","dropout":0.1,"strength":2}"#,
         ] {
-            assert!(serde_json::from_str::<Injection>(text).is_err(), "{text} was read");
+            assert!(
+                serde_json::from_str::<Injection>(text).is_err(),
+                "{text} was read"
+            );
         }
     }
 
@@ -331,7 +337,12 @@ mod tests {
     fn codes_are_open_sets() {
         assert_eq!(ErrorCode::from_raw(RawErrorCode(4_000)), ErrorCode::Other);
         assert_eq!(DType::from_raw(RawDType(4_000)), Err(RawDType(4_000)));
-        for code in [ErrorCode::Config, ErrorCode::Io, ErrorCode::Panic, ErrorCode::Contract] {
+        for code in [
+            ErrorCode::Config,
+            ErrorCode::Io,
+            ErrorCode::Panic,
+            ErrorCode::Contract,
+        ] {
             assert_eq!(ErrorCode::from_raw(code.raw()), code);
         }
     }

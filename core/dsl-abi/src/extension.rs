@@ -2,7 +2,9 @@
 
 use std::ffi::c_void;
 
-use abi_stable::{StableAbi, abi_stability::abi_checking::check_layout_compatibility, type_layout::TypeLayout};
+use abi_stable::{
+    StableAbi, abi_stability::abi_checking::check_layout_compatibility, type_layout::TypeLayout,
+};
 
 /// An interface handed over by id. Its layout travels with it, and [`Extension::get`] checks it.
 #[repr(C)]
@@ -28,7 +30,10 @@ pub struct LayoutMismatch {
 impl Extension {
     /// Wraps an interface for the other side.
     pub fn new<T: StableAbi + Sync>(interface: &'static T) -> Self {
-        Self { layout: T::LAYOUT, interface: std::ptr::from_ref(interface).cast() }
+        Self {
+            layout: T::LAYOUT,
+            interface: std::ptr::from_ref(interface).cast(),
+        }
     }
 
     /// The interface, if its layout is the one that this side was compiled with.
@@ -36,8 +41,9 @@ impl Extension {
     /// # Errors
     /// [`LayoutMismatch`] when the other side was built against another draft, or gave another interface for this id.
     pub fn get<T: StableAbi>(self) -> Result<&'static T, LayoutMismatch> {
-        check_layout_compatibility(T::LAYOUT, self.layout)
-            .map_err(|error| LayoutMismatch { report: error.to_string() })?;
+        check_layout_compatibility(T::LAYOUT, self.layout).map_err(|error| LayoutMismatch {
+            report: error.to_string(),
+        })?;
         // SAFETY: `new` made the pointer from a `&'static` of the type whose layout travels with it, and that layout
         // was just found to be the layout of `T`. Plugins are never unloaded, so `'static` holds.
         Ok(unsafe { &*self.interface.cast::<T>() })
@@ -67,6 +73,12 @@ mod tests {
         static ONE: One = One { number: 7 };
         let extension = Extension::new(&ONE);
         assert_eq!(extension.get::<One>().unwrap(), &ONE);
-        assert!(extension.get::<Another>().unwrap_err().report.contains("Another"));
+        assert!(
+            extension
+                .get::<Another>()
+                .unwrap_err()
+                .report
+                .contains("Another")
+        );
     }
 }

@@ -2,7 +2,9 @@
 
 use abi_stable::{
     StableAbi,
-    library::{CheckTypeLayout, LibHeader, RootModule, RootModuleResult, __call_root_module_loader},
+    library::{
+        __call_root_module_loader, CheckTypeLayout, LibHeader, RootModule, RootModuleResult,
+    },
     prefix_type::PrefixTypeTrait,
     sabi_types::VersionStrings,
     std_types::{ROption, RStr, RString},
@@ -48,7 +50,11 @@ pub trait Entry: 'static {
 pub const fn header<E: Entry>() -> LibHeader {
     extern "C" fn root<E: Entry>() -> RootModuleResult {
         fn build<E: Entry>() -> PluginRef {
-            Plugin { manifest: E::manifest, extension: E::extension }.leak_into_prefix()
+            Plugin {
+                manifest: E::manifest,
+                extension: E::extension,
+            }
+            .leak_into_prefix()
         }
         __call_root_module_loader(build::<E>)
     }
@@ -60,6 +66,9 @@ pub const fn header<E: Entry>() -> LibHeader {
 mod tests {
     #[test]
     fn the_entry_symbol_is_the_one_of_the_library_beneath() {
-        assert_eq!(abi_stable::library::ROOT_MODULE_LOADER_NAME, super::ENTRY_SYMBOL);
+        assert_eq!(
+            abi_stable::library::ROOT_MODULE_LOADER_NAME,
+            super::ENTRY_SYMBOL
+        );
     }
 }

@@ -123,14 +123,26 @@ pub fn split_texts(bytes: &[u8], offsets: &[i64]) -> Result<Vec<String>, String>
         return Err("no offsets, not even the leading 0".into());
     };
     if first != 0 || last != bytes.len() as i64 {
-        return Err(format!("offsets run from {first} to {last}, not from 0 to {} (the bytes)", bytes.len()));
+        return Err(format!(
+            "offsets run from {first} to {last}, not from 0 to {} (the bytes)",
+            bytes.len()
+        ));
     }
     let mut texts = Vec::with_capacity(offsets.len() - 1);
     for (index, pair) in offsets.windows(2).enumerate() {
         // The offsets come from another program: a negative or a falling one finds no slice.
-        let text = usize::try_from(pair[0]).ok().zip(usize::try_from(pair[1]).ok()).and_then(|(a, b)| bytes.get(a..b));
-        let text = text.ok_or_else(|| format!("offsets fall from {} to {} at text {index}", pair[0], pair[1]))?;
-        let text = std::str::from_utf8(text).map_err(|error| format!("text {index} is not UTF-8: {error}"))?;
+        let text = usize::try_from(pair[0])
+            .ok()
+            .zip(usize::try_from(pair[1]).ok())
+            .and_then(|(a, b)| bytes.get(a..b));
+        let text = text.ok_or_else(|| {
+            format!(
+                "offsets fall from {} to {} at text {index}",
+                pair[0], pair[1]
+            )
+        })?;
+        let text = std::str::from_utf8(text)
+            .map_err(|error| format!("text {index} is not UTF-8: {error}"))?;
         texts.push(text.to_owned());
     }
     Ok(texts)

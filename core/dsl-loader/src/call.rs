@@ -17,7 +17,11 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub(crate) fn check<T>(&self, call: impl Display, result: RResult<T, AbiError>) -> Result<T, LoaderError> {
+    pub(crate) fn check<T>(
+        &self,
+        call: impl Display,
+        result: RResult<T, AbiError>,
+    ) -> Result<T, LoaderError> {
         match result {
             ROk(value) => Ok(value),
             RErr(error) => Err(LoaderError::Plugin {

@@ -55,7 +55,9 @@ impl HostTensor {
 
     /// The elements, if they are 32-bit floats.
     pub fn as_f32(&self) -> Option<&[f32]> {
-        (self.dtype == DType::F32).then(|| elements_of(&self.bytes)).flatten()
+        (self.dtype == DType::F32)
+            .then(|| elements_of(&self.bytes))
+            .flatten()
     }
 
     /// The elements, if they are bytes.
@@ -65,7 +67,9 @@ impl HostTensor {
 
     /// The elements, if they are integers.
     pub fn as_i64(&self) -> Option<&[i64]> {
-        (self.dtype == DType::I64).then(|| elements_of(&self.bytes)).flatten()
+        (self.dtype == DType::I64)
+            .then(|| elements_of(&self.bytes))
+            .flatten()
     }
 }
 
@@ -91,11 +95,19 @@ impl HostTensor {
         };
         if !is_aligned {
             return Err((
-                format!("column `{}` aligned to {} bytes and whole elements", tensor.name, dtype.size_bytes()),
+                format!(
+                    "column `{}` aligned to {} bytes and whole elements",
+                    tensor.name,
+                    dtype.size_bytes()
+                ),
                 format!("{} bytes at address {:p}", bytes.len(), bytes.as_ptr()),
             ));
         }
-        Ok(Self { dtype, shape: tensor.shape.into(), bytes: Bytes::from_owner(Owner(tensor.data)) })
+        Ok(Self {
+            dtype,
+            shape: tensor.shape.into(),
+            bytes: Bytes::from_owner(Owner(tensor.data)),
+        })
     }
 }
 

@@ -20,14 +20,32 @@ pub struct DatasetHandle {
 }
 
 impl DatasetHandle {
-    pub(crate) fn new(caller: Caller, split: &str, object: DatasetObject) -> Result<Self, LoaderError> {
+    pub(crate) fn new(
+        caller: Caller,
+        split: &str,
+        object: DatasetObject,
+    ) -> Result<Self, LoaderError> {
         let count = caller.check(format_args!("length of dataset `{split}`"), object.len())?;
         let call = format!("columns of dataset `{split}`");
-        let columns: Vec<ColumnSpec> = caller.json(&call, "declared columns as JSON", object.columns())?;
+        let columns: Vec<ColumnSpec> =
+            caller.json(&call, "declared columns as JSON", object.columns())?;
         check_declaration(&columns).map_err(|breach| {
-            caller.contract(&call, format!("{} as the name of column `{}`", breach.expected, breach.column), breach.found)
+            caller.contract(
+                &call,
+                format!(
+                    "{} as the name of column `{}`",
+                    breach.expected, breach.column
+                ),
+                breach.found,
+            )
         })?;
-        Ok(Self { caller, split: split.to_owned(), object, count, columns })
+        Ok(Self {
+            caller,
+            split: split.to_owned(),
+            object,
+            count,
+            columns,
+        })
     }
 
     /// How many samples there are.
@@ -53,7 +71,12 @@ impl DatasetHandle {
     ///
     /// # Panics
     /// If there is not one seed for each index: a mistake of the caller.
-    pub fn batch(&self, indices: &[u64], seeds: &[u64], augment: bool) -> Result<Vec<HostColumn>, LoaderError> {
+    pub fn batch(
+        &self,
+        indices: &[u64],
+        seeds: &[u64],
+        augment: bool,
+    ) -> Result<Vec<HostColumn>, LoaderError> {
         assert_eq!(indices.len(), seeds.len(), "one seed for each index");
         let result = self.object.batch(indices.into(), seeds.into(), augment);
         let batch = self.caller.check(self.call(indices), result)?;
@@ -65,7 +88,10 @@ impl DatasetHandle {
         match indices {
             [] => format!("empty batch of dataset `{split}`"),
             [only] => format!("sample {only} of dataset `{split}`"),
-            [first, .., last] => format!("batch of dataset `{split}` ({} samples, {first} … {last})", indices.len()),
+            [first, .., last] => format!(
+                "batch of dataset `{split}` ({} samples, {first} … {last})",
+                indices.len()
+            ),
         }
     }
 
@@ -80,26 +106,43 @@ impl DatasetHandle {
         let found: Vec<_> = (arrived.iter())
             .map(|(column, shape)| {
                 let (dtype, elements) = match &column.data {
-                    HostColumnData::Tensor(tensor) => {
-                        (tensor.dtype(), tensor.bytes().len() / tensor.dtype().size_bytes())
-                    }
+                    HostColumnData::Tensor(tensor) => (
+                        tensor.dtype(),
+                        tensor.bytes().len() / tensor.dtype().size_bytes(),
+                    ),
                     HostColumnData::Text(texts) => (DType::Text, texts.len()),
                 };
-                FoundColumn { name: &column.name, dtype, shape, elements: elements as u64 }
+                FoundColumn {
+                    name: &column.name,
+                    dtype,
+                    shape,
+                    elements: elements as u64,
+                }
             })
             .collect();
         check_batch(&self.columns, indices.len() as u64, &found).map_err(|breach| {
             let expected = format!("{} for column `{}`", breach.expected, breach.column);
-            self.caller.contract(self.call(indices), expected, breach.found)
+            self.caller
+                .contract(self.call(indices), expected, breach.found)
         })?;
-        let position = |column: &HostColumn| self.columns.iter().position(|spec| spec.name == column.name);
+        let position = |column: &HostColumn| {
+            self.columns
+                .iter()
+                .position(|spec| spec.name == column.name)
+        };
         let mut columns: Vec<_> = arrived.into_iter().map(|(column, _)| column).collect();
         columns.sort_by_key(position);
         Ok(columns)
     }
 
-    fn arrive_tensor(&self, indices: &[u64], tensor: Tensor) -> Result<(HostColumn, Vec<u64>), LoaderError> {
-        let contract = |expected: String, found: String| self.caller.contract(self.call(indices), expected, found);
+    fn arrive_tensor(
+        &self,
+        indices: &[u64],
+        tensor: Tensor,
+    ) -> Result<(HostColumn, Vec<u64>), LoaderError> {
+        let contract = |expected: String, found: String| {
+            self.caller.contract(self.call(indices), expected, found)
+        };
         let name = tensor.name.to_string();
         let dtype = DType::from_raw(tensor.dtype).map_err(|raw| {
             contract(
@@ -107,21 +150,42 @@ impl DatasetHandle {
                 format!("data type number {}, which this host cannot read", raw.0),
             )
         })?;
-        let tensor = HostTensor::new(dtype, tensor).map_err(|(expected, found)| contract(expected, found))?;
+        let tensor = HostTensor::new(dtype, tensor)
+            .map_err(|(expected, found)| contract(expected, found))?;
         let shape = tensor.shape().to_vec();
-        Ok((HostColumn { name, data: HostColumnData::Tensor(tensor) }, shape))
+        Ok((
+            HostColumn {
+                name,
+                data: HostColumnData::Tensor(tensor),
+            },
+            shape,
+        ))
     }
 
-    fn arrive_text(&self, indices: &[u64], text: &TextColumn) -> Result<(HostColumn, Vec<u64>), LoaderError> {
+    fn arrive_text(
+        &self,
+        indices: &[u64],
+        text: &TextColumn,
+    ) -> Result<(HostColumn, Vec<u64>), LoaderError> {
         let name = text.name.to_string();
         let texts = elements_of::<i64>(text.offsets.as_bytes())
             .ok_or_else(|| "offsets that are not whole, aligned numbers".to_owned())
             .and_then(|offsets| split_texts(text.bytes.as_bytes(), offsets))
             .map_err(|found| {
-                self.caller.contract(self.call(indices), format!("texts for column `{name}`"), found)
+                self.caller.contract(
+                    self.call(indices),
+                    format!("texts for column `{name}`"),
+                    found,
+                )
             })?;
         let shape = vec![texts.len() as u64];
-        Ok((HostColumn { name, data: HostColumnData::Text(texts) }, shape))
+        Ok((
+            HostColumn {
+                name,
+                data: HostColumnData::Text(texts),
+            },
+            shape,
+        ))
     }
 }
 

@@ -93,13 +93,22 @@ impl LoaderError {
     pub fn help(&self) -> Option<String> {
         let help = match self {
             Self::NotFound { .. } => {
-                "give the path of the plugin file, or put its folder into DSL_PLUGIN_PATH".to_owned()
+                "give the path of the plugin file, or put its folder into DSL_PLUGIN_PATH"
+                    .to_owned()
             }
-            Self::Unreadable { .. } => "check that the file exists and that you may read it".to_owned(),
+            Self::Unreadable { .. } => {
+                "check that the file exists and that you may read it".to_owned()
+            }
             Self::NotAPlugin { help, .. } | Self::Plugin { help, .. } => help.clone(),
-            Self::LoadFailed { .. } => "build the plugin on this system, or install what it links to".to_owned(),
-            Self::OtherAbi { .. } => "build the plugin again with the SDK of this release".to_owned(),
-            Self::Contract { plugin, .. } => format!("this is a mistake in the plugin `{plugin}`; tell its authors"),
+            Self::LoadFailed { .. } => {
+                "build the plugin on this system, or install what it links to".to_owned()
+            }
+            Self::OtherAbi { .. } => {
+                "build the plugin again with the SDK of this release".to_owned()
+            }
+            Self::Contract { plugin, .. } => {
+                format!("this is a mistake in the plugin `{plugin}`; tell its authors")
+            }
         };
         (!help.is_empty()).then_some(help)
     }
@@ -115,6 +124,12 @@ impl LoaderError {
 
     /// Whether the plugin stopped because the host asked it to.
     pub fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Plugin { code: ErrorCode::Cancelled, .. })
+        matches!(
+            self,
+            Self::Plugin {
+                code: ErrorCode::Cancelled,
+                ..
+            }
+        )
     }
 }

@@ -23,7 +23,11 @@ impl EvaluatorHandle {
             "requirements that this host understands",
             object.requirements(),
         )?;
-        Ok(Self { caller, object, requirements })
+        Ok(Self {
+            caller,
+            object,
+            requirements,
+        })
     }
 
     /// What to feed to [`EvaluatorHandle::update`].
@@ -38,13 +42,23 @@ impl EvaluatorHandle {
     ///
     /// # Panics
     /// If a column has another number of values than its shape says: a mistake of the caller.
-    pub fn update(&mut self, inputs: &[InputColumn<'_>], first_index: u64) -> Result<(), LoaderError> {
+    pub fn update(
+        &mut self,
+        inputs: &[InputColumn<'_>],
+        first_index: u64,
+    ) -> Result<(), LoaderError> {
         let (mut tensors, mut joined) = (Vec::new(), Vec::new());
         for input in inputs {
             match input.data {
-                InputData::F32 { shape, values } => tensors.push(view(input.name, DType::F32, shape, values)),
-                InputData::U8 { shape, values } => tensors.push(view(input.name, DType::U8, shape, values)),
-                InputData::I64 { shape, values } => tensors.push(view(input.name, DType::I64, shape, values)),
+                InputData::F32 { shape, values } => {
+                    tensors.push(view(input.name, DType::F32, shape, values))
+                }
+                InputData::U8 { shape, values } => {
+                    tensors.push(view(input.name, DType::U8, shape, values))
+                }
+                InputData::I64 { shape, values } => {
+                    tensors.push(view(input.name, DType::I64, shape, values))
+                }
                 InputData::Text(texts) => joined.push((input.name, join_texts(texts))),
             }
         }
@@ -55,9 +69,15 @@ impl EvaluatorHandle {
                 offsets: offsets.as_slice().into(),
             })
             .collect();
-        let batch = BatchView { tensors: tensors.as_slice().into(), texts: texts.as_slice().into() };
+        let batch = BatchView {
+            tensors: tensors.as_slice().into(),
+            texts: texts.as_slice().into(),
+        };
         let result = self.object.update(&batch, first_index);
-        self.caller.check(format_args!("update of the evaluator at sample {first_index}"), result)
+        self.caller.check(
+            format_args!("update of the evaluator at sample {first_index}"),
+            result,
+        )
     }
 
     /// The metrics of everything fed since the last call; the evaluator is then as new.
@@ -66,18 +86,35 @@ impl EvaluatorHandle {
     /// An error of the plugin, or metrics that cannot be read.
     pub fn finish(&mut self) -> Result<Vec<MetricValue>, LoaderError> {
         let result = self.object.finish();
-        self.caller.json("finish of the evaluator", "metrics as JSON", result)
+        self.caller
+            .json("finish of the evaluator", "metrics as JSON", result)
     }
 }
 
-fn view<'a, T: Element>(name: &'a str, dtype: DType, shape: &'a [u64], values: &'a [T]) -> TensorView<'a> {
-    assert_eq!(shape.iter().product::<u64>(), values.len() as u64, "values of column `{name}` for shape {shape:?}");
+fn view<'a, T: Element>(
+    name: &'a str,
+    dtype: DType,
+    shape: &'a [u64],
+    values: &'a [T],
+) -> TensorView<'a> {
+    assert_eq!(
+        shape.iter().product::<u64>(),
+        values.len() as u64,
+        "values of column `{name}` for shape {shape:?}"
+    );
     let raw = dtype.raw().expect("text is not viewed as a tensor");
-    TensorView { name: name.into(), dtype: raw, shape: shape.into(), data: bytes_of(values).into() }
+    TensorView {
+        name: name.into(),
+        dtype: raw,
+        shape: shape.into(),
+        data: bytes_of(values).into(),
+    }
 }
 
 impl std::fmt::Debug for EvaluatorHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EvaluatorHandle").field("plugin", &self.caller.plugin).finish_non_exhaustive()
+        f.debug_struct("EvaluatorHandle")
+            .field("plugin", &self.caller.plugin)
+            .finish_non_exhaustive()
     }
 }

@@ -13,11 +13,15 @@ use sha2::{Digest, Sha256};
 use crate::LoaderError;
 
 const CHUNK_BYTES: usize = 1 << 20;
-const BUILD_HELP: &str = "give the file that building the plugin makes, such as target/release/libNAME.so";
+const BUILD_HELP: &str =
+    "give the file that building the plugin makes, such as target/release/libNAME.so";
 
 /// Checks that a file may be a plugin of this machine, without running it, and gives its SHA-256 in hexadecimal.
 pub(crate) fn inspect(path: &Path) -> Result<String, LoaderError> {
-    let unreadable = |error: io::Error| LoaderError::Unreadable { path: path.to_owned(), reason: error.to_string() };
+    let unreadable = |error: io::Error| LoaderError::Unreadable {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    };
     let not_a_plugin = |found: &str, help: &str| LoaderError::NotAPlugin {
         path: path.to_owned(),
         found: found.to_owned(),
@@ -42,7 +46,7 @@ pub(crate) fn inspect(path: &Path) -> Result<String, LoaderError> {
     loop {
         let count = read_full(&mut file, &mut buffer[kept..]).map_err(unreadable)?;
         if is_first {
-            if let Some((found, help)) = refuse(&buffer[..count]) {
+            if let Some((found, help)) = refuse(&buffer[..count], metadata.len()) {
                 return Err(not_a_plugin(&found, help));
             }
             is_first = false;
@@ -63,7 +67,11 @@ pub(crate) fn inspect(path: &Path) -> Result<String, LoaderError> {
             "a plugin is built with `dsl_sdk::export_plugin!`",
         ));
     }
-    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
@@ -80,13 +88,25 @@ fn read_full(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// What the first bytes of a file say against it: what it is, and what to do.
-fn refuse(start: &[u8]) -> Option<(String, &'static str)> {
+fn refuse(start: &[u8], length_bytes: u64) -> Option<(String, &'static str)> {
     const OTHER_SYSTEM: &str = "build the plugin for this operating system";
     let known: [(&[u8], &str, &str); 9] = [
         (b"MZ", "it is a Windows program or library", OTHER_SYSTEM),
-        (b"\xcf\xfa\xed\xfe", "it is a macOS program or library", OTHER_SYSTEM),
-        (b"\xca\xfe\xba\xbe", "it is a macOS program or library", OTHER_SYSTEM),
-        (b"!<arch>\n", "it is a static library", "set crate-type = [\"cdylib\"] in the plugin's Cargo.toml"),
+        (
+            b"\xcf\xfa\xed\xfe",
+            "it is a macOS program or library",
+            OTHER_SYSTEM,
+        ),
+        (
+            b"\xca\xfe\xba\xbe",
+            "it is a macOS program or library",
+            OTHER_SYSTEM,
+        ),
+        (
+            b"!<arch>\n",
+            "it is a static library",
+            "set crate-type = [\"cdylib\"] in the plugin's Cargo.toml",
+        ),
         (b"PK\x03\x04", "it is a zip archive", BUILD_HELP),
         (b"\x1f\x8b", "it is a gzip archive", BUILD_HELP),
         (b"\x89PNG", "it is a picture", BUILD_HELP),
@@ -94,13 +114,16 @@ fn refuse(start: &[u8]) -> Option<(String, &'static str)> {
         (b"", "it is empty", BUILD_HELP),
     ];
     if cfg!(target_os = "linux") && start.starts_with(b"\x7fELF") {
-        return refuse_elf(start).map(|found| (found, "build the plugin for this machine, as a `cdylib`"));
+        return refuse_elf(start, length_bytes)
+            .map(|found| (found, "build the plugin for this machine, as a `cdylib`"));
     }
     if !cfg!(target_os = "linux") && !start.is_empty() {
         // Elsewhere the dynamic linker judges.
         return None;
     }
-    let found = known.iter().find(|(magic, ..)| start == *magic || (!magic.is_empty() && start.starts_with(magic)));
+    let found = known
+        .iter()
+        .find(|(magic, ..)| start == *magic || (!magic.is_empty() && start.starts_with(magic)));
     Some(match found {
         Some((_, found, help)) => ((*found).to_owned(), *help),
         None if std::str::from_utf8(&start[..start.len().min(64)]).is_ok() => {
@@ -110,32 +133,90 @@ fn refuse(start: &[u8]) -> Option<(String, &'static str)> {
     })
 }
 
-/// Reads the header of the Executable and Linkable Format: class, byte order, type and machine.
-fn refuse_elf(start: &[u8]) -> Option<String> {
+/// Reads the header of the Executable and Linkable Format: class, byte order, type, machine, and where the file ends.
+fn refuse_elf(start: &[u8], length_bytes: u64) -> Option<String> {
     const SHARED: u16 = 3;
-    let (&[class, order], Some(&[type_low, type_high, machine_low, machine_high])) =
-        (start.get(4..6)?.first_chunk::<2>()?, start.get(16..20).and_then(|bytes| bytes.first_chunk::<4>()))
-    else {
-        return Some("it is a shared library cut off in its header".to_owned());
+    let cut_off = || Some("it is a shared library cut off in its header".to_owned());
+    let (Some(&[class, order]), Some(&[type_low, type_high, machine_low, machine_high])) = (
+        start.get(4..6).and_then(|bytes| bytes.first_chunk::<2>()),
+        start.get(16..20).and_then(|bytes| bytes.first_chunk::<4>()),
+    ) else {
+        return cut_off();
     };
     let bits = if class == 2 { 64 } else { 32 };
     if bits != usize::BITS || (order == 2) != cfg!(target_endian = "big") {
-        return Some(format!("it is a library for {bits}-bit {}-endian machines", if order == 2 { "big" } else { "little" }));
+        return Some(format!(
+            "it is a library for {bits}-bit {}-endian machines",
+            if order == 2 { "big" } else { "little" }
+        ));
     }
-    let number = |low, high| if order == 2 { u16::from_be_bytes([low, high]) } else { u16::from_le_bytes([low, high]) };
+    let number = |low, high| {
+        if order == 2 {
+            u16::from_be_bytes([low, high])
+        } else {
+            u16::from_le_bytes([low, high])
+        }
+    };
     let machine = number(machine_low, machine_high);
-    let machines = [(62, "x86_64"), (183, "aarch64"), (243, "riscv64"), (40, "arm"), (3, "x86")];
-    let name = machines.iter().find(|(number, _)| *number == machine).map(|(_, name)| *name);
-    if name != Some(std::env::consts::ARCH) && machines.iter().any(|(_, name)| *name == std::env::consts::ARCH) {
+    let machines = [
+        (62, "x86_64"),
+        (183, "aarch64"),
+        (243, "riscv64"),
+        (40, "arm"),
+        (3, "x86"),
+    ];
+    let name = machines
+        .iter()
+        .find(|(number, _)| *number == machine)
+        .map(|(_, name)| *name);
+    if name != Some(std::env::consts::ARCH)
+        && machines
+            .iter()
+            .any(|(_, name)| *name == std::env::consts::ARCH)
+    {
         let name = name.map_or_else(|| format!("machine number {machine}"), str::to_owned);
-        return Some(format!("it is a library for {name}, and this machine is {}", std::env::consts::ARCH));
+        return Some(format!(
+            "it is a library for {name}, and this machine is {}",
+            std::env::consts::ARCH
+        ));
+    }
+    if bits == 64 {
+        // The table of sections stands at the end of a file. Loading a file that was cut off, by a full disk or a copy
+        // that is still under way, would end the process where the missing pages are touched.
+        let Some(table) = start
+            .get(0x28..0x30)
+            .and_then(|bytes| bytes.first_chunk::<8>())
+        else {
+            return cut_off();
+        };
+        let Some(&[size_low, size_high, count_low, count_high]) = start
+            .get(0x3a..0x3e)
+            .and_then(|bytes| bytes.first_chunk::<4>())
+        else {
+            return cut_off();
+        };
+        let table = if order == 2 {
+            u64::from_be_bytes(*table)
+        } else {
+            u64::from_le_bytes(*table)
+        };
+        let size =
+            u64::from(number(size_low, size_high)) * u64::from(number(count_low, count_high));
+        let end = table.saturating_add(size);
+        if end > length_bytes {
+            return Some(format!(
+                "it is a shared library cut off after {length_bytes} of {end} bytes"
+            ));
+        }
     }
     match number(type_low, type_high) {
         SHARED => None,
         1 => Some("it is an object file".to_owned()),
         2 => Some("it is a program".to_owned()),
         4 => Some("it is a core dump".to_owned()),
-        other => Some(format!("it is an ELF file of type {other}, not a shared library")),
+        other => Some(format!(
+            "it is an ELF file of type {other}, not a shared library"
+        )),
     }
 }
 
@@ -157,7 +238,11 @@ mod tests {
         let mut bytes = vec![0; 64];
         bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
         bytes[16] = 3;
-        bytes[18] = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
+        bytes[18] = if cfg!(target_arch = "aarch64") {
+            183
+        } else {
+            62
+        };
         bytes
     }
 
@@ -171,23 +256,41 @@ mod tests {
             (b"!<arch>\n", "it is a static library"),
             (b"\x89PNG\r\n", "it is a picture"),
             (b"\xff\xfe\x00\x80", "it is not a shared library"),
-            (b"\x7fELF\x02\x01\x01", "it is a shared library cut off in its header"),
+            (
+                b"\x7fELF\x02\x01\x01",
+                "it is a shared library cut off in its header",
+            ),
         ] {
             assert_eq!(check(bytes).unwrap_err(), expected);
         }
         let folder = tempfile::tempdir().unwrap();
-        assert!(inspect(folder.path()).unwrap_err().to_string().ends_with("it is a folder"));
-        assert!(matches!(inspect(&folder.path().join("none")), Err(LoaderError::Unreadable { .. })));
+        assert!(
+            inspect(folder.path())
+                .unwrap_err()
+                .to_string()
+                .ends_with("it is a folder")
+        );
+        assert!(matches!(
+            inspect(&folder.path().join("none")),
+            Err(LoaderError::Unreadable { .. })
+        ));
     }
 
     #[test]
     fn libraries_of_other_machines_are_refused() {
         let mut bytes = library();
         bytes[18] = 8;
-        assert!(check(&bytes).unwrap_err().starts_with("it is a library for machine number 8, and this machine is"));
+        assert!(
+            check(&bytes)
+                .unwrap_err()
+                .starts_with("it is a library for machine number 8, and this machine is")
+        );
         let mut bytes = library();
         bytes[4] = 1;
-        assert_eq!(check(&bytes).unwrap_err(), "it is a library for 32-bit little-endian machines");
+        assert_eq!(
+            check(&bytes).unwrap_err(),
+            "it is a library for 32-bit little-endian machines"
+        );
         let mut bytes = library();
         bytes[16] = 1;
         assert_eq!(check(&bytes).unwrap_err(), "it is an object file");
@@ -195,9 +298,19 @@ mod tests {
 
     #[test]
     fn the_entry_point_is_found_wherever_it_lies() {
-        assert_eq!(check(&library()).unwrap_err(), "it is a library without the entry point of a plugin");
+        assert_eq!(
+            check(&library()).unwrap_err(),
+            "it is a library without the entry point of a plugin"
+        );
         let first = ENTRY_SYMBOL.len() - 1 + CHUNK_BYTES;
-        for before in [64, first - ENTRY_SYMBOL.len(), first - 20, first - 1, first, first + CHUNK_BYTES - 5] {
+        for before in [
+            64,
+            first - ENTRY_SYMBOL.len(),
+            first - 20,
+            first - 1,
+            first,
+            first + CHUNK_BYTES - 5,
+        ] {
             let mut bytes = library();
             bytes.resize(before, 1);
             bytes.extend_from_slice(ENTRY_SYMBOL.as_bytes());

@@ -56,9 +56,11 @@ fn candidates(name: &str) -> Vec<String> {
         format!("lib{underscored}.{extension}"),
     ];
     let mut seen = Vec::new();
-    names.retain(|name| !seen.contains(name) && {
-        seen.push(name.clone());
-        true
+    names.retain(|name| {
+        !seen.contains(name) && {
+            seen.push(name.clone());
+            true
+        }
     });
     names
 }
@@ -77,15 +79,27 @@ pub(crate) fn find(name_or_path: &str, places: &Places) -> Result<PathBuf, Loade
     };
     let names = candidates(file_name);
     let folders: Vec<(PathBuf, &str)> = if is_path {
-        vec![(path.parent().unwrap_or(Path::new("")).to_owned(), "as given")]
+        vec![(
+            path.parent().unwrap_or(Path::new("")).to_owned(),
+            "as given",
+        )]
     } else {
-        let is_file_name = path.extension().is_some_and(|extension| extension == env::consts::DLL_EXTENSION);
+        let is_file_name = path
+            .extension()
+            .is_some_and(|extension| extension == env::consts::DLL_EXTENSION);
         let current = is_file_name.then(|| (PathBuf::from("."), "the current folder"));
-        current.into_iter().chain(places.0.iter().map(|(folder, why)| (folder.clone(), *why))).collect()
+        current
+            .into_iter()
+            .chain(places.0.iter().map(|(folder, why)| (folder.clone(), *why)))
+            .collect()
     };
     for (folder, _) in &folders {
         // A folder of that name is not a plugin, unless it is all that was asked for: then opening it says so.
-        if let Some(found) = names.iter().map(|name| folder.join(name)).find(|candidate| candidate.is_file()) {
+        if let Some(found) = names
+            .iter()
+            .map(|name| folder.join(name))
+            .find(|candidate| candidate.is_file())
+        {
             return Ok(found);
         }
     }
@@ -94,10 +108,17 @@ pub(crate) fn find(name_or_path: &str, places: &Places) -> Result<PathBuf, Loade
     }
     let mut looked_for = vec![format!("the files {}", names.join(" or "))];
     looked_for.extend(folders.iter().map(|(folder, why)| {
-        let absent = if folder.is_dir() || folder.as_os_str().is_empty() { "" } else { ", which does not exist" };
+        let absent = if folder.is_dir() || folder.as_os_str().is_empty() {
+            ""
+        } else {
+            ", which does not exist"
+        };
         format!("in {} ({why}{absent})", folder.display())
     }));
-    Err(LoaderError::NotFound { name: name_or_path.to_owned(), looked_for })
+    Err(LoaderError::NotFound {
+        name: name_or_path.to_owned(),
+        looked_for,
+    })
 }
 
 #[cfg(test)]
@@ -106,7 +127,12 @@ mod tests {
     use std::fs;
 
     fn places(folders: &[&Path]) -> Places {
-        Places(folders.iter().map(|folder| (folder.to_path_buf(), "a test folder")).collect())
+        Places(
+            folders
+                .iter()
+                .map(|folder| (folder.to_path_buf(), "a test folder"))
+                .collect(),
+        )
     }
 
     #[test]
@@ -115,9 +141,18 @@ mod tests {
         let file = folder.path().join("libera3d.so");
         fs::write(&file, "").unwrap();
         for name in ["era3d.so", "libera3d.so", "era3d", "libera3d"] {
-            assert_eq!(find(name, &places(&[folder.path()])).unwrap(), file, "{name}");
+            assert_eq!(
+                find(name, &places(&[folder.path()])).unwrap(),
+                file,
+                "{name}"
+            );
             let path = folder.path().join(name);
-            assert_eq!(find(path.to_str().unwrap(), &places(&[])).unwrap(), file, "{}", path.display());
+            assert_eq!(
+                find(path.to_str().unwrap(), &places(&[])).unwrap(),
+                file,
+                "{}",
+                path.display()
+            );
         }
     }
 
@@ -127,8 +162,14 @@ mod tests {
         fs::write(folder.path().join("plain.so"), "").unwrap();
         fs::write(folder.path().join("libmy_task.so"), "").unwrap();
         let places = places(&[folder.path()]);
-        assert_eq!(find("libplain.so", &places).unwrap(), folder.path().join("plain.so"));
-        assert_eq!(find("my-task", &places).unwrap(), folder.path().join("libmy_task.so"));
+        assert_eq!(
+            find("libplain.so", &places).unwrap(),
+            folder.path().join("plain.so")
+        );
+        assert_eq!(
+            find("my-task", &places).unwrap(),
+            folder.path().join("libmy_task.so")
+        );
     }
 
     #[test]
@@ -145,18 +186,26 @@ mod tests {
     fn the_error_lists_everywhere_it_looked() {
         let folder = tempfile::tempdir().unwrap();
         let absent = folder.path().join("absent");
-        let message = find("era3d.so", &places(&[folder.path(), &absent])).unwrap_err().to_string();
+        let message = find("era3d.so", &places(&[folder.path(), &absent]))
+            .unwrap_err()
+            .to_string();
         for part in [
             "no plugin `era3d.so`",
             "era3d.so or libera3d.so",
             "in . (the current folder)",
             &format!("in {} (a test folder)", folder.path().display()),
-            &format!("in {} (a test folder, which does not exist)", absent.display()),
+            &format!(
+                "in {} (a test folder, which does not exist)",
+                absent.display()
+            ),
         ] {
             assert!(message.contains(part), "{part} is not in: {message}");
         }
         for nothing in ["", "/", "plugins/", ".."] {
-            assert!(find(nothing, &places(&[])).is_err(), "{nothing:?} was found");
+            assert!(
+                find(nothing, &places(&[])).is_err(),
+                "{nothing:?} was found"
+            );
         }
     }
 
@@ -168,11 +217,21 @@ mod tests {
             _ => None,
         };
         let folders = |places: Places| -> Vec<String> {
-            places.0.iter().map(|(folder, _)| folder.display().to_string()).collect()
+            places
+                .0
+                .iter()
+                .map(|(folder, _)| folder.display().to_string())
+                .collect()
         };
         assert_eq!(
             folders(Places::new(set, Some(Path::new("/opt/dsl/bin/dsl-host")))),
-            ["/a", "/b", "/home/someone/.local/share/dsl/plugins", "/opt/dsl/bin", "/opt/dsl/lib/dsl/plugins"]
+            [
+                "/a",
+                "/b",
+                "/home/someone/.local/share/dsl/plugins",
+                "/opt/dsl/bin",
+                "/opt/dsl/lib/dsl/plugins"
+            ]
         );
         let xdg = |name: &str| (name == "XDG_DATA_HOME").then(|| "/data".into());
         assert_eq!(folders(Places::new(xdg, None)), ["/data/dsl/plugins"]);

@@ -61,7 +61,10 @@ impl HostInterface for HostAdapter {
     }
 
     fn progress(&self, done: u64, total: u64, what: RStr<'_>) {
-        quietly((), || self.callbacks.progress(&self.plugin, done, total, what.as_str()));
+        quietly((), || {
+            self.callbacks
+                .progress(&self.plugin, done, total, what.as_str())
+        });
     }
 
     fn service(&self, _: RStr<'_>) -> ROption<Extension> {
@@ -71,6 +74,9 @@ impl HostInterface for HostAdapter {
 }
 
 pub(crate) fn object(plugin: &Arc<str>, callbacks: &Arc<dyn HostCallbacks>) -> HostObject {
-    let adapter = HostAdapter { plugin: plugin.clone(), callbacks: callbacks.clone() };
+    let adapter = HostAdapter {
+        plugin: plugin.clone(),
+        callbacks: callbacks.clone(),
+    };
     HostInterface_TO::from_ptr(RArc::new(adapter), TD_Opaque)
 }

@@ -38,8 +38,8 @@ mod task;
 pub use columns::{HostColumn, HostColumnData, HostTensor, InputColumn, InputData};
 pub use dataset::DatasetHandle;
 pub use dsl_abi::declare::{
-    ColumnRole, ColumnSpec, DType, Direction, ErrorCode, Injection, Manifest, MetricValue, Requirements,
-    TaskDescription,
+    ColumnRole, ColumnSpec, DType, Direction, ErrorCode, Injection, Manifest, MetricValue,
+    Requirements, TaskDescription,
 };
 pub use error::LoaderError;
 pub use evaluator::EvaluatorHandle;

@@ -59,16 +59,24 @@ impl Plugin {
     /// two, none of its code ran.
     pub fn open(path: &Path, callbacks: Arc<dyn HostCallbacks>) -> Result<Self, LoaderError> {
         // A bare file name would make the dynamic linker search its own folders.
-        let path = path.canonicalize().map_err(|error| LoaderError::Unreadable {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
+        let path = path
+            .canonicalize()
+            .map_err(|error| LoaderError::Unreadable {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            })?;
         let sha256 = file::inspect(&path)?;
         let root = root_module(&path)?;
-        let unnamed = Caller { plugin: path.display().to_string().into() };
+        let unnamed = Caller {
+            plugin: path.display().to_string().into(),
+        };
         let text = root.manifest()();
         let manifest: Manifest = serde_json::from_str(&text).map_err(|error| {
-            unnamed.contract("manifest", "a JSON manifest", format!("something else: {error}"))
+            unnamed.contract(
+                "manifest",
+                "a JSON manifest",
+                format!("something else: {error}"),
+            )
         })?;
         if manifest.id.is_empty() {
             return Err(unnamed.contract("manifest", "an `id`", "an empty one"));
@@ -79,15 +87,30 @@ impl Plugin {
                 "this plugin was built with panic = \"abort\": a mistake in it ends the whole program"
             );
         }
-        let task = extension::<TaskInterface>(root, &path, TASK_V0)?.ok_or_else(|| LoaderError::OtherAbi {
-            path: path.clone(),
-            reason: format!("this host needs {TASK_V0}, and the plugin offers {}", manifest.extensions.join(", ")),
-            detail: String::new(),
+        let task = extension::<TaskInterface>(root, &path, TASK_V0)?.ok_or_else(|| {
+            LoaderError::OtherAbi {
+                path: path.clone(),
+                reason: format!(
+                    "this host needs {TASK_V0}, and the plugin offers {}",
+                    manifest.extensions.join(", ")
+                ),
+                detail: String::new(),
+            }
         })?;
         let assets = extension::<AssetsInterface>(root, &path, ASSETS_V0)?;
-        let caller = Caller { plugin: manifest.id.as_str().into() };
+        let caller = Caller {
+            plugin: manifest.id.as_str().into(),
+        };
         tracing::debug!(plugin = manifest.id, version = manifest.version, path = %path.display(), sha256, "plugin loaded");
-        Ok(Self { path, sha256, manifest, caller, callbacks, task, assets })
+        Ok(Self {
+            path,
+            sha256,
+            manifest,
+            caller,
+            callbacks,
+            task,
+            assets,
+        })
     }
 
     /// Who it is.
@@ -110,7 +133,11 @@ impl Plugin {
     /// # Errors
     /// An error of the plugin, or something that is not JSON.
     pub fn config_schema(&self) -> Result<Value, LoaderError> {
-        self.caller.json("config_schema", "a JSON Schema", (self.task.config_schema)())
+        self.caller.json(
+            "config_schema",
+            "a JSON Schema",
+            (self.task.config_schema)(),
+        )
     }
 
     /// The task's part of the configuration when the user says nothing.
@@ -118,7 +145,11 @@ impl Plugin {
     /// # Errors
     /// An error of the plugin, or something that is not JSON.
     pub fn default_config(&self) -> Result<Value, LoaderError> {
-        self.caller.json("default_config", "a JSON value", (self.task.default_config)())
+        self.caller.json(
+            "default_config",
+            "a JSON value",
+            (self.task.default_config)(),
+        )
     }
 
     /// What the plugin recommends for the host's part of the configuration: an object.
@@ -127,11 +158,15 @@ impl Plugin {
     /// An error of the plugin, or something that is not a JSON object.
     pub fn host_defaults(&self) -> Result<Value, LoaderError> {
         let call = "host_defaults";
-        let value: Value = self.caller.json(call, "a JSON object", (self.task.host_defaults)())?;
+        let value: Value = self
+            .caller
+            .json(call, "a JSON object", (self.task.host_defaults)())?;
         if value.is_object() {
             return Ok(value);
         }
-        Err(self.caller.contract(call, "a JSON object", value.to_string()))
+        Err(self
+            .caller
+            .contract(call, "a JSON object", value.to_string()))
     }
 
     /// Names of the files that travel inside the plugin.
@@ -140,7 +175,8 @@ impl Plugin {
     /// An error of the plugin.
     pub fn asset_names(&self) -> Result<Vec<String>, LoaderError> {
         self.assets.map_or(Ok(Vec::new()), |assets| {
-            self.caller.json("asset names", "a JSON array of names", (assets.names)())
+            self.caller
+                .json("asset names", "a JSON array of names", (assets.names)())
         })
     }
 
@@ -149,8 +185,13 @@ impl Plugin {
     /// # Errors
     /// An error of the plugin.
     pub fn asset(&self, name: &str) -> Result<Option<Vec<u8>>, LoaderError> {
-        let Some(assets) = self.assets else { return Ok(None) };
-        match self.caller.check(format_args!("asset `{name}`"), (assets.get)(name.into()))? {
+        let Some(assets) = self.assets else {
+            return Ok(None);
+        };
+        match self
+            .caller
+            .check(format_args!("asset `{name}`"), (assets.get)(name.into()))?
+        {
             RSome(bytes) => Ok(Some(bytes.to_vec())),
             RNone => Ok(None),
         }
@@ -162,22 +203,35 @@ impl Plugin {
     /// An error of the plugin, such as data that cannot be read, or a description that breaks the contract.
     pub fn open_task(&self, config: &Value) -> Result<TaskHandle, LoaderError> {
         let host = host::object(&self.caller.plugin, &self.callbacks);
-        let object = self.caller.check("open", (self.task.open)(config.to_string().as_str().into(), host))?;
+        let object = self.caller.check(
+            "open",
+            (self.task.open)(config.to_string().as_str().into(), host),
+        )?;
         TaskHandle::new(self.caller.clone(), object)
     }
 }
 
-fn extension<T: StableAbi>(root: PluginRef, path: &Path, id: &str) -> Result<Option<&'static T>, LoaderError> {
+fn extension<T: StableAbi>(
+    root: PluginRef,
+    path: &Path,
+    id: &str,
+) -> Result<Option<&'static T>, LoaderError> {
     let extension = root.extension()(id.into()).into_option();
-    extension.map(dsl_abi::Extension::get::<T>).transpose().map_err(|mismatch| LoaderError::OtherAbi {
-        path: path.to_owned(),
-        reason: format!("{id} differs: {}", short_reason(&mismatch.report)),
-        detail: mismatch.report,
-    })
+    extension
+        .map(dsl_abi::Extension::get::<T>)
+        .transpose()
+        .map_err(|mismatch| LoaderError::OtherAbi {
+            path: path.to_owned(),
+            reason: format!("{id} differs: {}", short_reason(&mismatch.report)),
+            detail: mismatch.report,
+        })
 }
 
 impl std::fmt::Debug for Plugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plugin").field("id", &self.manifest.id).field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Plugin")
+            .field("id", &self.manifest.id)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }

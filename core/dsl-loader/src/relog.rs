@@ -27,7 +27,9 @@ impl Callsite for Site {
     fn set_interest(&self, _: Interest) {}
 
     fn metadata(&self) -> &Metadata<'_> {
-        self.0.get().expect("filled in by `site` before anyone else sees it")
+        self.0
+            .get()
+            .expect("filled in by `site` before anyone else sees it")
     }
 }
 
@@ -40,7 +42,8 @@ struct Key {
     fields: Vec<String>,
 }
 
-static SITES: LazyLock<Mutex<HashMap<Key, &'static Metadata<'static>>>> = LazyLock::new(Mutex::default);
+static SITES: LazyLock<Mutex<HashMap<Key, &'static Metadata<'static>>>> =
+    LazyLock::new(Mutex::default);
 
 fn level(level: RawLevel) -> Level {
     match level.0 {
@@ -57,12 +60,16 @@ fn leak(text: &str) -> &'static str {
 }
 
 fn site(key: Key) -> &'static Metadata<'static> {
-    let mut sites = SITES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut sites = SITES
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     if let Some(metadata) = sites.get(&key) {
         return metadata;
     }
-    let names: Vec<&'static str> =
-        ["message", "plugin"].into_iter().chain(key.fields.iter().map(|name| leak(name))).collect();
+    let names: Vec<&'static str> = ["message", "plugin"]
+        .into_iter()
+        .chain(key.fields.iter().map(|name| leak(name)))
+        .collect();
     let site: &'static Site = Box::leak(Box::new(Site(OnceLock::new())));
     let metadata = site.0.get_or_init(|| {
         Metadata::new(
@@ -85,8 +92,13 @@ pub(crate) fn enabled(raw: RawLevel, target: &str) -> bool {
     if level(raw) > LevelFilter::current() {
         return false;
     }
-    let metadata =
-        site(Key { level: raw, target: target.to_owned(), file: String::new(), line: 0, fields: Vec::new() });
+    let metadata = site(Key {
+        level: raw,
+        target: target.to_owned(),
+        file: String::new(),
+        line: 0,
+        fields: Vec::new(),
+    });
     dispatcher::get_default(|dispatch| dispatch.enabled(metadata))
 }
 
@@ -96,10 +108,17 @@ pub(crate) fn emit(plugin: &str, record: &LogRecord<'_>) {
         return;
     }
     // Fields that are not a JSON object are a mistake of the plugin that must not lose the message.
-    let fields: serde_json::Map<String, Json> = serde_json::from_str(&record.fields).unwrap_or_default();
+    let fields: serde_json::Map<String, Json> =
+        serde_json::from_str(&record.fields).unwrap_or_default();
     let fields: Vec<(String, Json)> = fields
         .into_iter()
-        .map(|(name, value)| if name == "message" || name == "plugin" { (format!("{name}_field"), value) } else { (name, value) })
+        .map(|(name, value)| {
+            if name == "message" || name == "plugin" {
+                (format!("{name}_field"), value)
+            } else {
+                (name, value)
+            }
+        })
         .take(MAX_FIELDS)
         .collect();
     let metadata = site(Key {
@@ -116,8 +135,12 @@ pub(crate) fn emit(plugin: &str, record: &LogRecord<'_>) {
         .collect();
     let names: Vec<_> = metadata.fields().iter().collect();
     // An array of fixed length is the only form that `value_set` takes; a slot without a value is skipped.
-    let slots: [_; SLOTS] =
-        std::array::from_fn(|slot| (names.get(slot).unwrap_or(&names[0]), values.get(slot).map(|value| &**value)));
+    let slots: [_; SLOTS] = std::array::from_fn(|slot| {
+        (
+            names.get(slot).unwrap_or(&names[0]),
+            values.get(slot).map(|value| &**value),
+        )
+    });
     dispatcher::get_default(|dispatch| {
         if dispatch.enabled(metadata) {
             dispatch.event(&Event::new(metadata, &metadata.fields().value_set(&slots)));
@@ -186,7 +209,10 @@ mod tests {
             let _span = tracing::info_span!("step", number = 3).entered();
             records.iter().for_each(|record| emit("t2i", record));
         });
-        assert_eq!(String::from_utf8(text.0.lock().unwrap().clone()).unwrap(), expected);
+        assert_eq!(
+            String::from_utf8(text.0.lock().unwrap().clone()).unwrap(),
+            expected
+        );
     }
 
     fn record<'a>(raw: RawLevel, message: &'a str, fields: &'a str) -> LogRecord<'a> {
@@ -205,8 +231,16 @@ mod tests {
         check(
             "info",
             &[
-                record(RawLevel::WARN, "skipped", r#"{"file":"a.png","count":2,"share":0.5,"flip":true}"#),
-                record(RawLevel::WARN, "skipped again", r#"{"file":"b.png","count":-3,"share":1.5,"flip":false}"#),
+                record(
+                    RawLevel::WARN,
+                    "skipped",
+                    r#"{"file":"a.png","count":2,"share":0.5,"flip":true}"#,
+                ),
+                record(
+                    RawLevel::WARN,
+                    "skipped again",
+                    r#"{"file":"b.png","count":-3,"share":1.5,"flip":false}"#,
+                ),
                 record(RawLevel::INFO, "bad fields", "not json"),
                 record(RawLevel::DEBUG, "too much", ""),
             ],
@@ -218,7 +252,14 @@ mod tests {
 
     #[test]
     fn filters_see_the_target_of_the_plugin() {
-        let records = [record(RawLevel::DEBUG, "seen", ""), record(RawLevel::TRACE, "not seen", "")];
-        check("warn,t2i=debug,step=info", &records, "DEBUG t2i::dataset: seen plugin=\"t2i\"\n");
+        let records = [
+            record(RawLevel::DEBUG, "seen", ""),
+            record(RawLevel::TRACE, "not seen", ""),
+        ];
+        check(
+            "warn,t2i=debug,step=info",
+            &records,
+            "DEBUG t2i::dataset: seen plugin=\"t2i\"\n",
+        );
     }
 }

@@ -67,7 +67,9 @@ impl ColumnData {
     /// Shape with the batch axis; `[number of texts]` for text.
     pub fn shape(&self) -> Vec<u64> {
         match self {
-            Self::F32 { shape, .. } | Self::U8 { shape, .. } | Self::I64 { shape, .. } => shape.clone(),
+            Self::F32 { shape, .. } | Self::U8 { shape, .. } | Self::I64 { shape, .. } => {
+                shape.clone()
+            }
             Self::Text(texts) => vec![texts.len() as u64],
         }
     }
@@ -85,7 +87,10 @@ impl ColumnData {
 impl Batch {
     /// The column of that name.
     pub fn column(&self, name: &str) -> Option<&ColumnData> {
-        self.columns.iter().find(|column| column.name == name).map(|column| &column.data)
+        self.columns
+            .iter()
+            .find(|column| column.name == name)
+            .map(|column| &column.data)
     }
 
     /// Shape and values of a column of floats.
@@ -95,19 +100,35 @@ impl Batch {
     pub fn f32(&self, name: &str) -> Result<(&[u64], &[f32]), PluginError> {
         match self.column(name) {
             Some(ColumnData::F32 { shape, values }) => Ok((shape, values)),
-            Some(other) => {
-                Err(PluginError::contract(format!("column `{name}`: expected f32, found {}", other.dtype())))
-            }
+            Some(other) => Err(PluginError::contract(format!(
+                "column `{name}`: expected f32, found {}",
+                other.dtype()
+            ))),
             None => {
-                let names: Vec<_> = self.columns.iter().map(|column| format!("`{}`", column.name)).collect();
-                Err(PluginError::contract(format!("column `{name}`: expected it, found only {}", names.join(", "))))
+                let names: Vec<_> = self
+                    .columns
+                    .iter()
+                    .map(|column| format!("`{}`", column.name))
+                    .collect();
+                Err(PluginError::contract(format!(
+                    "column `{name}`: expected it, found only {}",
+                    names.join(", ")
+                )))
             }
         }
     }
 
     /// Checks the batch against the declaration and hands its memory over.
-    pub(crate) fn into_abi(self, declared: &[ColumnSpec], rows: usize) -> Result<BatchColumns, PluginError> {
-        let shapes: Vec<_> = self.columns.iter().map(|column| column.data.shape()).collect();
+    pub(crate) fn into_abi(
+        self,
+        declared: &[ColumnSpec],
+        rows: usize,
+    ) -> Result<BatchColumns, PluginError> {
+        let shapes: Vec<_> = self
+            .columns
+            .iter()
+            .map(|column| column.data.shape())
+            .collect();
         let found: Vec<_> = (self.columns.iter().zip(&shapes))
             .map(|(column, shape)| FoundColumn {
                 name: &column.name,
@@ -123,19 +144,35 @@ impl Batch {
         let (mut tensors, mut texts) = (Vec::new(), Vec::new());
         for Column { name, data } in self.columns {
             let (dtype, shape, data) = match data {
-                ColumnData::F32 { shape, values } => (RawDType::F32, shape, Buffer::from_vec(values)),
+                ColumnData::F32 { shape, values } => {
+                    (RawDType::F32, shape, Buffer::from_vec(values))
+                }
                 ColumnData::U8 { shape, values } => (RawDType::U8, shape, Buffer::from_vec(values)),
-                ColumnData::I64 { shape, values } => (RawDType::I64, shape, Buffer::from_vec(values)),
+                ColumnData::I64 { shape, values } => {
+                    (RawDType::I64, shape, Buffer::from_vec(values))
+                }
                 ColumnData::Text(values) => {
                     let (bytes, offsets) = join_texts(&values);
                     let (bytes, offsets) = (Buffer::from_vec(bytes), Buffer::from_vec(offsets));
-                    texts.push(TextColumn { name: name.into(), bytes, offsets });
+                    texts.push(TextColumn {
+                        name: name.into(),
+                        bytes,
+                        offsets,
+                    });
                     continue;
                 }
             };
-            tensors.push(Tensor { name: name.into(), dtype, shape: shape.into(), data });
+            tensors.push(Tensor {
+                name: name.into(),
+                dtype,
+                shape: shape.into(),
+                data,
+            });
         }
-        Ok(BatchColumns { tensors: tensors.into(), texts: texts.into() })
+        Ok(BatchColumns {
+            tensors: tensors.into(),
+            texts: texts.into(),
+        })
     }
 
     /// Copies what the host lent.
@@ -146,9 +183,18 @@ impl Batch {
             let shape = tensor.shape.to_vec();
             let bytes = tensor.data.as_slice();
             let data = match DType::from_raw(tensor.dtype) {
-                Ok(DType::F32) => elements_of(bytes).map(|values| ColumnData::F32 { shape, values: values.to_vec() }),
-                Ok(DType::U8) => elements_of(bytes).map(|values| ColumnData::U8 { shape, values: values.to_vec() }),
-                Ok(DType::I64) => elements_of(bytes).map(|values| ColumnData::I64 { shape, values: values.to_vec() }),
+                Ok(DType::F32) => elements_of(bytes).map(|values| ColumnData::F32 {
+                    shape,
+                    values: values.to_vec(),
+                }),
+                Ok(DType::U8) => elements_of(bytes).map(|values| ColumnData::U8 {
+                    shape,
+                    values: values.to_vec(),
+                }),
+                Ok(DType::I64) => elements_of(bytes).map(|values| ColumnData::I64 {
+                    shape,
+                    values: values.to_vec(),
+                }),
                 Ok(DType::Text) | Err(_) => {
                     return Err(PluginError::contract(format!(
                         "column `{name}`: the host sent data type {}, which this plugin cannot read",
@@ -156,7 +202,12 @@ impl Batch {
                     )));
                 }
             };
-            let data = data.filter(|data| data.shape().iter().try_fold(1_u64, |n, &length| n.checked_mul(length)) == Some(data.count()));
+            let data = data.filter(|data| {
+                data.shape()
+                    .iter()
+                    .try_fold(1_u64, |n, &length| n.checked_mul(length))
+                    == Some(data.count())
+            });
             let data = data.ok_or_else(|| {
                 PluginError::contract(format!(
                     "column `{name}`: the host sent {} bytes for shape {:?}",
@@ -164,13 +215,19 @@ impl Batch {
                     tensor.shape.as_slice()
                 ))
             })?;
-            columns.push(Column { name: name.to_owned(), data });
+            columns.push(Column {
+                name: name.to_owned(),
+                data,
+            });
         }
         for text in view.texts {
             let name = text.name.as_str();
             let texts = split_texts(text.bytes.as_slice(), text.offsets.as_slice())
                 .map_err(|error| PluginError::contract(format!("column `{name}`: {error}")))?;
-            columns.push(Column { name: name.to_owned(), data: ColumnData::Text(texts) });
+            columns.push(Column {
+                name: name.to_owned(),
+                data: ColumnData::Text(texts),
+            });
         }
         Ok(Self { columns })
     }

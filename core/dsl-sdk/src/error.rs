@@ -28,7 +28,12 @@ pub struct PluginError {
 impl PluginError {
     /// An error of any code.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), help: String::new(), detail: String::new() }
+        Self {
+            code,
+            message: message.into(),
+            help: String::new(),
+            detail: String::new(),
+        }
     }
 
     /// The configuration asks for something that cannot be. Name the key.
@@ -43,7 +48,10 @@ impl PluginError {
 
     /// An error of the operating system at a path: `cannot read photos/a.png: permission denied`.
     pub fn io_at(action: &str, path: impl AsRef<Path>, error: &io::Error) -> Self {
-        Self::io(format!("cannot {action} {}: {error}", path.as_ref().display()))
+        Self::io(format!(
+            "cannot {action} {}: {error}",
+            path.as_ref().display()
+        ))
     }
 
     /// The host asked for a stop, and the call stopped.

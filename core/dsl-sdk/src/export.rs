@@ -13,8 +13,8 @@ use dsl_abi::{
     host::HostObject,
     root::Entry,
     task::{
-        DatasetMethods, DatasetMethods_TO, DatasetObject, EvaluatorMethods, EvaluatorMethods_TO, EvaluatorObject,
-        TASK_V0, TaskInterface, TaskMethods, TaskMethods_TO, TaskObject,
+        DatasetMethods, DatasetMethods_TO, DatasetObject, EvaluatorMethods, EvaluatorMethods_TO,
+        EvaluatorObject, TASK_V0, TaskInterface, TaskMethods, TaskMethods_TO, TaskObject,
     },
 };
 use serde::Serialize;
@@ -77,7 +77,12 @@ impl<P: Package> Entry for Exported<P> {
                 authors: P::AUTHORS.to_owned(),
                 sdk: env!("CARGO_PKG_VERSION").to_owned(),
                 rustc: env!("DSL_SDK_RUSTC").to_owned(),
-                panic_strategy: if cfg!(panic = "unwind") { "unwind" } else { "abort" }.to_owned(),
+                panic_strategy: if cfg!(panic = "unwind") {
+                    "unwind"
+                } else {
+                    "abort"
+                }
+                .to_owned(),
                 extensions: vec![TASK_V0.to_owned(), ASSETS_V0.to_owned()],
             })
         });
@@ -102,8 +107,10 @@ impl<P: Package> Exported<P> {
         open: Self::open,
     };
 
-    const ASSETS: &'static AssetsInterface =
-        &AssetsInterface { names: Self::asset_names, get: Self::asset };
+    const ASSETS: &'static AssetsInterface = &AssetsInterface {
+        names: Self::asset_names,
+        get: Self::asset,
+    };
 
     extern "C" fn config_schema() -> RResult<RString, AbiError> {
         guard(|| to_json(&schemars::schema_for!(<P::Task as Task>::Config)))
@@ -124,28 +131,49 @@ impl<P: Package> Exported<P> {
             // Through a value: errors then carry no line and column of a text that the user never saw.
             let config = serde_json::from_str::<serde_json::Value>(config.as_str())
                 .and_then(serde_json::from_value)
-                .map_err(|error| PluginError::config(format!("the configuration of the task was refused: {error}")))?;
+                .map_err(|error| {
+                    PluginError::config(format!(
+                        "the configuration of the task was refused: {error}"
+                    ))
+                })?;
             let task = P::Task::open(config, Host::attached(host))?;
-            Ok(TaskMethods_TO::from_value(TaskAdapter(Guarded::new(task)), TD_Opaque))
+            Ok(TaskMethods_TO::from_value(
+                TaskAdapter(Guarded::new(task)),
+                TD_Opaque,
+            ))
         })
     }
 
     extern "C" fn asset_names() -> RResult<RString, AbiError> {
-        guard(|| to_json(&P::Task::assets().iter().map(|asset| asset.name).collect::<Vec<_>>()))
+        guard(|| {
+            to_json(
+                &P::Task::assets()
+                    .iter()
+                    .map(|asset| asset.name)
+                    .collect::<Vec<_>>(),
+            )
+        })
     }
 
     extern "C" fn asset(name: RStr<'_>) -> RResult<ROption<RSlice<'static, u8>>, AbiError> {
         guard(|| {
-            let asset = P::Task::assets().iter().find(|asset| asset.name == name.as_str());
+            let asset = P::Task::assets()
+                .iter()
+                .find(|asset| asset.name == name.as_str());
             Ok(asset.map(|asset| RSlice::from_slice(asset.bytes)).into())
         })
     }
 }
 
 fn to_json(value: &impl Serialize) -> Result<RString, PluginError> {
-    serde_json::to_string(value).map(RString::from).map_err(|error| {
-        PluginError::contract(format!("a {} cannot be written as JSON: {error}", std::any::type_name_of_val(value)))
-    })
+    serde_json::to_string(value)
+        .map(RString::from)
+        .map_err(|error| {
+            PluginError::contract(format!(
+                "a {} cannot be written as JSON: {error}",
+                std::any::type_name_of_val(value)
+            ))
+        })
 }
 
 struct TaskAdapter<T>(Guarded<T>);
@@ -164,9 +192,18 @@ impl<T: Task> TaskMethods for TaskAdapter<T> {
             let dataset = Guarded::new(self.0.dataset(split.as_str())?);
             let (count, columns) = (dataset.len(), dataset.columns());
             check_declaration(&columns).map_err(|breach| {
-                PluginError::contract(format!("the declared columns of split `{split}` break a rule: {breach}"))
+                PluginError::contract(format!(
+                    "the declared columns of split `{split}` break a rule: {breach}"
+                ))
             })?;
-            Ok(DatasetMethods_TO::from_value(DatasetAdapter { dataset, count, columns }, TD_Opaque))
+            Ok(DatasetMethods_TO::from_value(
+                DatasetAdapter {
+                    dataset,
+                    count,
+                    columns,
+                },
+                TD_Opaque,
+            ))
         })
     }
 
@@ -174,7 +211,12 @@ impl<T: Task> TaskMethods for TaskAdapter<T> {
         guard(|| {
             let evaluator = self.0.evaluator()?;
             Ok(evaluator
-                .map(|evaluator| EvaluatorMethods_TO::from_value(EvaluatorAdapter(Guarded::new(evaluator)), TD_Opaque))
+                .map(|evaluator| {
+                    EvaluatorMethods_TO::from_value(
+                        EvaluatorAdapter(Guarded::new(evaluator)),
+                        TD_Opaque,
+                    )
+                })
                 .into())
         })
     }
@@ -217,7 +259,13 @@ impl DatasetMethods for DatasetAdapter {
                     self.count
                 )));
             }
-            self.dataset.batch(&BatchRequest { indices, seeds, augment })?.into_abi(&self.columns, indices.len())
+            self.dataset
+                .batch(&BatchRequest {
+                    indices,
+                    seeds,
+                    augment,
+                })?
+                .into_abi(&self.columns, indices.len())
         })
     }
 }

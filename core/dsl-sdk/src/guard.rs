@@ -9,7 +9,10 @@ use std::{
     sync::{Mutex, Once},
 };
 
-use dsl_abi::{AbiError, abi_stable::std_types::{RErr, ROk, RResult}};
+use dsl_abi::{
+    AbiError,
+    abi_stable::std_types::{RErr, ROk, RResult},
+};
 
 use crate::{ErrorCode, PluginError};
 
@@ -58,20 +61,28 @@ fn describe(payload: Box<dyn Any + Send>) -> PluginError {
     // Dropping the payload runs code of the plugin, which may panic again.
     std::mem::forget(payload);
     let report = LAST.take().or_else(|| {
-        let mut elsewhere = ELSEWHERE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut elsewhere = ELSEWHERE
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         elsewhere.take_if(|report| report.message == message)
     });
-    let (location, backtrace) =
-        report.map_or_else(Default::default, |report| (format!(" at {}", report.location), report.backtrace));
-    PluginError::new(ErrorCode::Panic, format!("the plugin panicked{location}: {message}"))
-        .with_help("this is a mistake in the plugin; tell its authors, with the detail")
-        .with_detail(backtrace)
+    let (location, backtrace) = report.map_or_else(Default::default, |report| {
+        (format!(" at {}", report.location), report.backtrace)
+    });
+    PluginError::new(
+        ErrorCode::Panic,
+        format!("the plugin panicked{location}: {message}"),
+    )
+    .with_help("this is a mistake in the plugin; tell its authors, with the detail")
+    .with_detail(backtrace)
 }
 
 fn message_of(payload: &(dyn Any + Send)) -> String {
-    (payload.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-        .or_else(|| payload.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a payload that is not text".to_owned())
+    (payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned()))
+    .or_else(|| payload.downcast_ref::<String>().cloned())
+    .unwrap_or_else(|| "a payload that is not text".to_owned())
 }
 
 /// Keeps message, location and backtrace, which `catch_unwind` does not tell. A library's hook is its own: the host's
@@ -83,13 +94,17 @@ fn install_hook() {
         panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
             let report = Report {
                 message: message_of(info.payload()),
-                location: info.location().map_or_else(|| "an unknown place".into(), ToString::to_string),
+                location: info
+                    .location()
+                    .map_or_else(|| "an unknown place".into(), ToString::to_string),
                 backtrace: Backtrace::force_capture().to_string(),
             };
             if DEPTH.get() > 0 {
                 LAST.set(Some(report));
             } else {
-                *ELSEWHERE.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(report);
+                *ELSEWHERE
+                    .lock()
+                    .unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(report);
                 before(info);
             }
         }));
@@ -126,7 +141,11 @@ impl<T> Drop for Guarded<T> {
             Ok(())
         });
         if let Err(error) = dropped {
-            tracing::error!("while dropping a {}: {}", std::any::type_name::<T>(), error.message);
+            tracing::error!(
+                "while dropping a {}: {}",
+                std::any::type_name::<T>(),
+                error.message
+            );
         }
     }
 }

@@ -17,7 +17,9 @@ impl Host {
     }
 
     pub(crate) const fn attached(object: Arc<HostObject>) -> Self {
-        Self { object: Some(object) }
+        Self {
+            object: Some(object),
+        }
     }
 
     /// Whether the user asked for a stop. Long work asks from time to time, and ends with
@@ -37,6 +39,8 @@ impl Host {
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Host").field("attached", &self.object.is_some()).finish()
+        f.debug_struct("Host")
+            .field("attached", &self.object.is_some())
+            .finish()
     }
 }

@@ -9,8 +9,8 @@
 //! use dsl_sdk::{
 //!     Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Host, PluginError, Task,
 //!     TaskDescription,
-//!     schemars::{self, JsonSchema},
-//!     serde::{self, Deserialize, Serialize},
+//!     schemars::JsonSchema,
+//!     serde::{Deserialize, Serialize},
 //! };
 //!
 //! /// Points on a circle.
@@ -108,8 +108,8 @@ mod tests;
 
 pub use batch::{Batch, Column, ColumnData};
 pub use dsl_abi::declare::{
-    ColumnRole, ColumnSpec, DType, Direction, ErrorCode, Injection, Manifest, MetricValue, Requirements,
-    TaskDescription,
+    ColumnRole, ColumnSpec, DType, Direction, ErrorCode, Injection, Manifest, MetricValue,
+    Requirements, TaskDescription,
 };
 pub use error::PluginError;
 pub use host::Host;

@@ -43,12 +43,18 @@ struct ToHost;
 impl Subscriber for ToHost {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         // Kept for each callsite, so that a disabled event costs one load.
-        if self.enabled(metadata) { Interest::always() } else { Interest::never() }
+        if self.enabled(metadata) {
+            Interest::always()
+        } else {
+            Interest::never()
+        }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.is_event()
-            && HOST.get().is_some_and(|host| host.log_enabled(level(*metadata.level()), metadata.target().into()))
+            && HOST.get().is_some_and(|host| {
+                host.log_enabled(level(*metadata.level()), metadata.target().into())
+            })
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
@@ -64,8 +70,11 @@ impl Subscriber for ToHost {
         let mut visitor = Fields::default();
         event.record(&mut visitor);
         let metadata = event.metadata();
-        let fields =
-            if visitor.fields.is_empty() { String::new() } else { Value::Object(visitor.fields).to_string() };
+        let fields = if visitor.fields.is_empty() {
+            String::new()
+        } else {
+            Value::Object(visitor.fields).to_string()
+        };
         host.log(&LogRecord {
             level: level(*metadata.level()),
             target: metadata.target().into(),

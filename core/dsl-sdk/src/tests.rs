@@ -21,9 +21,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Asset, Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Direction, Evaluator, Host,
-    Injection, Manifest, MetricValue, PluginError, Requirements, Task, TaskDescription,
     __private::{Exported, Package},
+    Asset, Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset,
+    Direction, Evaluator, Host, Injection, Manifest, MetricValue, PluginError, Requirements, Task,
+    TaskDescription,
 };
 
 #[derive(Serialize, Deserialize, JsonSchema, Default)]
@@ -49,20 +50,35 @@ impl Task for Faulty {
     }
 
     fn assets() -> &'static [Asset] {
-        &[Asset { name: "base", bytes: b"weights" }]
+        &[Asset {
+            name: "base",
+            bytes: b"weights",
+        }]
     }
 
     fn open(config: Config, host: Host) -> Result<Self, PluginError> {
         match config.fault.as_str() {
-            "open" => Err(PluginError::config("`fault` is open").with_help("set it to something else")),
+            "open" => {
+                Err(PluginError::config("`fault` is open").with_help("set it to something else"))
+            }
             "open-panic" => panic!("no luck"),
-            _ => Ok(Self { fault: config.fault, host }),
+            _ => Ok(Self {
+                fault: config.fault,
+                host,
+            }),
         }
     }
 
     fn describe(&self) -> TaskDescription {
-        let injection = Injection::CrossAttention { column: "name".into(), dropout: 0.1 };
-        TaskDescription { target: "point".into(), injections: vec![injection], sample_prompts: vec!["a".into()] }
+        let injection = Injection::CrossAttention {
+            column: "name".into(),
+            dropout: 0.1,
+        };
+        TaskDescription {
+            target: "point".into(),
+            injections: vec![injection],
+            sample_prompts: vec!["a".into()],
+        }
     }
 
     fn splits(&self) -> Vec<String> {
@@ -71,7 +87,10 @@ impl Task for Faulty {
 
     fn dataset(&self, split: &str) -> Result<Box<dyn Dataset>, PluginError> {
         match split {
-            "train" => Ok(Box::new(Points { fault: self.fault.clone(), host: self.host.clone() })),
+            "train" => Ok(Box::new(Points {
+                fault: self.fault.clone(),
+                host: self.host.clone(),
+            })),
             other => Err(PluginError::unsupported(format!("no split `{other}`"))),
         }
     }
@@ -98,8 +117,17 @@ impl Dataset for Points {
     }
 
     fn columns(&self) -> Vec<ColumnSpec> {
-        let column = |name: &str, dtype, shape, role| ColumnSpec { name: name.into(), dtype, shape, role };
-        let second = if self.fault == "declaration" { "point" } else { "name" };
+        let column = |name: &str, dtype, shape, role| ColumnSpec {
+            name: name.into(),
+            dtype,
+            shape,
+            role,
+        };
+        let second = if self.fault == "declaration" {
+            "point"
+        } else {
+            "name"
+        };
         vec![
             column("point", DType::F32, vec![Some(2)], ColumnRole::Vector),
             column(second, DType::Text, vec![], ColumnRole::Text),
@@ -119,13 +147,30 @@ impl Dataset for Points {
             _ => {}
         }
         self.host.progress(1, 2, "batches");
-        let values: Vec<f32> = request.indices.iter().flat_map(|&index| vec![index as f32; width]).collect();
-        let names = request.indices.iter().map(|index| format!("point {index}")).collect();
-        let data = ColumnData::F32 { shape: vec![request.indices.len() as u64, width as u64], values };
+        let values: Vec<f32> = request
+            .indices
+            .iter()
+            .flat_map(|&index| vec![index as f32; width])
+            .collect();
+        let names = request
+            .indices
+            .iter()
+            .map(|index| format!("point {index}"))
+            .collect();
+        let data = ColumnData::F32 {
+            shape: vec![request.indices.len() as u64, width as u64],
+            values,
+        };
         Ok(Batch {
             columns: vec![
-                Column { name: "name".into(), data: ColumnData::Text(names) },
-                Column { name: "point".into(), data },
+                Column {
+                    name: "name".into(),
+                    data: ColumnData::Text(names),
+                },
+                Column {
+                    name: "point".into(),
+                    data,
+                },
             ],
         })
     }
@@ -135,7 +180,10 @@ struct Mean(Vec<f32>);
 
 impl Evaluator for Mean {
     fn requirements(&self) -> Requirements {
-        Requirements::NoisePredictions { split: "train".into(), count: 4 }
+        Requirements::NoisePredictions {
+            split: "train".into(),
+            count: 4,
+        }
     }
 
     fn update(&mut self, inputs: &Batch, _: u64) -> Result<(), PluginError> {
@@ -146,7 +194,12 @@ impl Evaluator for Mean {
     fn finish(&mut self) -> Result<Vec<MetricValue>, PluginError> {
         let values = std::mem::take(&mut self.0);
         let value = f64::from(values.iter().sum::<f32>()) / values.len() as f64;
-        Ok(vec![MetricValue { name: "mean".into(), value, direction: Direction::LowerIsBetter, unit: String::new() }])
+        Ok(vec![MetricValue {
+            name: "mean".into(),
+            value,
+            direction: Direction::LowerIsBetter,
+            unit: String::new(),
+        }])
     }
 }
 
@@ -174,7 +227,11 @@ impl HostInterface for Shared {
     }
 
     fn log(&self, record: &LogRecord<'_>) {
-        self.0.heard.lock().unwrap().push(format!("{} {}", record.message, record.fields));
+        self.0
+            .heard
+            .lock()
+            .unwrap()
+            .push(format!("{} {}", record.message, record.fields));
     }
 
     fn cancelled(&self) -> bool {
@@ -182,7 +239,11 @@ impl HostInterface for Shared {
     }
 
     fn progress(&self, done: u64, total: u64, what: RStr<'_>) {
-        self.0.heard.lock().unwrap().push(format!("{done}/{total} {what}"));
+        self.0
+            .heard
+            .lock()
+            .unwrap()
+            .push(format!("{done}/{total} {what}"));
     }
 
     fn service(&self, _: RStr<'_>) -> ROption<Extension> {
@@ -197,26 +258,44 @@ impl Shared {
 }
 
 fn interface<T: dsl_abi::abi_stable::StableAbi>(id: &str) -> &'static T {
-    Exported::<ThisPackage>::extension(id.into()).unwrap().get::<T>().unwrap()
+    Exported::<ThisPackage>::extension(id.into())
+        .unwrap()
+        .get::<T>()
+        .unwrap()
 }
 
 fn open(fault: &str) -> (TaskObject, Shared) {
     let host = Shared::default();
     let config = serde_json::json!({ "fault": fault }).to_string();
     let task = (interface::<TaskInterface>(TASK_V0).open)(config.as_str().into(), host.object());
-    (task.into_result().unwrap_or_else(|error| panic!("{}", error.message)), host)
+    (
+        task.into_result()
+            .unwrap_or_else(|error| panic!("{}", error.message)),
+        host,
+    )
 }
 
 fn dataset(fault: &str) -> (DatasetObject, Shared) {
     let (task, host) = open(fault);
-    (task.dataset("train".into()).into_result().unwrap_or_else(|error| panic!("{}", error.message)), host)
+    (
+        task.dataset("train".into())
+            .into_result()
+            .unwrap_or_else(|error| panic!("{}", error.message)),
+        host,
+    )
 }
 
 fn check_fails(fault: &str, code: RawErrorCode, expected: &str) -> dsl_abi::AbiError {
     let (dataset, _) = dataset(fault);
-    let error = dataset.batch([3_u64, 4][..].into(), [0_u64, 0][..].into(), false).unwrap_err();
+    let error = dataset
+        .batch([3_u64, 4][..].into(), [0_u64, 0][..].into(), false)
+        .unwrap_err();
     assert_eq!(error.code, code);
-    assert!(error.message.contains(expected), "`{expected}` is not in: {}", error.message);
+    assert!(
+        error.message.contains(expected),
+        "`{expected}` is not in: {}",
+        error.message
+    );
     error
 }
 
@@ -224,9 +303,14 @@ fn check_fails(fault: &str, code: RawErrorCode, expected: &str) -> dsl_abi::AbiE
 fn a_batch_crosses_with_numbers_and_texts() {
     let (dataset, host) = dataset("");
     assert_eq!(dataset.len().unwrap(), 10);
-    let batch = dataset.batch([3_u64, 5][..].into(), [0_u64, 0][..].into(), true).unwrap();
+    let batch = dataset
+        .batch([3_u64, 5][..].into(), [0_u64, 0][..].into(), true)
+        .unwrap();
     let tensor = &batch.tensors[0];
-    assert_eq!((tensor.name.as_str(), tensor.dtype, &tensor.shape[..]), ("point", RawDType::F32, &[2, 2][..]));
+    assert_eq!(
+        (tensor.name.as_str(), tensor.dtype, &tensor.shape[..]),
+        ("point", RawDType::F32, &[2, 2][..])
+    );
     assert_eq!(tensor.data.as_bytes(), bytes_of(&[3_f32, 3.0, 5.0, 5.0]));
     assert_eq!(batch.texts[0].bytes.as_bytes(), b"point 3point 5");
     assert_eq!(batch.texts[0].offsets.as_bytes(), bytes_of(&[0_i64, 7, 14]));
@@ -236,7 +320,10 @@ fn a_batch_crosses_with_numbers_and_texts() {
 #[test]
 fn cold_documents_are_json() {
     let manifest: Manifest = serde_json::from_str(&Exported::<ThisPackage>::manifest()).unwrap();
-    assert_eq!((manifest.id.as_str(), manifest.version.as_str()), ("faulty", "1.2.3"));
+    assert_eq!(
+        (manifest.id.as_str(), manifest.version.as_str()),
+        ("faulty", "1.2.3")
+    );
     assert!(manifest.rustc.starts_with("rustc "), "{}", manifest.rustc);
     assert_eq!(manifest.extensions, [TASK_V0, ASSETS_V0]);
     let task = interface::<TaskInterface>(TASK_V0);
@@ -253,7 +340,10 @@ fn cold_documents_are_json() {
 fn assets_are_found_by_name() {
     let assets = interface::<AssetsInterface>(ASSETS_V0);
     assert_eq!((assets.names)().unwrap(), r#"["base"]"#);
-    assert_eq!((assets.get)("base".into()).unwrap().unwrap().as_slice(), b"weights");
+    assert_eq!(
+        (assets.get)("base".into()).unwrap().unwrap().as_slice(),
+        b"weights"
+    );
     assert!((assets.get)("other".into()).unwrap().is_none());
 }
 
@@ -274,42 +364,82 @@ fn a_panic_while_dropping_stays_inside() {
 
 #[test]
 fn what_the_author_returns_is_checked() {
-    check_fails("shape", RawErrorCode::CONTRACT, "column `point`: expected shape [2, 2], found shape [2, 3]");
+    check_fails(
+        "shape",
+        RawErrorCode::CONTRACT,
+        "column `point`: expected shape [2, 2], found shape [2, 3]",
+    );
     let (task, _) = open("declaration");
     let error = task.dataset("train".into()).map(drop).unwrap_err();
-    assert!(error.message.contains("column `point`"), "{}", error.message);
+    assert!(
+        error.message.contains("column `point`"),
+        "{}",
+        error.message
+    );
 }
 
 #[test]
 fn what_the_host_asks_is_checked() {
     let (dataset, _) = dataset("");
-    let error = dataset.batch([10_u64][..].into(), [0_u64][..].into(), false).map(drop).unwrap_err();
-    assert!(error.message.contains("sample 10 of a dataset of 10"), "{}", error.message);
-    let error = dataset.batch([1_u64][..].into(), (&[][..]).into(), false).map(drop).unwrap_err();
-    assert!(error.message.contains("0 seeds for 1 indices"), "{}", error.message);
+    let error = dataset
+        .batch([10_u64][..].into(), [0_u64][..].into(), false)
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        error.message.contains("sample 10 of a dataset of 10"),
+        "{}",
+        error.message
+    );
+    let error = dataset
+        .batch([1_u64][..].into(), (&[][..]).into(), false)
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        error.message.contains("0 seeds for 1 indices"),
+        "{}",
+        error.message
+    );
 }
 
 #[test]
 fn a_refused_configuration_is_an_error_of_its_own() {
     let open_raw = interface::<TaskInterface>(TASK_V0).open;
     for (config, code, expected) in [
-        (r#"{"fault":"open"}"#, RawErrorCode::CONFIG, "`fault` is open"),
-        (r#"{"folt":""}"#, RawErrorCode::CONFIG, "unknown field `folt`"),
+        (
+            r#"{"fault":"open"}"#,
+            RawErrorCode::CONFIG,
+            "`fault` is open",
+        ),
+        (
+            r#"{"folt":""}"#,
+            RawErrorCode::CONFIG,
+            "unknown field `folt`",
+        ),
         ("{", RawErrorCode::CONFIG, "refused"),
         (r#"{"fault":"open-panic"}"#, RawErrorCode::PANIC, "no luck"),
     ] {
-        let error = open_raw(config.into(), Shared::default().object()).map(drop).unwrap_err();
+        let error = open_raw(config.into(), Shared::default().object())
+            .map(drop)
+            .unwrap_err();
         assert_eq!(error.code, code, "{config}");
         assert!(error.message.contains(expected), "{}", error.message);
     }
     let (task, _) = open("");
-    assert_eq!(task.dataset("test".into()).map(drop).unwrap_err().code, RawErrorCode::UNSUPPORTED);
+    assert_eq!(
+        task.dataset("test".into()).map(drop).unwrap_err().code,
+        RawErrorCode::UNSUPPORTED
+    );
 }
 
 #[test]
 fn a_stop_reaches_the_author() {
     let (dataset, host) = dataset("cancelled");
-    let ask = || dataset.batch([0_u64][..].into(), [0_u64][..].into(), false).map(drop).into_result();
+    let ask = || {
+        dataset
+            .batch([0_u64][..].into(), [0_u64][..].into(), false)
+            .map(drop)
+            .into_result()
+    };
     assert!(ask().is_ok());
     host.0.cancelled.store(true, Ordering::SeqCst);
     assert_eq!(ask().unwrap_err().code, RawErrorCode::CANCELLED);
@@ -328,13 +458,30 @@ fn evaluators_see_what_the_host_lends() {
     };
     let mut update = |tensor: TensorView<'_>| {
         let tensors = [tensor];
-        let batch = BatchView { tensors: tensors[..].into(), texts: (&[][..]).into() };
-        evaluator.update(&batch, 0).into_result().map_err(|error| error.message.to_string())
+        let batch = BatchView {
+            tensors: tensors[..].into(),
+            texts: (&[][..]).into(),
+        };
+        evaluator
+            .update(&batch, 0)
+            .into_result()
+            .map_err(|error| error.message.to_string())
     };
     update(tensor("x_t", &[2, 2])).unwrap();
-    assert!(update(tensor("x_0", &[2, 2])).unwrap_err().contains("column `x_t`"));
-    assert!(update(tensor("x_t", &[2, 3])).unwrap_err().contains("16 bytes for shape [2, 3]"));
-    let unknown = TensorView { dtype: RawDType(99), ..tensor("x_t", &[2, 2]) };
+    assert!(
+        update(tensor("x_0", &[2, 2]))
+            .unwrap_err()
+            .contains("column `x_t`")
+    );
+    assert!(
+        update(tensor("x_t", &[2, 3]))
+            .unwrap_err()
+            .contains("16 bytes for shape [2, 3]")
+    );
+    let unknown = TensorView {
+        dtype: RawDType(99),
+        ..tensor("x_t", &[2, 2])
+    };
     assert!(update(unknown).unwrap_err().contains("data type 99"));
     let metrics: Vec<MetricValue> = serde_json::from_str(&evaluator.finish().unwrap()).unwrap();
     assert_eq!((metrics[0].name.as_str(), metrics[0].value), ("mean", 3.0));

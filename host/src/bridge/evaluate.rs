@@ -52,7 +52,7 @@ impl Evaluation {
                 if shape.ends_with(&[1, 1]) && shape.len() == 4 {
                     shape.truncate(2);
                 }
-                match data.to_vec::<f32>() {
+                match data.try_to_vec::<f32>() {
                     Ok(values) => Ok((shape, values)),
                     Err(error) => bail!("predictions cannot be read: {error:?}"),
                 }

@@ -30,7 +30,7 @@ pub fn schema(args: &SchemaArgs, out: &mut dyn Write) -> Result<()> {
         Some(name) => Some(plugin::parts(&plugin::open(name, &Interrupt::new())?)?),
         None => None,
     };
-    let schema = config::schema(parts.as_ref())?;
+    let schema = config::schema(parts.as_ref()).map_err(config::ConfigErrors::from)?;
     out.write_all(config::schema_text(&schema).as_bytes())
         .or_else(failure::closed_pipe)
 }

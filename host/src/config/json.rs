@@ -18,6 +18,7 @@ pub(super) fn parse(source: Arc<Source>) -> Result<Document, Vec<ConfigError>> {
             Some((message, _)) => message,
             None => &message,
         };
+        let message = message.replace("EOF", "the text ends");
         let place = Place::new(source.clone(), offset..offset, "here");
         vec![ConfigError::new(format!("cannot read the JSON: {message}")).at(place)]
     })?;

@@ -174,6 +174,8 @@ pub(super) fn merge<'a>(
                 }
             }
         }
+        // `train:` with nothing below it, such as a section all of whose lines are comments, says nothing.
+        (Value::Object(_), Value::Null) if !node.is_none_or(|node| view.allows_null(node)) => {}
         (base, overlay) => *base = overlay,
     }
 }

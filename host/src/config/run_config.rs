@@ -2,6 +2,8 @@
 
 mod check;
 mod model;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 

@@ -261,6 +261,16 @@ impl<'a> View<'a> {
         sole(&fitting).or_else(|| sole(&open))
     }
 
+    /// Whether null is a value of its own at `node`.
+    pub fn allows_null(self, node: &'a Value) -> bool {
+        let node = self.resolve(node);
+        let names_null = |schema: &Value| types(schema).contains(&"null");
+        match self.branches(node) {
+            Some(branches) => branches.iter().any(|branch| names_null(self.resolve(branch))),
+            None => names_null(node) || node.get("type").is_none() && node.get("properties").is_none(),
+        }
+    }
+
     /// All object schemas that speak about `value` at `node`: the node, the parts of `allOf`, the alternative chosen.
     pub fn parts(self, node: &'a Value, value: &Value) -> Vec<&'a Value> {
         let mut parts = Vec::new();

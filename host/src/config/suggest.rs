@@ -5,17 +5,17 @@ pub(super) fn nearest<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let word = fold(word);
     candidates
         .into_iter()
-        .map(|candidate| (likeness(&word, candidate), candidate))
+        .map(|candidate| (likeness(word, candidate), candidate))
         .filter(|(likeness, _)| *likeness > 0.8)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, candidate)| candidate)
 }
 
 /// 1 for the same word (case, `-` and `_` aside) or its initials (`lr` for `learning_rate`), down to 0.
-fn likeness(word: &str, candidate: &str) -> f64 {
+pub(super) fn likeness(word: &str, candidate: &str) -> f64 {
+    let word = fold(word);
     let initials: String = candidate
         .split(['_', '-'])
         .filter_map(|part| part.chars().next())
@@ -25,10 +25,10 @@ fn likeness(word: &str, candidate: &str) -> f64 {
     }
     let candidate = fold(candidate);
     // One slip in a short word weighs too much in Jaro-Winkler alone.
-    if word.len() > 2 && strsim::damerau_levenshtein(word, &candidate) == 1 {
+    if word.len() > 2 && strsim::damerau_levenshtein(&word, &candidate) == 1 {
         return 0.99;
     }
-    strsim::jaro_winkler(word, &candidate)
+    strsim::jaro_winkler(&word, &candidate)
 }
 
 fn fold(word: &str) -> String {

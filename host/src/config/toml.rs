@@ -23,7 +23,8 @@ pub(super) fn parse(source: Arc<Source>) -> Result<Document, Vec<ConfigError>> {
                 .iter()
                 .map(|error| {
                     let span = error.span().unwrap_or(0..0);
-                    ConfigError::new(format!("cannot read the TOML: {}", error.message()))
+                    let message = error.message().trim_end_matches(", expected nothing");
+                    ConfigError::new(format!("cannot read the TOML: {message}"))
                         .at(Place::new(source.clone(), span, "here"))
                 })
                 .collect());

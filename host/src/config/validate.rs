@@ -8,7 +8,7 @@ use super::{
     error::ConfigError,
     layers::{Layers, Mark, Origin},
     schema::{Tag, View, constant, sole_key, types},
-    suggest::nearest,
+    suggest::{likeness, nearest},
 };
 
 /// A mistake at a pointer of the merged configuration.
@@ -104,7 +104,7 @@ impl<'a> Explainer<'a> {
             }
             Kind::Type { .. } => {
                 let expected = expected_types(schema);
-                let help = type_help(schema, value);
+                let help = type_help(schema, value).or_else(|| about(&name, schema));
                 self.wrong(&at, &name, value, &expected, help);
             }
             Kind::Enum { options } => {
@@ -134,7 +134,7 @@ impl<'a> Explainer<'a> {
                     .as_str()
                     .and_then(|text| nearest(text, known))
                     .map(|near| format!("did you mean `{near}`?"))
-                    .or_else(|| description(schema));
+                    .or_else(|| about(&name, schema));
                 self.wrong(&at, &name, value, &expected, help);
             }
             Kind::MinLength { limit } => {
@@ -156,7 +156,7 @@ impl<'a> Explainer<'a> {
             Kind::UniqueItems => self.wrong(&at, &name, value, "a list without repeats", None),
             _ => {
                 let message = format!("{name} does not fit the schema: {}", error.masked());
-                self.find(&at, Mark::Value, message, "does not fit", description(schema));
+                self.find(&at, Mark::Value, message, "does not fit", about(&name, schema));
             }
         }
     }
@@ -193,7 +193,7 @@ impl<'a> Explainer<'a> {
         self.find(&pointer, Mark::Key, message, "unknown key", Some(help));
     }
 
-    /// The path of a key of this name in another part of the configuration, when there is exactly one.
+    /// The path of a key of such a name in another part of the configuration, when there is exactly one.
     fn elsewhere(&self, key: &str) -> Option<String> {
         let mut paths = Vec::new();
         let mut open = vec![(self.view.root(), &self.layers.merged, String::new())];
@@ -202,9 +202,11 @@ impl<'a> Explainer<'a> {
                 continue;
             };
             let parts = self.view.parts(node, value);
-            let has = |part: &&Value| part.get("properties").is_some_and(|p| p.get(key).is_some());
-            if parts.iter().any(has) {
-                paths.push(dotted(&child(&at, key)));
+            for part in parts {
+                let keys = part.get("properties").and_then(Value::as_object);
+                let keys = keys.into_iter().flat_map(|properties| properties.keys());
+                let alike = keys.filter(|known| likeness(key, known) > 0.95);
+                paths.extend(alike.map(|known| dotted(&child(&at, known))));
             }
             for (name, member) in members {
                 if let Some(schema) = self.view.member(node, value, name) {
@@ -376,7 +378,7 @@ fn type_help(schema: &Value, value: &Value) -> Option<String> {
         }
         Value::Number(_) | Value::Bool(_) if types.contains(&"string") => "write it in quotes",
         _ if types == ["array"] && !value.is_null() => "write it in `[` and `]`",
-        _ => return description(schema),
+        _ => return None,
     };
     Some(help.to_owned())
 }
@@ -386,6 +388,10 @@ fn description(schema: &Value) -> Option<String> {
     // The first paragraph says what it is; line breaks in it come from the source code.
     let first = text.split("\n\n").next()?.replace('\n', " ");
     Some(first.trim_end_matches('.').to_owned())
+}
+
+fn about(name: &str, schema: &Value) -> Option<String> {
+    Some(format!("{name}: {}", description(schema)?))
 }
 
 fn quoted(value: &Value) -> String {

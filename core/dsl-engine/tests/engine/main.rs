@@ -1,3 +1,25 @@
-//! The training engine from outside: objectives, steps, margins, checkpoints.
-#[test]
-fn placeholder() {}
+//! The training engine from outside: losses against reference values, what the objectives mean, how a step goes, and
+//! what a checkpoint brings back.
+//!
+//! Tests with `fixture` in their name read `tests/fixtures/dsl`, or a folder of the same layout that `DSL_FIXTURES`
+//! points to. The others train small perceptrons on points of the plane.
+
+mod accumulation;
+mod bfloat16;
+mod checkpoints;
+mod damaged_checkpoints;
+mod dsl_fixture;
+mod dsm_limit;
+mod ema;
+mod fixture;
+mod forwards;
+mod frozen_base;
+mod hinge;
+mod lora_dropout;
+mod margin;
+mod non_finite;
+mod optimum;
+mod parameterization;
+mod schedules;
+mod support;
+mod zero_start;

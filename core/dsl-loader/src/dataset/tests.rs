@@ -29,7 +29,12 @@ impl DatasetMethods for Raw {
         ROk(self.columns.into())
     }
 
-    fn batch(&self, _: RSlice<'_, u64>, _: RSlice<'_, u64>, _: bool) -> RResult<BatchColumns, AbiError> {
+    fn batch(
+        &self,
+        _: RSlice<'_, u64>,
+        _: RSlice<'_, u64>,
+        _: bool,
+    ) -> RResult<BatchColumns, AbiError> {
         ROk(self.batch.lock().unwrap().take().unwrap())
     }
 }
@@ -37,31 +42,61 @@ impl DatasetMethods for Raw {
 const COLUMNS: &str = r#"[{"name":"caption","dtype":"text","shape":[],"role":"text"},
     {"name":"image","dtype":"f32","shape":[3,null],"role":"image"}]"#;
 
-fn handle(columns: &'static str, tensors: Vec<Tensor>, texts: Vec<TextColumn>) -> Result<DatasetHandle, LoaderError> {
-    let batch = BatchColumns { tensors: tensors.into(), texts: texts.into() };
-    let raw = Raw { columns, batch: Mutex::new(Some(batch)) };
+fn handle(
+    columns: &'static str,
+    tensors: Vec<Tensor>,
+    texts: Vec<TextColumn>,
+) -> Result<DatasetHandle, LoaderError> {
+    let batch = BatchColumns {
+        tensors: tensors.into(),
+        texts: texts.into(),
+    };
+    let raw = Raw {
+        columns,
+        batch: Mutex::new(Some(batch)),
+    };
     let object = DatasetMethods_TO::from_value(raw, TD_Opaque);
-    DatasetHandle::new(Caller { plugin: "raw".into() }, "train", object)
+    DatasetHandle::new(
+        Caller {
+            plugin: "raw".into(),
+        },
+        "train",
+        object,
+    )
 }
 
 fn batch(tensors: Vec<Tensor>, texts: Vec<TextColumn>) -> Result<Vec<HostColumn>, LoaderError> {
-    handle(COLUMNS, tensors, texts).unwrap().batch(&[4, 2], &[0, 0], false)
+    handle(COLUMNS, tensors, texts)
+        .unwrap()
+        .batch(&[4, 2], &[0, 0], false)
 }
 
 fn image(shape: &[u64], values: usize) -> Tensor {
     let data = Buffer::from_vec((0..values).map(|value| value as f32).collect());
-    Tensor { name: "image".into(), dtype: RawDType::F32, shape: shape.to_vec().into(), data }
+    Tensor {
+        name: "image".into(),
+        dtype: RawDType::F32,
+        shape: shape.to_vec().into(),
+        data,
+    }
 }
 
 fn caption(texts: &[&str]) -> TextColumn {
     let (bytes, offsets) = join_texts(texts);
-    TextColumn { name: "caption".into(), bytes: Buffer::from_vec(bytes), offsets: Buffer::from_vec(offsets) }
+    TextColumn {
+        name: "caption".into(),
+        bytes: Buffer::from_vec(bytes),
+        offsets: Buffer::from_vec(offsets),
+    }
 }
 
 fn check_refused(tensors: Vec<Tensor>, texts: Vec<TextColumn>, expected: &str) {
     let error = batch(tensors, texts).unwrap_err();
     assert!(matches!(error, LoaderError::Contract { .. }), "{error:?}");
-    assert_eq!(error.to_string(), format!("plugin `raw`, batch of dataset `train` (2 samples, 4 … 2): {expected}"));
+    assert_eq!(
+        error.to_string(),
+        format!("plugin `raw`, batch of dataset `train` (2 samples, 4 … 2): {expected}")
+    );
 }
 
 #[test]
@@ -69,8 +104,16 @@ fn a_batch_arrives_in_the_declared_order_without_a_copy() {
     let tensor = image(&[2, 3, 2], 12);
     let address = tensor.data.as_bytes().as_ptr();
     let columns = batch(vec![tensor], vec![caption(&["a", "bc"])]).unwrap();
-    assert_eq!(columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["caption", "image"]);
-    let (HostColumnData::Text(texts), HostColumnData::Tensor(tensor)) = (&columns[0].data, &columns[1].data) else {
+    assert_eq!(
+        columns
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect::<Vec<_>>(),
+        ["caption", "image"]
+    );
+    let (HostColumnData::Text(texts), HostColumnData::Tensor(tensor)) =
+        (&columns[0].data, &columns[1].data)
+    else {
         panic!("{columns:?}");
     };
     assert_eq!(texts, &["a", "bc"]);
@@ -83,7 +126,9 @@ fn a_batch_arrives_in_the_declared_order_without_a_copy() {
 #[test]
 fn the_memory_of_the_plugin_lives_as_long_as_the_bytes() {
     let columns = batch(vec![image(&[2, 3, 2], 12)], vec![caption(&["a", "b"])]).unwrap();
-    let HostColumnData::Tensor(tensor) = columns.into_iter().nth(1).unwrap().data else { panic!() };
+    let HostColumnData::Tensor(tensor) = columns.into_iter().nth(1).unwrap().data else {
+        panic!()
+    };
     let (_, _, bytes) = tensor.into_parts();
     let clone = bytes.clone();
     drop(bytes);
@@ -103,8 +148,15 @@ fn batches_that_break_the_contract_are_refused_with_column_expected_and_found() 
         captions(),
         "expected 12 values for shape [2, 3, 2] for column `image`, found 11 values",
     );
-    check_refused(vec![], captions(), "expected the declared column for column `image`, found a batch without it");
-    let odd = Tensor { dtype: RawDType(77), ..image(&[2, 3, 2], 12) };
+    check_refused(
+        vec![],
+        captions(),
+        "expected the declared column for column `image`, found a batch without it",
+    );
+    let odd = Tensor {
+        dtype: RawDType(77),
+        ..image(&[2, 3, 2], 12)
+    };
     check_refused(
         vec![odd],
         captions(),
@@ -115,7 +167,10 @@ fn batches_that_break_the_contract_are_refused_with_column_expected_and_found() 
         vec![caption(&["a"])],
         "expected 2 texts, one per index for column `caption`, found 1",
     );
-    let torn = TextColumn { offsets: Buffer::from_vec(vec![0_i64, 2, 1]), ..caption(&["a", "b"]) };
+    let torn = TextColumn {
+        offsets: Buffer::from_vec(vec![0_i64, 2, 1]),
+        ..caption(&["a", "b"])
+    };
     check_refused(
         vec![image(&[2, 3, 2], 12)],
         vec![torn],
@@ -125,16 +180,29 @@ fn batches_that_break_the_contract_are_refused_with_column_expected_and_found() 
 
 #[test]
 fn bytes_that_are_not_whole_elements_are_refused() {
-    let cut = Tensor { data: Buffer::from_vec(vec![0_u8; 47]), ..image(&[2, 3, 2], 12) };
-    let error = batch(vec![cut], vec![caption(&["a", "b"])]).unwrap_err().to_string();
-    assert!(error.contains("expected column `image` aligned to 4 bytes and whole elements, found 47 bytes"), "{error}");
+    let cut = Tensor {
+        data: Buffer::from_vec(vec![0_u8; 47]),
+        ..image(&[2, 3, 2], 12)
+    };
+    let error = batch(vec![cut], vec![caption(&["a", "b"])])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains(
+            "expected column `image` aligned to 4 bytes and whole elements, found 47 bytes"
+        ),
+        "{error}"
+    );
 }
 
 #[test]
 fn declarations_that_cannot_be_read_are_refused() {
     for (columns, expected) in [
         ("{}", "expected declared columns as JSON"),
-        (r#"[{"name":"a","dtype":"f64","shape":[],"role":"other"}]"#, "unknown variant `f64`"),
+        (
+            r#"[{"name":"a","dtype":"f64","shape":[],"role":"other"}]"#,
+            "unknown variant `f64`",
+        ),
         (
             r#"[{"name":"a","dtype":"u8","shape":[],"role":"other"},{"name":"a","dtype":"u8","shape":[],"role":"other"}]"#,
             "two columns of that name",

@@ -15,16 +15,31 @@ use serde_json::json;
 use super::support::{open, path};
 
 fn dataset(fault: &str) -> Result<DatasetHandle, LoaderError> {
-    open("misbehave").open_task(&json!({ "fault": fault }))?.dataset("train")
+    open("misbehave")
+        .open_task(&json!({ "fault": fault }))?
+        .dataset("train")
 }
 
 fn check_batch_fails(fault: &str, expected_code: ErrorCode, expected: &[&str]) {
-    let error = dataset(fault).unwrap().batch(&[7, 8], &[0, 0], false).unwrap_err();
-    let text = format!("{error} | {} | {}", error.help().unwrap_or_default(), error.detail().unwrap_or_default());
-    for part in expected.iter().chain(&["plugin `misbehave`, batch of dataset `train` (2 samples, 7 … 8): "]) {
+    let error = dataset(fault)
+        .unwrap()
+        .batch(&[7, 8], &[0, 0], false)
+        .unwrap_err();
+    let text = format!(
+        "{error} | {} | {}",
+        error.help().unwrap_or_default(),
+        error.detail().unwrap_or_default()
+    );
+    for part in expected
+        .iter()
+        .chain(&["plugin `misbehave`, batch of dataset `train` (2 samples, 7 … 8): "])
+    {
         assert!(text.contains(part), "`{part}` is not in: {text}");
     }
-    assert!(matches!(error, LoaderError::Plugin { code, .. } if code == expected_code), "{error:?}");
+    assert!(
+        matches!(error, LoaderError::Plugin { code, .. } if code == expected_code),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -32,16 +47,28 @@ fn panics_come_back_as_errors() {
     check_batch_fails(
         "panic-in-batch",
         ErrorCode::Panic,
-        &["told to panic at sample Some(7)", "lib.rs:", "this is a mistake in the plugin", "misbehave"],
+        &[
+            "told to panic at sample Some(7)",
+            "lib.rs:",
+            "this is a mistake in the plugin",
+            "misbehave",
+        ],
     );
     let error = dataset("panic-in-open").unwrap_err().to_string();
-    assert!(error.starts_with("plugin `misbehave`, open: the plugin panicked at "), "{error}");
+    assert!(
+        error.starts_with("plugin `misbehave`, open: the plugin panicked at "),
+        "{error}"
+    );
     drop(dataset("panic-in-drop").unwrap());
 }
 
 #[test]
 fn errors_keep_code_help_and_detail() {
-    check_batch_fails("error-in-batch", ErrorCode::Io, &["shard 7 is gone", "bring it back", "all of it"]);
+    check_batch_fails(
+        "error-in-batch",
+        ErrorCode::Io,
+        &["shard 7 is gone", "bring it back", "all of it"],
+    );
 }
 
 #[test]
@@ -73,7 +100,10 @@ impl HostCallbacks for StopsAfter {
     }
 
     fn progress(&self, plugin: &str, done: u64, total: u64, what: &str) {
-        self.heard.lock().unwrap().push(format!("{plugin}: {done} of {total}, {what}"));
+        self.heard
+            .lock()
+            .unwrap()
+            .push(format!("{plugin}: {done} of {total}, {what}"));
     }
 }
 
@@ -82,7 +112,11 @@ fn a_plugin_hears_a_stop_and_reports_progress() {
     let host = Arc::new(StopsAfter::default());
     let plugin = Plugin::open(&path("misbehave"), host.clone()).unwrap();
     let task = plugin.open_task(&json!({"fault": "endless"})).unwrap();
-    let error = task.dataset("train").unwrap().batch(&[0], &[0], false).unwrap_err();
+    let error = task
+        .dataset("train")
+        .unwrap()
+        .batch(&[0], &[0], false)
+        .unwrap_err();
     assert!(error.is_cancelled(), "{error}");
     let heard = host.heard.lock().unwrap();
     assert_eq!(heard.len(), 3);
@@ -116,15 +150,23 @@ fn log_records_arrive_in_the_span_of_the_caller() {
         dataset.batch(&[1, 2], &[0, 0], false).unwrap();
     });
     let text = String::from_utf8(text.0.lock().unwrap().clone()).unwrap();
-    assert_eq!(text, " WARN step{number=3}: misbehave: told to warn plugin=\"misbehave\" count=2\n");
+    assert_eq!(
+        text,
+        " WARN step{number=3}: misbehave: told to warn plugin=\"misbehave\" count=2\n"
+    );
 }
 
 #[test]
 fn another_interface_is_refused_in_one_line() {
     let error = Plugin::open(&path("other_abi"), Arc::new(Quiet)).unwrap_err();
-    let LoaderError::OtherAbi { reason, detail, .. } = &error else { panic!("{error:?}") };
+    let LoaderError::OtherAbi { reason, detail, .. } = &error else {
+        panic!("{error:?}")
+    };
     assert!(reason.starts_with("dsl.task/0 differs"), "{reason}");
-    assert!(!reason.contains('\n') && reason.chars().count() < 250, "{reason}");
+    assert!(
+        !reason.contains('\n') && reason.chars().count() < 250,
+        "{reason}"
+    );
     assert!(detail.lines().count() > 3, "{detail}");
     assert!(error.help().unwrap().contains("build the plugin again"));
 }
@@ -142,9 +184,10 @@ fn files_that_are_no_plugins_are_named_for_what_they_are() {
     };
     check("notes.so", b"not a plugin", "it is a text file");
     check("empty.so", b"", "it is empty");
-    // A plugin whose second half is missing has the right header, and whatever comes of it is an error, not a crash.
-    let whole = fs::read(path("mixture")).unwrap();
-    check("half.so", &whole[..whole.len() / 2], "half.so");
+    // Half a plugin has the right header, and loading it could end the process.
+    let whole = fs::read(path("misbehave")).unwrap();
+    check("half.so", &whole[..whole.len() / 2], "cut off after");
+    check("most.so", &whole[..whole.len() - 1], "cut off after");
     let error = Plugin::open(Path::new("/no/such/folder/x.so"), Arc::new(Quiet)).unwrap_err();
     assert!(matches!(error, LoaderError::Unreadable { .. }), "{error:?}");
 }

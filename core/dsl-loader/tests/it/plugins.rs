@@ -9,17 +9,30 @@ fn two_plugins_in_one_process_keep_apart() {
     let (t2i, mixture) = (open("t2i"), open("mixture"));
     assert_eq!(t2i.manifest().id, "t2i");
     assert_eq!(mixture.manifest().id, "mixture");
-    assert_ne!(t2i.config_schema().unwrap(), mixture.config_schema().unwrap());
+    assert_ne!(
+        t2i.config_schema().unwrap(),
+        mixture.config_schema().unwrap()
+    );
     assert_eq!(t2i.sha256().len(), 64);
     assert_ne!(t2i.sha256(), mixture.sha256());
     for plugin in [&t2i, &mixture] {
         let manifest = plugin.manifest();
         assert_eq!(manifest.panic_strategy, "unwind");
-        assert!(!manifest.name.is_empty() && !manifest.description.is_empty() && manifest.rustc.starts_with("rustc"));
+        assert!(
+            !manifest.name.is_empty()
+                && !manifest.description.is_empty()
+                && manifest.rustc.starts_with("rustc")
+        );
         assert!(plugin.host_defaults().unwrap().is_object());
         assert_eq!(plugin.asset("no such asset").unwrap(), None);
         for name in plugin.asset_names().unwrap() {
-            assert!(plugin.asset(&name).unwrap().is_some_and(|bytes| !bytes.is_empty()), "{name}");
+            assert!(
+                plugin
+                    .asset(&name)
+                    .unwrap()
+                    .is_some_and(|bytes| !bytes.is_empty()),
+                "{name}"
+            );
         }
     }
 }
@@ -37,9 +50,15 @@ fn the_same_plugin_opens_twice() {
 fn every_spelling_finds_a_built_plugin() {
     for name in ["mixture", "mixture.so", "libmixture.so"] {
         let given = folder().join(name);
-        assert_eq!(Plugin::find(given.to_str().unwrap()).unwrap(), path("mixture"));
+        assert_eq!(
+            Plugin::find(given.to_str().unwrap()).unwrap(),
+            path("mixture")
+        );
     }
-    assert!(matches!(Plugin::find("no-such-plugin.so"), Err(LoaderError::NotFound { .. })));
+    assert!(matches!(
+        Plugin::find("no-such-plugin.so"),
+        Err(LoaderError::NotFound { .. })
+    ));
 }
 
 /// A sample depends on its index and its seed alone.
@@ -50,13 +69,26 @@ fn check_samples_stand_alone(dataset: &DatasetHandle) {
         let together = batch(dataset, &indices, augment);
         assert_eq!(together.len(), dataset.columns().len());
         let alone: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                indices.iter().map(|&index| scope.spawn(move || batch(dataset, &[index], augment))).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            let threads: Vec<_> = indices
+                .iter()
+                .map(|&index| scope.spawn(move || batch(dataset, &[index], augment)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
         });
         for (position, column) in together.iter().enumerate() {
-            let joined: Vec<_> = alone.iter().flat_map(|columns| rows(&columns[position])).collect();
-            assert_eq!(rows(column), joined, "column `{}`, augment {augment}", column.name);
+            let joined: Vec<_> = alone
+                .iter()
+                .flat_map(|columns| rows(&columns[position]))
+                .collect();
+            assert_eq!(
+                rows(column),
+                joined,
+                "column `{}`, augment {augment}",
+                column.name
+            );
         }
     }
 }
@@ -80,8 +112,18 @@ fn an_unknown_split_and_a_wrong_configuration_are_errors_of_the_plugin() {
     let plugin = open("mixture");
     let task = open_task(&plugin, &plugin.default_config().unwrap());
     let error = task.dataset("no such split").unwrap_err();
-    assert!(error.to_string().starts_with("plugin `mixture`, dataset `no such split`: "), "{error}");
-    let error = plugin.open_task(&serde_json::json!({"no_such_key": 1})).unwrap_err();
-    assert!(error.to_string().starts_with("plugin `mixture`, open: "), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("plugin `mixture`, dataset `no such split`: "),
+        "{error}"
+    );
+    let error = plugin
+        .open_task(&serde_json::json!({"no_such_key": 1}))
+        .unwrap_err();
+    assert!(
+        error.to_string().starts_with("plugin `mixture`, open: "),
+        "{error}"
+    );
     assert!(error.to_string().contains("no_such_key"), "{error}");
 }

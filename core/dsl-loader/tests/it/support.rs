@@ -14,9 +14,18 @@ use serde_json::Value;
 /// the same target folder, where a build of the workspace finds them ready.
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     // target/PROFILE/deps/THIS_TEST
-    let profile = env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
+    let profile = env::current_exe()
+        .unwrap()
+        .ancestors()
+        .nth(2)
+        .unwrap()
+        .to_owned();
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.arg("build").current_dir(env!("CARGO_MANIFEST_DIR")).arg("--target-dir").arg(profile.parent().unwrap());
+    cargo
+        .arg("build")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .arg("--target-dir")
+        .arg(profile.parent().unwrap());
     for package in ["mixture", "t2i", "misbehave", "other-abi"] {
         cargo.args(["--package", package]);
     }
@@ -28,12 +37,20 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         }
     }
     let output = cargo.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     profile
 });
 
 pub fn path(crate_name: &str) -> PathBuf {
-    FOLDER.join(format!("{}{crate_name}{}", env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX))
+    FOLDER.join(format!(
+        "{}{crate_name}{}",
+        env::consts::DLL_PREFIX,
+        env::consts::DLL_SUFFIX
+    ))
 }
 
 pub fn folder() -> &'static Path {
@@ -45,13 +62,17 @@ pub fn open(crate_name: &str) -> Plugin {
 }
 
 pub fn open_task(plugin: &Plugin, config: &Value) -> TaskHandle {
-    plugin.open_task(config).unwrap_or_else(|error| panic!("{error}\n{}", error.detail().unwrap_or_default()))
+    plugin
+        .open_task(config)
+        .unwrap_or_else(|error| panic!("{error}\n{}", error.detail().unwrap_or_default()))
 }
 
 /// The samples of `indices`, each with the same seed wherever it stands.
 pub fn batch(dataset: &DatasetHandle, indices: &[u64], augment: bool) -> Vec<HostColumn> {
     let seeds: Vec<u64> = indices.iter().map(|index| index * 31 + 5).collect();
-    dataset.batch(indices, &seeds, augment).unwrap_or_else(|error| panic!("{error}"))
+    dataset
+        .batch(indices, &seeds, augment)
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Type, bytes and texts of one column, row by row, for comparison.
@@ -60,7 +81,11 @@ pub fn rows(column: &HostColumn) -> Vec<Vec<u8>> {
         HostColumnData::Text(texts) => texts.iter().map(|text| text.clone().into_bytes()).collect(),
         HostColumnData::Tensor(tensor) => {
             let rows = usize::try_from(tensor.shape()[0]).unwrap();
-            tensor.bytes().chunks(tensor.bytes().len() / rows).map(<[u8]>::to_vec).collect()
+            tensor
+                .bytes()
+                .chunks(tensor.bytes().len() / rows)
+                .map(<[u8]>::to_vec)
+                .collect()
         }
     }
 }

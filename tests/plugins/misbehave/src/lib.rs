@@ -1,10 +1,10 @@
 //! A plugin that is wrong on purpose, in the way its configuration says: tests load it to see what a host makes of it.
 
 use dsl_sdk::{
-    Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Host, Injection, PluginError, Task,
-    TaskDescription,
-    schemars::{self, JsonSchema},
-    serde::{self, Deserialize, Serialize},
+    Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Host,
+    Injection, PluginError, Task, TaskDescription,
+    schemars::JsonSchema,
+    serde::{Deserialize, Serialize},
     tracing,
 };
 
@@ -58,15 +58,33 @@ impl Task for Misbehave {
     type Config = MisbehaveConfig;
 
     fn open(config: MisbehaveConfig, host: Host) -> Result<Self, PluginError> {
-        assert!(config.fault != Fault::PanicInOpen, "told to panic while opening");
-        Ok(Self { fault: config.fault, host })
+        assert!(
+            config.fault != Fault::PanicInOpen,
+            "told to panic while opening"
+        );
+        Ok(Self {
+            fault: config.fault,
+            host,
+        })
     }
 
     fn describe(&self) -> TaskDescription {
-        let dropout = if self.fault == Fault::WrongDropout { 2.0 } else { 0.1 };
+        let dropout = if self.fault == Fault::WrongDropout {
+            2.0
+        } else {
+            0.1
+        };
         TaskDescription {
-            target: if self.fault == Fault::NoTarget { "nowhere" } else { "point" }.into(),
-            injections: vec![Injection::CrossAttention { column: "name".into(), dropout }],
+            target: if self.fault == Fault::NoTarget {
+                "nowhere"
+            } else {
+                "point"
+            }
+            .into(),
+            injections: vec![Injection::CrossAttention {
+                column: "name".into(),
+                dropout,
+            }],
             sample_prompts: vec![],
         }
     }
@@ -76,7 +94,10 @@ impl Task for Misbehave {
     }
 
     fn dataset(&self, _split: &str) -> Result<Box<dyn Dataset>, PluginError> {
-        Ok(Box::new(Line { fault: self.fault, host: self.host.clone() }))
+        Ok(Box::new(Line {
+            fault: self.fault,
+            host: self.host.clone(),
+        }))
     }
 }
 
@@ -87,7 +108,10 @@ struct Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        assert!(self.fault != Fault::PanicInDrop, "told to panic while being dropped");
+        assert!(
+            self.fault != Fault::PanicInDrop,
+            "told to panic while being dropped"
+        );
     }
 }
 
@@ -97,7 +121,12 @@ impl Dataset for Line {
     }
 
     fn columns(&self) -> Vec<ColumnSpec> {
-        let column = |name: &str, dtype, shape, role| ColumnSpec { name: name.into(), dtype, shape, role };
+        let column = |name: &str, dtype, shape, role| ColumnSpec {
+            name: name.into(),
+            dtype,
+            shape,
+            role,
+        };
         vec![
             column("point", DType::F32, vec![Some(2)], ColumnRole::Vector),
             column("name", DType::Text, vec![], ColumnRole::Text),
@@ -109,7 +138,9 @@ impl Dataset for Line {
         match self.fault {
             Fault::PanicInBatch => panic!("told to panic at sample {:?}", request.indices.first()),
             Fault::ErrorInBatch => {
-                return Err(PluginError::io("shard 7 is gone").with_help("bring it back").with_detail("all of it"));
+                return Err(PluginError::io("shard 7 is gone")
+                    .with_help("bring it back")
+                    .with_detail("all of it"));
             }
             Fault::WrongShape => width = 3,
             Fault::Warns => tracing::warn!(count = request.indices.len(), "told to warn"),
@@ -124,13 +155,27 @@ impl Dataset for Line {
             }
             _ => {}
         }
-        let values = request.indices.iter().flat_map(|&index| vec![index as f32; width]).collect();
-        let names = request.indices.iter().map(|index| format!("point {index}")).collect();
+        let values = request
+            .indices
+            .iter()
+            .flat_map(|&index| vec![index as f32; width])
+            .collect();
+        let names = request
+            .indices
+            .iter()
+            .map(|index| format!("point {index}"))
+            .collect();
         let shape = vec![request.indices.len() as u64, width as u64];
         Ok(Batch {
             columns: vec![
-                Column { name: "name".into(), data: ColumnData::Text(names) },
-                Column { name: "point".into(), data: ColumnData::F32 { shape, values } },
+                Column {
+                    name: "name".into(),
+                    data: ColumnData::Text(names),
+                },
+                Column {
+                    name: "point".into(),
+                    data: ColumnData::F32 { shape, values },
+                },
             ],
         })
     }

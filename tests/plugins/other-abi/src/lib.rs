@@ -34,7 +34,11 @@ impl Entry for OtherAbi {
 
     extern "C" fn extension(id: RStr<'_>) -> ROption<Extension> {
         static TASK: TaskInterface = TaskInterface { config_schema };
-        if id.as_str() == TASK_V0 { RSome(Extension::new(&TASK)) } else { RNone }
+        if id.as_str() == TASK_V0 {
+            RSome(Extension::new(&TASK))
+        } else {
+            RNone
+        }
     }
 }
 
