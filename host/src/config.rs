@@ -6,6 +6,7 @@
 
 mod document;
 mod error;
+mod export;
 mod json;
 mod layers;
 mod overrides;
@@ -15,6 +16,7 @@ mod schema;
 mod suggest;
 mod toml;
 mod validate;
+mod view;
 mod yaml;
 
 #[cfg(test)]
@@ -22,6 +24,7 @@ mod tests;
 
 pub use document::{Document, Format, NodeSpan, Source};
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use export::export;
 pub use layers::Origin;
 pub use resolve::{Configuration, Problem, Resolved, resolve_config};
 pub use run_config::{

@@ -233,7 +233,7 @@ impl DeviceSelector {
     }
 
     /// The device that `open` gives, after it has squared two numbers.
-    #[cfg(any(feature = "cuda", feature = "vulkan", feature = "tch"))]
+    #[cfg(any(feature = "cuda", feature = "vulkan", feature = "tch", test))]
     fn tried(
         self,
         open: impl FnOnce() -> Device,
@@ -249,7 +249,7 @@ impl DeviceSelector {
         quiet::quietly(|| {
             let device = open();
             let x = Tensor::<1>::from_floats([1.5, -2.0], &device);
-            let squares = (x.clone() * x).into_data().to_vec::<f32>();
+            let squares = (x.clone() * x).into_data().try_to_vec::<f32>();
             match squares {
                 Ok(squares) if squares == [2.25, 4.0] => Ok(device),
                 Ok(squares) => Err(format!(
@@ -258,7 +258,7 @@ impl DeviceSelector {
                 Err(error) => Err(format!("{error:?}")),
             }
         })
-        .and_then(|tried| tried)
+        .flatten()
         .map_err(broken)
     }
 
@@ -379,5 +379,18 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_device_is_tried_out_before_it_is_used() {
+        let device = DeviceSelector::Cpu.tried(Device::flex, "").unwrap();
+        assert_eq!(device, Device::flex());
+        let error = DeviceSelector::Cuda(0)
+            .tried(|| panic!("cannot load libnvrtc.so"), "set CUDA_PATH")
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the device `cuda:0` is there but does not work: cannot load libnvrtc.so\nhint: set CUDA_PATH"
+        );
     }
 }

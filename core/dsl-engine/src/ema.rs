@@ -7,8 +7,9 @@ use burn::tensor::{Tensor, TensorData};
 
 /// A slowly moving copy of a module, off the autodiff graph.
 ///
-/// `average = decay * average + (1 - decay) * weights`, with `decay` rising as `(1 + step) / (10 + step)` at the start
-/// so that the first random weights do not linger (as in diffusers' `EMAModel` with `use_ema_warmup` off).
+/// `average = decay * average + (1 - decay) * weights`. So that the first random weights do not linger, the first update
+/// copies the weights, and `s` updates later `decay` is at most `(1 + s) / (10 + s)` (as in diffusers' `EMAModel` with
+/// `use_ema_warmup` off).
 #[derive(Debug, Clone)]
 pub struct Ema<M> {
     average: M,
@@ -33,7 +34,10 @@ impl<M: Module> Ema<M> {
 
     /// Moves the average towards `module` after `step` (from 1).
     pub fn update(&mut self, module: &M, step: u64) {
-        let decay = self.decay.min((1 + step) as f64 / (10 + step) as f64);
+        let decay = match step {
+            0 | 1 => 0.0,
+            _ => self.decay.min(step as f64 / (9 + step) as f64),
+        };
         let mut weights = Collect::default();
         module.valid().visit(&mut weights);
         self.average = self.average.clone().map(&mut Blend { weights: weights.0, decay });

@@ -89,11 +89,15 @@ mod tests {
         let out = guidance
             .apply(image([1.0, 2.0]), |x| {
                 seen = x.dims()[0];
-                let factors = if seen == 4 { vec![1.0, 1.0, 3.0, 3.0] } else { vec![3.0, 3.0] };
+                let factors = if seen == 4 {
+                    vec![1.0, 1.0, 3.0, 3.0]
+                } else {
+                    vec![3.0, 3.0]
+                };
                 Ok::<_, Infallible>(x.clone() * crate::noise_schedule::sample_scales(&factors, &x))
             })
             .expect("infallible");
-        (out.into_data().to_vec().expect("f32"), seen)
+        (out.into_data().try_to_vec().expect("f32"), seen)
     }
 
     #[test]

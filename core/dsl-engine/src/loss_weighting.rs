@@ -31,9 +31,9 @@ impl LossWeighting {
     /// Says which value is out of range, if one is.
     pub fn validate(&self) -> Result<(), SettingError> {
         match *self {
-            Self::MinSnr { gamma } if !(gamma > 0.0 && gamma.is_finite()) => {
-                Err(SettingError::out_of_range("gamma", gamma, "a finite number above 0"))
-            }
+            Self::MinSnr { gamma } if !(gamma > 0.0 && gamma.is_finite()) => Err(
+                SettingError::out_of_range("gamma", gamma, "a finite number above 0"),
+            ),
             Self::None | Self::MinSnr { .. } => Ok(()),
         }
     }
@@ -80,14 +80,20 @@ mod tests {
     use crate::noise_schedule::NoiseScheduleConfig;
 
     fn schedule() -> NoiseSchedule {
-        NoiseScheduleConfig { rescale_betas_zero_snr: true, ..Default::default() }
-            .build()
-            .expect("valid")
+        NoiseScheduleConfig {
+            rescale_betas_zero_snr: true,
+            ..Default::default()
+        }
+        .build()
+        .expect("valid")
     }
 
     const MIN_SNR: LossWeighting = LossWeighting::MinSnr { gamma: 5.0 };
-    const ALL: [PredictionType; 3] =
-        [PredictionType::Epsilon, PredictionType::VPrediction, PredictionType::Sample];
+    const ALL: [PredictionType; 3] = [
+        PredictionType::Epsilon,
+        PredictionType::VPrediction,
+        PredictionType::Sample,
+    ];
 
     #[test]
     fn without_weighting_all_timesteps_count_alike() {
@@ -108,7 +114,11 @@ mod tests {
             let scales = PredictionType::Epsilon.difference_scales(quantity, &schedule, &timestep);
             for i in 0..timestep.len() {
                 let found = weights[i] * scales[i] * scales[i];
-                assert!((found / expected[i] - 1.0).abs() < 1e-4, "{found} {}", expected[i]);
+                assert!(
+                    (found / expected[i] - 1.0).abs() < 1e-4,
+                    "{found} {}",
+                    expected[i]
+                );
             }
         }
     }
@@ -119,18 +129,26 @@ mod tests {
         let ends = |quantity| MIN_SNR.weights(&schedule, quantity, &[0, 999]);
         assert!(schedule.snr(0) > 5.0);
         assert_eq!(ends(PredictionType::Epsilon), [5.0 / schedule.snr(0), 1.0]);
-        assert_eq!(ends(PredictionType::VPrediction), [5.0 / (schedule.snr(0) + 1.0), 0.0]);
+        assert_eq!(
+            ends(PredictionType::VPrediction),
+            [5.0 / (schedule.snr(0) + 1.0), 0.0]
+        );
         assert_eq!(ends(PredictionType::Sample), [5.0, 0.0]);
     }
 
     #[test]
     fn settings_read_and_are_checked() {
         let read = |text| serde_json::from_str::<LossWeighting>(text);
-        assert_eq!(read(r#"{"kind": "none"}"#).expect("valid"), LossWeighting::None);
+        assert_eq!(
+            read(r#"{"kind": "none"}"#).expect("valid"),
+            LossWeighting::None
+        );
         assert_eq!(read(r#"{"kind": "min_snr"}"#).expect("valid"), MIN_SNR);
         assert!(read(r#"{"kind": "min_snr", "gama": 1}"#).is_err());
         for gamma in [0.0, -1.0, f64::NAN] {
-            let message = LossWeighting::MinSnr { gamma }.validate().expect_err("refused");
+            let message = LossWeighting::MinSnr { gamma }
+                .validate()
+                .expect_err("refused");
             assert!(message.to_string().contains("gamma"));
         }
         assert!(MIN_SNR.validate().is_ok());

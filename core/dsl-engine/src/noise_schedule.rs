@@ -119,24 +119,46 @@ impl NoiseSchedule {
         if config.rescale_betas_zero_snr {
             betas = zero_terminal_snr(&betas);
         }
-        let alphas_cumprod = cumulative_alphas(&betas);
-        let last = alphas_cumprod.len() - 1;
-        let allowed_zero = if config.rescale_betas_zero_snr { last } else { alphas_cumprod.len() };
-        if let Some(t) = (0..allowed_zero).find(|&t| {
-            let alpha_bar = alphas_cumprod[t];
-            !(alpha_bar > f32::MIN_POSITIVE && alpha_bar < 1.0)
-        }) {
+        Self::from_alphas_cumprod(config, cumulative_alphas(&betas))
+    }
+
+    /// A schedule whose `alpha_bar` are known: learnt betas, or another library's rounding of them.
+    ///
+    /// # Errors
+    /// Another number of values than `num_train_timesteps`, or values that do not fall within 0..1
+    /// (0 is for the last alone, and only with `rescale_betas_zero_snr`).
+    pub fn from_alphas_cumprod(
+        config: &NoiseScheduleConfig,
+        alphas_cumprod: Vec<f32>,
+    ) -> Result<Self, SettingError> {
+        let count = alphas_cumprod.len();
+        if count != config.num_train_timesteps as usize {
             return Err(SettingError::out_of_range(
-                "beta_end",
-                config.beta_end,
-                format!(
-                    "betas that leave signal at every timestep; here alpha_bar is {:e} at timestep \
-                     {t}, so use fewer timesteps, smaller or larger betas",
-                    alphas_cumprod[t]
-                ),
+                "num_train_timesteps",
+                config.num_train_timesteps,
+                format!("{count}, the number of `alphas_cumprod`"),
             ));
         }
-        Ok(Self { config: config.clone(), alphas_cumprod })
+        let mut previous = 1.0;
+        for (t, &alpha_bar) in alphas_cumprod.iter().enumerate() {
+            let may_be_zero = config.rescale_betas_zero_snr && t + 1 == count;
+            let positive = alpha_bar > f32::MIN_POSITIVE || (may_be_zero && alpha_bar == 0.0);
+            if !(positive && alpha_bar < previous) {
+                return Err(SettingError::out_of_range(
+                    "beta_end",
+                    config.beta_end,
+                    format!(
+                        "betas with which alpha_bar falls at every timestep and stays above 0; here \
+                         it is {alpha_bar:e} at timestep {t}, after {previous:e}"
+                    ),
+                ));
+            }
+            previous = alpha_bar;
+        }
+        Ok(Self {
+            config: config.clone(),
+            alphas_cumprod,
+        })
     }
 
     /// The settings this schedule was computed from.
@@ -239,15 +261,15 @@ fn betas(config: &NoiseScheduleConfig) -> Vec<f32> {
     let (start, end) = (config.beta_start, config.beta_end);
     match config.beta_schedule {
         BetaSchedule::Linear => linspace_f32(start as f32, end as f32, count),
-        BetaSchedule::ScaledLinear => {
-            linspace_f32(start.sqrt() as f32, end.sqrt() as f32, count)
-                .into_iter()
-                .map(|root| root * root)
-                .collect()
-        }
+        BetaSchedule::ScaledLinear => linspace_f32(start.sqrt() as f32, end.sqrt() as f32, count)
+            .into_iter()
+            .map(|root| root * root)
+            .collect(),
         BetaSchedule::SquaredcosCapV2 => {
             let alpha_bar = |time: f64| {
-                ((time + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).cos().powi(2)
+                ((time + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2)
+                    .cos()
+                    .powi(2)
             };
             (0..count)
                 .map(|i| {
@@ -293,11 +315,16 @@ fn cumulative_alphas(betas: &[f32]) -> Vec<f32> {
 
 /// Betas whose last `alpha_bar` is 0 and whose first is unchanged (Lin et al. 2023, algorithm 1).
 fn zero_terminal_snr(betas: &[f32]) -> Vec<f32> {
-    let roots: Vec<f32> = cumulative_alphas(betas).into_iter().map(f32::sqrt).collect();
+    let roots: Vec<f32> = cumulative_alphas(betas)
+        .into_iter()
+        .map(f32::sqrt)
+        .collect();
     let (first, last) = (roots[0], roots[roots.len() - 1]);
     let stretch = first / (first - last);
-    let alpha_bars: Vec<f32> =
-        roots.into_iter().map(|root| ((root - last) * stretch).powi(2)).collect();
+    let alpha_bars: Vec<f32> = roots
+        .into_iter()
+        .map(|root| ((root - last) * stretch).powi(2))
+        .collect();
     let mut previous = 1.0;
     alpha_bars
         .into_iter()
@@ -323,9 +350,13 @@ mod tests {
     ];
 
     fn schedule(beta_schedule: BetaSchedule, rescale_betas_zero_snr: bool) -> NoiseSchedule {
-        NoiseScheduleConfig { beta_schedule, rescale_betas_zero_snr, ..Default::default() }
-            .build()
-            .expect("valid")
+        NoiseScheduleConfig {
+            beta_schedule,
+            rescale_betas_zero_snr,
+            ..Default::default()
+        }
+        .build()
+        .expect("valid")
     }
 
     fn image(values: [f32; 2]) -> Tensor<4> {
@@ -333,7 +364,7 @@ mod tests {
     }
 
     fn values(x: Tensor<4>) -> Vec<f32> {
-        x.into_data().to_vec().expect("f32")
+        x.into_data().try_to_vec().expect("f32")
     }
 
     #[test]
@@ -342,7 +373,10 @@ mod tests {
             let plain = schedule(beta_schedule, false);
             let alpha_bars = plain.alphas_cumprod();
             assert!(alpha_bars.is_sorted_by(|a, b| a > b), "{beta_schedule:?}");
-            assert!(alpha_bars[0] > 0.999 && alpha_bars[999] < 1e-2, "{beta_schedule:?}");
+            assert!(
+                alpha_bars[0] > 0.999 && alpha_bars[999] < 1e-2,
+                "{beta_schedule:?}"
+            );
             assert!(plain.sigma(999).is_finite(), "{beta_schedule:?}");
         }
     }
@@ -350,18 +384,28 @@ mod tests {
     #[test]
     fn zero_terminal_snr_changes_the_last_level_and_keeps_the_first() {
         for beta_schedule in ALL {
-            let (plain, rescaled) = (schedule(beta_schedule, false), schedule(beta_schedule, true));
+            let (plain, rescaled) = (
+                schedule(beta_schedule, false),
+                schedule(beta_schedule, true),
+            );
             assert!((plain.alpha_bar(0) - rescaled.alpha_bar(0)).abs() < 1e-6);
             assert_eq!(rescaled.alpha_bar(999), 0.0);
             assert_eq!(rescaled.snr(999), 0.0);
-            assert!(rescaled.alphas_cumprod().is_sorted_by(|a, b| a > b), "{beta_schedule:?}");
+            assert!(
+                rescaled.alphas_cumprod().is_sorted_by(|a, b| a > b),
+                "{beta_schedule:?}"
+            );
         }
     }
 
     #[test]
     fn cosine_betas_follow_the_formula() {
         // alpha_bar(t) / alpha_bar(0), Nichol and Dhariwal 2021, eq. 17, at half time.
-        let f = |time: f64| ((time + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).cos().powi(2);
+        let f = |time: f64| {
+            ((time + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2)
+                .cos()
+                .powi(2)
+        };
         let half = schedule(BetaSchedule::SquaredcosCapV2, false).alpha_bar(499);
         assert!((f64::from(half) - f(0.5) / f(0.0)).abs() < 1e-5);
     }
@@ -370,7 +414,10 @@ mod tests {
     fn noised_samples_and_velocities_by_hand() {
         let schedule = schedule(BetaSchedule::Linear, true);
         let (x_0, eps) = (image([1.0, 2.0]), image([3.0, 4.0]));
-        let (a, s) = (schedule.sqrt_alpha_bar(500), schedule.sqrt_one_minus_alpha_bar(500));
+        let (a, s) = (
+            schedule.sqrt_alpha_bar(500),
+            schedule.sqrt_one_minus_alpha_bar(500),
+        );
         assert!((a * a + s * s - 1.0).abs() < 1e-6);
         let x_t = values(schedule.add_noise(x_0.clone(), eps.clone(), &[500, 999]));
         assert!((x_t[0] - (a + 3.0 * s)).abs() < 1e-6);
@@ -390,14 +437,77 @@ mod tests {
             beta_schedule: BetaSchedule::Linear,
             ..Default::default()
         };
-        check(NoiseScheduleConfig { num_train_timesteps: 1, ..linear() }, "num_train_timesteps");
-        check(NoiseScheduleConfig { beta_start: 0.0, ..linear() }, "beta_start");
-        check(NoiseScheduleConfig { beta_end: 1.0, ..linear() }, "beta_end");
-        check(NoiseScheduleConfig { beta_start: 0.5, ..linear() }, "beta_start");
-        check(NoiseScheduleConfig { beta_end: f64::NAN, ..linear() }, "beta_end");
+        check(
+            NoiseScheduleConfig {
+                num_train_timesteps: 1,
+                ..linear()
+            },
+            "num_train_timesteps",
+        );
+        check(
+            NoiseScheduleConfig {
+                beta_start: 0.0,
+                ..linear()
+            },
+            "beta_start",
+        );
+        check(
+            NoiseScheduleConfig {
+                beta_end: 1.0,
+                ..linear()
+            },
+            "beta_end",
+        );
+        check(
+            NoiseScheduleConfig {
+                beta_start: 0.5,
+                ..linear()
+            },
+            "beta_start",
+        );
+        check(
+            NoiseScheduleConfig {
+                beta_end: f64::NAN,
+                ..linear()
+            },
+            "beta_end",
+        );
         // exp(-0.02 / 2 * 100000) is far below what f32 can hold.
-        check(NoiseScheduleConfig { num_train_timesteps: 100_000, ..linear() }, "alpha_bar");
-        check(NoiseScheduleConfig { beta_start: 1e-9, ..linear() }, "alpha_bar");
+        check(
+            NoiseScheduleConfig {
+                num_train_timesteps: 100_000,
+                ..linear()
+            },
+            "alpha_bar",
+        );
+        check(
+            NoiseScheduleConfig {
+                beta_start: 1e-9,
+                ..linear()
+            },
+            "alpha_bar",
+        );
+    }
+
+    #[test]
+    fn known_levels_are_taken_as_they_are_or_refused() {
+        let config = NoiseScheduleConfig {
+            num_train_timesteps: 3,
+            ..Default::default()
+        };
+        let take = |levels: &[f32]| NoiseSchedule::from_alphas_cumprod(&config, levels.to_vec());
+        assert_eq!(
+            take(&[0.9, 0.5, 0.1]).expect("valid").alphas_cumprod(),
+            [0.9, 0.5, 0.1]
+        );
+        for levels in [
+            &[0.9, 0.5][..],
+            &[0.9, 0.9, 0.1],
+            &[1.0, 0.5, 0.1],
+            &[0.9, 0.5, 0.0],
+        ] {
+            assert!(take(levels).is_err(), "{levels:?}");
+        }
     }
 
     #[test]

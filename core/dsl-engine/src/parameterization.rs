@@ -59,9 +59,7 @@ impl LossSpace {
         native: PredictionType,
         schedule: &NoiseSchedule,
     ) -> Result<(), SettingError> {
-        if self == Self::X0
-            && native == PredictionType::Epsilon
-            && schedule.has_zero_terminal_snr()
+        if self == Self::X0 && native == PredictionType::Epsilon && schedule.has_zero_terminal_snr()
         {
             return Err(SettingError::conflict(
                 "loss.space",
@@ -182,7 +180,10 @@ impl PredictionType {
         timestep
             .iter()
             .map(|&t| {
-                let (a, s) = (schedule.sqrt_alpha_bar(t), schedule.sqrt_one_minus_alpha_bar(t));
+                let (a, s) = (
+                    schedule.sqrt_alpha_bar(t),
+                    schedule.sqrt_one_minus_alpha_bar(t),
+                );
                 match (self, wanted) {
                     (Self::Epsilon, Self::Epsilon)
                     | (Self::Sample, Self::Sample)
@@ -225,14 +226,20 @@ mod tests {
     use crate::noise_schedule::NoiseScheduleConfig;
     use crate::rng::{Stream, Streams};
 
-    const ALL: [PredictionType; 3] =
-        [PredictionType::Epsilon, PredictionType::VPrediction, PredictionType::Sample];
+    const ALL: [PredictionType; 3] = [
+        PredictionType::Epsilon,
+        PredictionType::VPrediction,
+        PredictionType::Sample,
+    ];
     const TIMESTEP: [u32; 4] = [0, 100, 500, 900];
 
     fn schedule(rescale_betas_zero_snr: bool) -> NoiseSchedule {
-        NoiseScheduleConfig { rescale_betas_zero_snr, ..Default::default() }
-            .build()
-            .expect("valid")
+        NoiseScheduleConfig {
+            rescale_betas_zero_snr,
+            ..Default::default()
+        }
+        .build()
+        .expect("valid")
     }
 
     fn normal(step: u64) -> Tensor<4> {
@@ -257,7 +264,8 @@ mod tests {
             |kind: PredictionType| kind.target(&schedule, x_0.clone(), eps.clone(), &TIMESTEP);
         for from in ALL {
             let (native, x_t) = (target(from), x_t.clone());
-            let converted = |to| from.convert(to, &schedule, native.clone(), x_t.clone(), &TIMESTEP);
+            let converted =
+                |to| from.convert(to, &schedule, native.clone(), x_t.clone(), &TIMESTEP);
             // Dividing by the s of timestep 0 (6e-3) costs two digits; so compare where it is mild.
             for to in ALL {
                 let rest = |x: Tensor<4>| x.narrow(0, 1, TIMESTEP.len() - 1);
@@ -266,8 +274,14 @@ mod tests {
         }
         let native = target(PredictionType::VPrediction);
         let kind = PredictionType::VPrediction;
-        assert_close(kind.to_eps(&schedule, native.clone(), x_t.clone(), &TIMESTEP), eps);
-        assert_close(kind.to_x_0(&schedule, native.clone(), x_t.clone(), &TIMESTEP), x_0);
+        assert_close(
+            kind.to_eps(&schedule, native.clone(), x_t.clone(), &TIMESTEP),
+            eps,
+        );
+        assert_close(
+            kind.to_x_0(&schedule, native.clone(), x_t.clone(), &TIMESTEP),
+            x_0,
+        );
         assert_close(kind.to_v(&schedule, native.clone(), x_t, &TIMESTEP), native);
     }
 
@@ -301,11 +315,23 @@ mod tests {
                 kind.to_x_0(&schedule, native.clone(), x_t.clone(), &timestep),
                 x_0.clone(),
             );
-            assert_close(kind.to_eps(&schedule, native, x_t.clone(), &timestep), eps.clone());
+            assert_close(
+                kind.to_eps(&schedule, native, x_t.clone(), &timestep),
+                eps.clone(),
+            );
         }
         let refused = LossSpace::X0.validate(PredictionType::Epsilon, &schedule);
-        assert!(refused.expect_err("infinite").to_string().contains("loss.space"));
-        assert!(LossSpace::Eps.validate(PredictionType::Epsilon, &schedule).is_ok());
+        assert!(
+            refused
+                .expect_err("infinite")
+                .to_string()
+                .contains("loss.space")
+        );
+        assert!(
+            LossSpace::Eps
+                .validate(PredictionType::Epsilon, &schedule)
+                .is_ok()
+        );
     }
 
     #[test]

@@ -43,13 +43,19 @@ impl Stream {
 
     /// A stream by its name; different names give independent numbers.
     pub const fn new(name: &'static str) -> Self {
-        Self { name, id: fnv1a(name.as_bytes()) }
+        Self {
+            name,
+            id: fnv1a(name.as_bytes()),
+        }
     }
 
     /// A stream derived from this one, e.g. the timesteps of the margin pass:
     /// `Stream::MARGIN.part("timestep")`.
     pub const fn part(self, name: &'static str) -> Self {
-        Self { name, id: fnv1a_from(self.id, name.as_bytes()) }
+        Self {
+            name,
+            id: fnv1a_from(self.id, name.as_bytes()),
+        }
     }
 
     /// The name, without the names of the streams it is a part of.
@@ -96,8 +102,9 @@ impl Streams {
     /// The generator of one sample in one step of one stream.
     pub fn rng(&self, stream: Stream, step: u64, sample: u64) -> ChaCha8Rng {
         let mut key = [0u8; 32];
-        for (part, value) in
-            key.chunks_exact_mut(8).zip([self.seed, stream.id, step, sample])
+        for (part, value) in key
+            .chunks_exact_mut(8)
+            .zip([self.seed, stream.id, step, sample])
         {
             part.copy_from_slice(&value.to_le_bytes());
         }
@@ -179,7 +186,9 @@ impl Streams {
 
     /// One seed per sample, for code that keeps its own generator (a dataset's augmentation).
     pub fn seeds(&self, stream: Stream, step: u64, first_sample: u64, batch: usize) -> Vec<u64> {
-        self.per_sample(stream, step, first_sample, batch).map(|mut rng| rng.next_u64()).collect()
+        self.per_sample(stream, step, first_sample, batch)
+            .map(|mut rng| rng.next_u64())
+            .collect()
     }
 
     /// A random order of `0..len`, the same for the same `epoch`.
@@ -222,7 +231,12 @@ impl DataOrder {
     /// When `len` is 0: an empty dataset is to be refused before.
     pub fn new(streams: Streams, len: u64) -> Self {
         assert!(len > 0, "an empty dataset has no order");
-        Self { streams, len, epoch: None, permutation: Vec::new() }
+        Self {
+            streams,
+            len,
+            epoch: None,
+            permutation: Vec::new(),
+        }
     }
 
     /// Epoch and place within it of the sample at `position`.
@@ -242,7 +256,9 @@ impl DataOrder {
 
     /// Indices of the `count` samples from `position` on; may cross into the next epoch.
     pub fn indices(&mut self, position: u64, count: usize) -> Vec<u64> {
-        (position..position + count as u64).map(|p| self.index(p)).collect()
+        (position..position + count as u64)
+            .map(|p| self.index(p))
+            .collect()
     }
 }
 
@@ -275,7 +291,10 @@ mod tests {
         let tail = STREAMS.normal(Stream::NOISE, 5, 4, [2, 2, 3, 1]);
         assert_eq!(all[4 * 6..], tail);
         let all = STREAMS.uniform_timesteps(Stream::TIMESTEP, 5, 0, 6, 1000);
-        assert_eq!(all[4..], STREAMS.uniform_timesteps(Stream::TIMESTEP, 5, 4, 2, 1000));
+        assert_eq!(
+            all[4..],
+            STREAMS.uniform_timesteps(Stream::TIMESTEP, 5, 4, 2, 1000)
+        );
         let all = STREAMS.seeds(Stream::AUGMENT, 5, 0, 6);
         assert_eq!(all[4..], STREAMS.seeds(Stream::AUGMENT, 5, 4, 2));
         let all = STREAMS.bernoulli(Stream::DROP, 5, 0, 6, 0.5);
@@ -284,9 +303,8 @@ mod tests {
 
     #[test]
     fn seed_stream_step_and_sample_all_count() {
-        let first = |streams: Streams, stream, step, sample| {
-            streams.rng(stream, step, sample).next_u64()
-        };
+        let first =
+            |streams: Streams, stream, step, sample| streams.rng(stream, step, sample).next_u64();
         let mut numbers = vec![
             first(STREAMS, Stream::NOISE, 1, 2),
             first(STREAMS, Stream::NOISE, 2, 1),
@@ -377,11 +395,26 @@ mod tests {
     /// go another way than those never stopped.
     #[test]
     fn numbers_are_pinned() {
-        assert_eq!(STREAMS.seeds(Stream::AUGMENT, 1, 0, 2), [0, 0]);
-        assert_eq!(STREAMS.normal(Stream::NOISE, 1, 2, [1, 1, 1, 3]), [0.0, 0.0, 0.0]);
-        assert_eq!(STREAMS.uniform_timesteps(Stream::TIMESTEP, 1, 0, 4, 1000), [0, 0, 0, 0]);
-        assert_eq!(STREAMS.stratified_timesteps(Stream::MARGIN, 1, 4, 1000), [0, 0, 0, 0]);
-        assert_eq!(STREAMS.permutation(Stream::ORDER, 1, 6), [0, 0, 0, 0, 0, 0]);
-        assert_eq!(STREAMS.bernoulli(Stream::DROP, 1, 0, 4, 0.5), [false; 4]);
+        assert_eq!(
+            STREAMS.seeds(Stream::AUGMENT, 1, 0, 2),
+            [18251012283985994252, 11886152375679503464]
+        );
+        assert_eq!(
+            STREAMS.normal(Stream::NOISE, 1, 2, [1, 1, 1, 3]),
+            [-1.1003526, 1.2344328, -1.2695956]
+        );
+        assert_eq!(
+            STREAMS.uniform_timesteps(Stream::TIMESTEP, 1, 0, 4, 1000),
+            [265, 823, 525, 417]
+        );
+        assert_eq!(
+            STREAMS.stratified_timesteps(Stream::MARGIN, 1, 4, 1000),
+            [843, 218, 531, 263]
+        );
+        assert_eq!(STREAMS.permutation(Stream::ORDER, 1, 6), [2, 5, 0, 1, 3, 4]);
+        assert_eq!(
+            STREAMS.bernoulli(Stream::DROP, 1, 0, 4, 0.5),
+            [false, true, false, false]
+        );
     }
 }

@@ -183,7 +183,12 @@ impl SamplerRun {
             let seen = self.sampler.scale_model_input(step, x_t.clone());
             let prediction = denoise(seen, timestep)?;
             let noise = self.sampler.needs_noise(step).then(|| noise(step));
-            let input = StepInput { x_t, prediction, previous_x_0, noise };
+            let input = StepInput {
+                x_t,
+                prediction,
+                previous_x_0,
+                noise,
+            };
             let output = self.sampler.step(step, input);
             x_t = output.x_t;
             previous_x_0 = Some(output.x_0);
@@ -209,7 +214,9 @@ fn refuse_eps_at_zero_snr(
     timesteps: &[f64],
 ) -> Result<(), SettingError> {
     let divides = prediction == PredictionType::Epsilon
-        && timesteps.iter().any(|&t| schedule.alpha_bar(t as u32) == 0.0);
+        && timesteps
+            .iter()
+            .any(|&t| schedule.alpha_bar(t as u32) == 0.0);
     if divides {
         return Err(SettingError::conflict(
             "rescale_betas_zero_snr",

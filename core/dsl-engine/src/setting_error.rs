@@ -35,7 +35,11 @@ impl SettingError {
         found: impl Display,
         expected: impl Into<String>,
     ) -> Self {
-        Self::OutOfRange { key, found: found.to_string(), expected: expected.into() }
+        Self::OutOfRange {
+            key,
+            found: found.to_string(),
+            expected: expected.into(),
+        }
     }
 
     pub(crate) fn conflict(
@@ -44,6 +48,11 @@ impl SettingError {
         why: impl Into<String>,
         help: impl Into<String>,
     ) -> Self {
-        Self::Conflict { key, other: other.into(), why: why.into(), help: help.into() }
+        Self::Conflict {
+            key,
+            other: other.into(),
+            why: why.into(),
+            help: help.into(),
+        }
     }
 }

@@ -36,7 +36,7 @@ use crate::data::{SampleSource, Samples};
 use crate::ema::Ema;
 use crate::error::EngineError;
 use crate::noise_schedule::{NoiseSchedule, NoiseScheduleConfig};
-use crate::objective::{LossConfig, ObjectiveConfig};
+use crate::objective::{ConfigProblem, DiscriminatorBase, LossConfig, ObjectiveConfig};
 use crate::parameterization::PredictionType;
 use crate::rng::Streams;
 
@@ -53,6 +53,31 @@ pub struct TrainerConfig {
     pub noise_schedule: NoiseScheduleConfig,
     /// What the networks predict.
     pub prediction_type: PredictionType,
+}
+
+impl TrainerConfig {
+    /// The first of the combinations that exclude one another.
+    fn check(&self) -> Result<(), EngineError> {
+        let of = |section: &'static str, found: Vec<ConfigProblem>| {
+            found.into_iter().map(move |problem| EngineError::Config {
+                key: format!("{section}.{}", problem.key),
+                message: problem.message,
+                help: problem.help,
+            })
+        };
+        let mut problems = of("objective", self.objective.problems()).chain(of("train", self.train.problems()));
+        if let Some(problem) = problems.next() {
+            return Err(problem);
+        }
+        match &self.objective {
+            ObjectiveConfig::Dsl(dsl)
+                if dsl.discriminator.base == DiscriminatorBase::Ema && self.train.ema.decay.is_none() =>
+            {
+                Err(discriminator::no_average())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The training engine: a generator, and with DSL a discriminator.
@@ -80,6 +105,8 @@ impl Trainer {
     pub fn new(config: TrainerConfig, model: Model, device: &Device) -> Result<Self, EngineError> {
         let schedule = NoiseSchedule::new(&config.noise_schedule)?;
         config.loss.space.validate(config.prediction_type, &schedule)?;
+        config.loss.weighting.validate()?;
+        config.check()?;
         precision::check(config.train.precision, device)?;
         let train = &config.train;
         let model = model.train();
@@ -183,8 +210,13 @@ impl Trainer {
 
     /// Learning rate of the generator at `step` (from 0).
     fn learning_rate_at(&self, step: u64) -> f64 {
+        self.scheduled(self.config.train.learning_rate, step)
+    }
+
+    /// The learning rate at `step` (from 0) whose peak is `peak`.
+    fn scheduled(&self, peak: f64, step: u64) -> f64 {
         let train = &self.config.train;
-        train.learning_rate * lr_factor(&train.lr_schedule, step, train.steps)
+        peak * lr_factor(&train.lr_schedule, step, train.steps)
     }
 
     /// What a checkpoint holds.
@@ -229,8 +261,14 @@ impl Trainer {
                     step: self.step + 1,
                     message: format!(
                         "expected samples of shape [batch, channels, height, width], found {:?}",
-                        samples.x_0.shape()
+                        samples.x_0.shape().to_vec()
                     ),
+                });
+            }
+            if !samples.len().is_multiple_of(samples.views.max(1)) {
+                return Err(EngineError::Batch {
+                    step: self.step + 1,
+                    message: format!("{} rows are not a multiple of {} views", samples.len(), samples.views),
                 });
             }
         }

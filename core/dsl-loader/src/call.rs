@@ -29,8 +29,8 @@ impl Caller {
                 call: call.to_string(),
                 code: ErrorCode::from_raw(error.code),
                 message: error.message.into(),
-                help: error.help.into(),
-                detail: error.detail.into(),
+                help: error.help.as_str().into(),
+                detail: error.detail.as_str().into(),
             }),
         }
     }

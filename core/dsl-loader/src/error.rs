@@ -69,9 +69,9 @@ pub enum LoaderError {
         /// What happened, as the plugin says.
         message: String,
         /// What to do, as the plugin says; may be empty.
-        help: String,
+        help: Box<str>,
         /// More for developers, such as a backtrace; may be empty.
-        detail: String,
+        detail: Box<str>,
     },
 
     /// The plugin broke a rule of the interface: its authors have to act.
@@ -99,7 +99,8 @@ impl LoaderError {
             Self::Unreadable { .. } => {
                 "check that the file exists and that you may read it".to_owned()
             }
-            Self::NotAPlugin { help, .. } | Self::Plugin { help, .. } => help.clone(),
+            Self::NotAPlugin { help, .. } => help.clone(),
+            Self::Plugin { help, .. } => help.to_string(),
             Self::LoadFailed { .. } => {
                 "build the plugin on this system, or install what it links to".to_owned()
             }
@@ -116,7 +117,8 @@ impl LoaderError {
     /// What only a developer wants to read: a backtrace of the plugin, a layout report.
     pub fn detail(&self) -> Option<&str> {
         match self {
-            Self::Plugin { detail, .. } | Self::OtherAbi { detail, .. } => Some(detail.as_str()),
+            Self::Plugin { detail, .. } => Some(&**detail),
+            Self::OtherAbi { detail, .. } => Some(detail.as_str()),
             _ => None,
         }
         .filter(|detail| !detail.is_empty())

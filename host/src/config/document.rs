@@ -44,7 +44,11 @@ impl Source {
     /// Byte offset of a line and column, both from 1, the column in characters.
     pub fn offset(&self, line: usize, column: usize) -> usize {
         let mut lines = self.text.split_inclusive('\n');
-        let start: usize = lines.by_ref().take(line.saturating_sub(1)).map(str::len).sum();
+        let start: usize = lines
+            .by_ref()
+            .take(line.saturating_sub(1))
+            .map(str::len)
+            .sum();
         let line = self.text.get(start..).unwrap_or_default();
         let within = line.char_indices().nth(column.saturating_sub(1));
         within.map_or(self.text.len(), |(offset, _)| start + offset)

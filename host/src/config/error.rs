@@ -29,12 +29,21 @@ impl Place {
             start -= 1;
         }
         // A mark on the line break after the last character, or past the end, shows nothing: step back on the text.
-        if start == span.end.max(start) && text[start..].trim_start_matches([' ', '\t']).starts_with(['\n', '\r'])
+        if span.end <= start
+            && text[start..]
+                .trim_start_matches([' ', '\t'])
+                .starts_with(['\n', '\r'])
             || start == text.len()
         {
-            start = text[..start].trim_end().char_indices().next_back().map_or(0, |(at, _)| at);
+            start = text[..start]
+                .trim_end()
+                .char_indices()
+                .next_back()
+                .map_or(0, |(at, _)| at);
         }
-        let line_end = text[start..].find(['\n', '\r']).map_or(text.len(), |at| start + at);
+        let line_end = text[start..]
+            .find(['\n', '\r'])
+            .map_or(text.len(), |at| start + at);
         let mut end = span.end.clamp(start, line_end);
         while !text.is_char_boundary(end) {
             end += 1;
@@ -134,7 +143,13 @@ impl From<Vec<ConfigError>> for ConfigErrors {
         let order = |error: &ConfigError| {
             let place = error.place.as_ref();
             // Mistakes of arguments come after those of the file.
-            place.map(|place| (is_set(&place.source), place.source.name.clone(), place.span.start))
+            place.map(|place| {
+                (
+                    is_set(&place.source),
+                    place.source.name.clone(),
+                    place.span.start,
+                )
+            })
         };
         errors.sort_by_key(order);
         Self(errors)
@@ -196,17 +211,31 @@ impl SourceCode for Excerpt {
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, miette::MietteError> {
         let text = &self.0.text;
         let inner = text.read_span(span, lines_before, lines_after)?;
-        let widest = inner.data().split(|&byte| byte == b'\n').map(<[u8]>::len).max();
+        let widest = inner
+            .data()
+            .split(|&byte| byte == b'\n')
+            .map(<[u8]>::len)
+            .max();
         if widest <= Some(MAX_EXCERPT_WIDTH) {
-            return Ok(named(&self.0, inner.data(), *inner.span(), inner.line(), inner.column()));
+            return Ok(named(
+                &self.0,
+                inner.data(),
+                *inner.span(),
+                inner.line(),
+                inner.column(),
+            ));
         }
         let (line, column) = self.0.line_column(span.offset());
         let line_start = text[..span.offset()].rfind('\n').map_or(0, |at| at + 1);
-        let line_end = text[span.offset()..].find('\n').map_or(text.len(), |at| span.offset() + at);
+        let line_end = text[span.offset()..]
+            .find('\n')
+            .map_or(text.len(), |at| span.offset() + at);
         let (mut start, mut end) = match lines_before {
             0 => (span.offset(), span.offset() + span.len()),
             _ => (
-                span.offset().saturating_sub(MAX_EXCERPT_WIDTH / 2).max(line_start),
+                span.offset()
+                    .saturating_sub(MAX_EXCERPT_WIDTH / 2)
+                    .max(line_start),
                 (span.offset() + span.len().max(1) + MAX_EXCERPT_WIDTH / 4).min(line_end),
             ),
         };
@@ -218,7 +247,13 @@ impl SourceCode for Excerpt {
         }
         let window = SourceSpan::from(start..end);
         let column = if lines_before == 0 { column - 1 } else { 0 };
-        Ok(named(&self.0, &text.as_bytes()[start..end], window, line - 1, column))
+        Ok(named(
+            &self.0,
+            &text.as_bytes()[start..end],
+            window,
+            line - 1,
+            column,
+        ))
     }
 }
 
@@ -231,5 +266,7 @@ fn named<'a>(
 ) -> Box<dyn SpanContents<'a> + 'a> {
     let name = source.name.clone();
     let line_count = data.iter().filter(|&&byte| byte == b'\n').count();
-    Box::new(MietteSpanContents::new_named(name, data, span, line, column, line_count))
+    Box::new(MietteSpanContents::new_named(
+        name, data, span, line, column, line_count,
+    ))
 }

@@ -31,10 +31,11 @@ pub(super) fn parse(source: Arc<Source>) -> Result<Document, Vec<ConfigError>> {
     scanner.node("", None);
     let (spans, duplicates) = (scanner.spans, scanner.duplicates);
     if !duplicates.is_empty() {
-        let errors = duplicates.into_iter().map(|(key, span)| {
-            ConfigError::new(format!("cannot read the JSON: duplicate key {key}"))
-                .at(Place::new(source.clone(), span, "second time"))
-        });
+        let errors =
+            duplicates.into_iter().map(|(key, span)| {
+                ConfigError::new(format!("cannot read the JSON: duplicate key {key}"))
+                    .at(Place::new(source.clone(), span, "second time"))
+            });
         return Err(errors.collect());
     }
     Ok(Document {
@@ -75,8 +76,10 @@ impl Scanner<'_> {
             b'[' => self.entries(at),
             b'"' => drop(self.string()),
             _ => {
-                while !matches!(self.peek(), b',' | b']' | b'}' | b' ' | b'\n' | b'\r' | b'\t' | 0)
-                {
+                while !matches!(
+                    self.peek(),
+                    b',' | b']' | b'}' | b' ' | b'\n' | b'\r' | b'\t' | 0
+                ) {
                     self.position += 1;
                 }
             }

@@ -7,7 +7,7 @@ use super::{
     error::{ConfigError, Place},
     json,
     overrides::Override,
-    schema::{View, sole_key},
+    view::{View, sole_key, types},
 };
 
 /// Who says what a layer says.
@@ -66,7 +66,9 @@ impl Layers {
         documents: Vec<Document>,
     ) {
         merge(view, Some(view.root()), &mut self.merged, value);
-        let layers = documents.into_iter().map(|document| Layer { origin, document });
+        let layers = documents
+            .into_iter()
+            .map(|document| Layer { origin, document });
         self.layers.extend(layers);
     }
 
@@ -88,7 +90,11 @@ impl Layers {
     pub fn place(&self, pointer: &str, mark: Mark, label: &str) -> Option<(Origin, Place)> {
         // The whole document may exist in several layers: the user's file is where to add a key.
         let layer = match pointer {
-            "" => self.layers.iter().rev().find(|layer| layer.origin <= Origin::File)?,
+            "" => self
+                .layers
+                .iter()
+                .rev()
+                .find(|layer| layer.origin <= Origin::File)?,
             _ => self.layer_of(pointer)?,
         };
         let span = layer.document.spans.get(pointer)?;
@@ -110,7 +116,11 @@ impl Layers {
     pub fn place_of_user(&self, pointer: &str, label: &str) -> Option<Place> {
         let mut at = pointer;
         while !at.is_empty() {
-            let mark = if at == pointer { Mark::Value } else { Mark::Key };
+            let mark = if at == pointer {
+                Mark::Value
+            } else {
+                Mark::Key
+            };
             match self.place(at, mark, label) {
                 Some((Origin::File | Origin::Set, place)) => return Some(place),
                 _ => at = &at[..at.rfind('/')?],
@@ -142,12 +152,7 @@ impl Layers {
 ///
 /// When the overlay changes the tag of a tagged enum, what the base says of the other kind goes away.
 /// A mapping of indices over a list changes those entries; `--set a.0=1` makes such mappings.
-pub(super) fn merge<'a>(
-    view: View<'a>,
-    node: Option<&'a Value>,
-    base: &mut Value,
-    overlay: Value,
-) {
+pub(super) fn merge<'a>(view: View<'a>, node: Option<&'a Value>, base: &mut Value, overlay: Value) {
     match (base, overlay) {
         (Value::Object(base), Value::Object(overlay)) => {
             if let Some(node) = node {
@@ -203,7 +208,11 @@ fn drop_other_kind<'a>(
                 _ => false,
             },
             None => {
-                let keys = || branches.iter().filter_map(|branch| sole_key(view.resolve(branch)));
+                let keys = || {
+                    branches
+                        .iter()
+                        .filter_map(|branch| sole_key(view.resolve(branch)))
+                };
                 keys().any(|key| overlay.contains_key(key) && !base.contains_key(key))
                     && keys().any(|key| base.contains_key(key))
             }
@@ -257,7 +266,7 @@ pub(super) fn complete<'a>(view: View<'a>, node: &'a Value, value: &mut Value) {
             let types: Vec<_> = view
                 .parts(node, &copy)
                 .into_iter()
-                .flat_map(super::schema::types)
+                .flat_map(types)
                 .collect();
             let integer = types.contains(&"integer") && !types.contains(&"number");
             // Floats hold integers exactly up to 2^53.
@@ -285,7 +294,10 @@ fn absolute(text: &str) -> String {
     if text.is_empty() || text.contains("://") {
         return text.to_owned();
     }
-    let home = || text.strip_prefix("~/").and_then(|rest| Some(std::env::home_dir()?.join(rest)));
+    let home = || {
+        text.strip_prefix("~/")
+            .and_then(|rest| Some(std::env::home_dir()?.join(rest)))
+    };
     let path = home().unwrap_or_else(|| text.into());
     match std::path::absolute(path) {
         Ok(path) => path.to_string_lossy().into_owned(),

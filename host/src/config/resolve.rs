@@ -11,8 +11,9 @@ use super::{
     error::{ConfigError, ConfigErrors},
     layers::{self, Layers, Mark, Origin},
     overrides::{self, Override},
-    schema::{PluginParts, View, accepts_type, compose, types},
+    schema::{PluginParts, compose},
     validate::{Finding, locate, validate},
+    view::View,
 };
 
 /// A mistake that no schema can hold, such as one value that does not go with another.
@@ -74,7 +75,12 @@ pub fn resolve_config<C: Configuration>(
     let mut layers = Layers::new();
     let mut errors = Vec::new();
 
-    layers.push_value(view, Origin::Host, "defaults".into(), &host_defaults::<C>()?);
+    layers.push_value(
+        view,
+        Origin::Host,
+        "defaults".into(),
+        &host_defaults::<C>()?,
+    );
     push_plugin(view, &mut layers, plugin)?;
     if let Some(path) = file {
         match Document::read(path) {
@@ -128,6 +134,24 @@ pub fn resolve_config<C: Configuration>(
     })
 }
 
+/// Puts the layers that hold when the user says nothing.
+pub(super) fn push_defaults<C: Configuration>(
+    view: View<'_>,
+    layers: &mut Layers,
+    plugin: Option<&PluginParts>,
+) -> Result<(), ConfigError> {
+    layers.push_value(
+        view,
+        Origin::Host,
+        "defaults".into(),
+        &host_defaults::<C>()?,
+    );
+    match plugin {
+        Some(plugin) => push_plugin(view, layers, plugin),
+        None => Ok(()),
+    }
+}
+
 /// The defaults of the host's own part: all of `C` but the task.
 fn host_defaults<C: Configuration>() -> Result<Value, ConfigError> {
     let mut value = serde_json::to_value(C::default()).map_err(internal)?;
@@ -149,7 +173,9 @@ fn push_plugin(
     let defaults = match &plugin.host_defaults {
         Value::Null => json!({}),
         Value::Object(members) if members.contains_key("task") => {
-            return Err(broken("recommends values for `task`, which is its own part"));
+            return Err(broken(
+                "recommends values for `task`, which is its own part",
+            ));
         }
         Value::Object(_) => plugin.host_defaults.clone(),
         other => {
@@ -166,12 +192,7 @@ fn push_plugin(
 }
 
 /// Puts all `--set` arguments on top, as one layer: their order matters only where two set the same key.
-fn push_sets(
-    view: View<'_>,
-    layers: &mut Layers,
-    sets: &[String],
-    errors: &mut Vec<ConfigError>,
-) {
+fn push_sets(view: View<'_>, layers: &mut Layers, sets: &[String], errors: &mut Vec<ConfigError>) {
     let mut overrides: Vec<Override> = Vec::new();
     let mut overlay = Value::Object(Map::new());
     let mut preview = layers.merged.clone();
@@ -196,24 +217,27 @@ fn push_sets(
     layers.push_all(view, Origin::Set, overlay, documents);
     // `--set task.name=12` means the text `12` where only text will do.
     for set in &overrides {
-        let schema = view.at(&layers.merged, &set.pointer).map(|node| view.resolve(node));
-        if let (Some(schema), Some(value)) = (schema, layers.merged.pointer_mut(&set.pointer))
+        let node = view.at(&layers.merged, &set.pointer);
+        if let (Some(node), Some(value)) = (node, layers.merged.pointer_mut(&set.pointer))
             && matches!(value, Value::Number(_) | Value::Bool(_) | Value::Null)
-            && types(schema).contains(&"string")
-            && !accepts_type(schema, value)
+            && !view.accepts(node, value)
         {
-            *value = Value::String(set.raw.clone());
+            let text = Value::String(set.raw.clone());
+            if view.accepts(node, &text) {
+                *value = text;
+            }
         }
     }
 }
 
 fn pointer_of(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
-    path.iter().fold(String::new(), |at, segment| match segment {
-        Segment::Seq { index } => child(&at, &index.to_string()),
-        Segment::Map { key } => child(&at, key),
-        Segment::Enum { .. } | Segment::Unknown => at,
-    })
+    path.iter()
+        .fold(String::new(), |at, segment| match segment {
+            Segment::Seq { index } => child(&at, &index.to_string()),
+            Segment::Map { key } => child(&at, key),
+            Segment::Enum { .. } | Segment::Unknown => at,
+        })
 }
 
 fn internal(error: serde_json::Error) -> ConfigError {

@@ -18,7 +18,7 @@ use serde_json::Value;
 pub use model::{BaseModel, ModelSection};
 
 use super::{
-    ConfigError, ConfigErrors, Configuration, PluginParts, Problem, Resolved, compose,
+    ConfigError, ConfigErrors, Configuration, PluginParts, Problem, Resolved, export,
     resolve_config,
 };
 use crate::device::DeviceSelector;
@@ -123,7 +123,7 @@ pub fn resolve(
 /// # Errors
 /// When the plugin's schema is not a JSON Schema.
 pub fn schema(plugin: Option<&PluginParts>) -> Result<Value, ConfigError> {
-    compose::<RunConfig>(plugin)
+    export::<RunConfig>(plugin)
 }
 
 /// A schema as it is printed and kept in files: indented, with a line break at its end.

@@ -116,7 +116,7 @@ impl Default for Train {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 struct Device(
     #[schemars(regex(pattern = r"^(cpu|tch|cuda:[0-9]+)$"), extend("examples" = ["cpu", "cuda:0", "tch"]))]
-    String,
+     String,
 );
 
 impl Default for Device {
@@ -245,5 +245,8 @@ fn check(name: &str, text: &str, sets: &[&str], expected: &str) {
         let lines = text.trim_matches('\n').lines();
         lines.map(|line| line.trim_end().to_owned()).collect()
     };
-    assert!(trim(&found) == trim(expected), "--- found\n{found}\n--- expected\n{expected}");
+    assert!(
+        trim(&found) == trim(expected),
+        "--- found\n{found}\n--- expected\n{expected}"
+    );
 }

@@ -24,8 +24,11 @@ pub(super) fn parse(source: Arc<Source>) -> Result<Document, Vec<ConfigError>> {
                 .map(|error| {
                     let span = error.span().unwrap_or(0..0);
                     let message = error.message().trim_end_matches(", expected nothing");
-                    ConfigError::new(format!("cannot read the TOML: {message}"))
-                        .at(Place::new(source.clone(), span, "here"))
+                    ConfigError::new(format!("cannot read the TOML: {message}")).at(Place::new(
+                        source.clone(),
+                        span,
+                        "here",
+                    ))
                 })
                 .collect());
         }
@@ -79,7 +82,12 @@ impl Reader {
                 None => self.refuse(value.span(), "the integer does not fit 64 bits"),
             },
             DeValue::Float(float) => {
-                match float.as_str().parse().ok().and_then(serde_json::Number::from_f64) {
+                match float
+                    .as_str()
+                    .parse()
+                    .ok()
+                    .and_then(serde_json::Number::from_f64)
+                {
                     Some(number) => number.into(),
                     None => self.refuse(value.span(), "the number must be finite"),
                 }

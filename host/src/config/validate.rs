@@ -7,8 +7,8 @@ use super::{
     document::{child, describe, dotted},
     error::ConfigError,
     layers::{Layers, Mark, Origin},
-    schema::{Tag, View, constant, sole_key, types},
     suggest::{likeness, nearest},
+    view::{Tag, View, constant, sole_key, types},
 };
 
 /// A mistake at a pointer of the merged configuration.
@@ -100,7 +100,13 @@ impl<'a> Explainer<'a> {
             Kind::Required { property } => {
                 let key = property.as_str().unwrap_or_default();
                 let full = dotted(&child(&at, key));
-                self.find(&at, Mark::Key, format!("`{full}` is missing"), "a key is missing here", self.describe_key(schema, key));
+                self.find(
+                    &at,
+                    Mark::Key,
+                    format!("`{full}` is missing"),
+                    "a key is missing here",
+                    self.describe_key(schema, key),
+                );
             }
             Kind::Type { .. } => {
                 let expected = expected_types(schema);
@@ -111,9 +117,15 @@ impl<'a> Explainer<'a> {
                 let options: Vec<_> = options.as_array().into_iter().flatten().collect();
                 self.not_listed(&at, &name, value, &options);
             }
-            Kind::Constant { expected_value } => self.not_listed(&at, &name, value, &[expected_value]),
-            Kind::Minimum { limit } => self.wrong(&at, &name, value, &format!("at least {limit}"), None),
-            Kind::Maximum { limit } => self.wrong(&at, &name, value, &format!("at most {limit}"), None),
+            Kind::Constant { expected_value } => {
+                self.not_listed(&at, &name, value, &[expected_value])
+            }
+            Kind::Minimum { limit } => {
+                self.wrong(&at, &name, value, &format!("at least {limit}"), None)
+            }
+            Kind::Maximum { limit } => {
+                self.wrong(&at, &name, value, &format!("at most {limit}"), None)
+            }
             Kind::ExclusiveMinimum { limit } => {
                 self.wrong(&at, &name, value, &format!("greater than {limit}"), None);
             }
@@ -121,7 +133,13 @@ impl<'a> Explainer<'a> {
                 self.wrong(&at, &name, value, &format!("less than {limit}"), None);
             }
             Kind::MultipleOf { multiple_of } => {
-                self.wrong(&at, &name, value, &format!("a multiple of {multiple_of}"), None);
+                self.wrong(
+                    &at,
+                    &name,
+                    value,
+                    &format!("a multiple of {multiple_of}"),
+                    None,
+                );
             }
             Kind::Pattern { pattern } => {
                 let examples = schema.get("examples").and_then(Value::as_array);
@@ -145,42 +163,75 @@ impl<'a> Explainer<'a> {
                 self.wrong(&at, &name, value, &expected, None);
             }
             Kind::MaxLength { limit } => {
-                self.wrong(&at, &name, value, &format!("at most {limit} characters long"), None);
+                self.wrong(
+                    &at,
+                    &name,
+                    value,
+                    &format!("at most {limit} characters long"),
+                    None,
+                );
             }
             Kind::MinItems { limit } => {
-                self.wrong(&at, &name, value, &format!("a list of at least {limit}"), None);
+                self.wrong(
+                    &at,
+                    &name,
+                    value,
+                    &format!("a list of at least {limit}"),
+                    None,
+                );
             }
             Kind::MaxItems { limit } => {
-                self.wrong(&at, &name, value, &format!("a list of at most {limit}"), None);
+                self.wrong(
+                    &at,
+                    &name,
+                    value,
+                    &format!("a list of at most {limit}"),
+                    None,
+                );
             }
             Kind::UniqueItems => self.wrong(&at, &name, value, "a list without repeats", None),
             _ => {
                 let message = format!("{name} does not fit the schema: {}", error.masked());
-                self.find(&at, Mark::Value, message, "does not fit", about(&name, schema));
+                self.find(
+                    &at,
+                    Mark::Value,
+                    message,
+                    "does not fit",
+                    about(&name, schema),
+                );
             }
         }
     }
 
     /// A key that the object does not have: did you mean one that it has, one elsewhere, one of another kind?
-    fn unknown_key(&mut self, at: &str, key: &str, schema: &'a Value, siblings: Option<Siblings<'a, '_>>) {
+    fn unknown_key(
+        &mut self,
+        at: &str,
+        key: &str,
+        schema: &'a Value,
+        siblings: Option<Siblings<'a, '_>>,
+    ) {
         let pointer = child(at, key);
         let message = format!("unknown key `{}`", dotted(&pointer));
         let known: Vec<&str> = match schema.get("properties").and_then(Value::as_object) {
             Some(properties) => properties.keys().map(String::as_str).collect(),
             None => Vec::new(),
         };
-        let owner = siblings.filter(|siblings| siblings.at == at).and_then(|siblings| {
-            let branch = siblings.branches.iter().map(|branch| self.view.resolve(branch)).find(
-                |branch| branch.get("properties").is_some_and(|known| known.get(key).is_some()),
-            )?;
-            let kind = constant(branch.get("properties")?.get(siblings.tag)?)?;
-            Some((siblings, kind.to_owned()))
+        let near = nearest(key, known.iter().copied());
+        let siblings = siblings.filter(|siblings| siblings.at == at && near.is_none());
+        let owner = siblings.and_then(|siblings| {
+            let (known, kind) = self.of_other_kind(siblings, key)?;
+            Some((siblings, known, kind))
         });
-        let help = if let Some((siblings, kind)) = owner {
+        let help = if let Some((siblings, known, kind)) = owner {
             let (tag, now) = (dotted(&child(at, siblings.tag)), siblings.kind);
             let set_by = self.layers.origin(&child(at, siblings.tag));
-            format!("`{key}` belongs to `{tag}: {kind}`; here it is `{now}` ({set_by})")
-        } else if let Some(near) = nearest(key, known.iter().copied()) {
+            let here = format!("belongs to `{tag}: {kind}`; here it is `{now}` ({set_by})");
+            match known == key {
+                true => format!("`{key}` {here}"),
+                false => format!("did you mean `{known}`? It {here}"),
+            }
+        } else if let Some(near) = near {
             format!("did you mean `{}`?", dotted(&child(at, near)))
         } else if let Some(path) = self.elsewhere(key) {
             format!("did you mean `{path}`?")
@@ -188,9 +239,21 @@ impl<'a> Explainer<'a> {
             "no keys are expected here".to_owned()
         } else {
             let known = known.iter().filter(|known| **known != "$schema");
-            format!("known keys: {}", known.copied().collect::<Vec<_>>().join(", "))
+            format!(
+                "known keys: {}",
+                known.copied().collect::<Vec<_>>().join(", ")
+            )
         };
         self.find(&pointer, Mark::Key, message, "unknown key", Some(help));
+    }
+
+    /// A key like this one that another kind of a tagged enum has, and that kind.
+    fn of_other_kind(&self, siblings: Siblings<'a, '_>, key: &str) -> Option<(&'a str, &'a str)> {
+        siblings.branches.iter().find_map(|branch| {
+            let properties = self.view.resolve(branch).get("properties")?.as_object()?;
+            let known = nearest(key, properties.keys().map(String::as_str))?;
+            Some((known, constant(properties.get(siblings.tag)?)?))
+        })
     }
 
     /// The path of a key of such a name in another part of the configuration, when there is exactly one.
@@ -261,7 +324,12 @@ impl<'a> Explainer<'a> {
         let key = dotted(&pointer);
         match value.get(tag.name) {
             Some(kind) => {
-                self.not_listed(&pointer, &format!("`{key}`"), kind, &kinds.iter().collect::<Vec<_>>());
+                self.not_listed(
+                    &pointer,
+                    &format!("`{key}`"),
+                    kind,
+                    &kinds.iter().collect::<Vec<_>>(),
+                );
             }
             None if value.is_object() => {
                 let help = format!("it says which kind is meant: {}", listed(&kinds));
@@ -269,7 +337,8 @@ impl<'a> Explainer<'a> {
                 self.find(at, Mark::Key, message, "a key is missing here", Some(help));
             }
             None => {
-                let expected = format!("a mapping with the key `{}` ({})", tag.name, listed(&kinds));
+                let expected =
+                    format!("a mapping with the key `{}` ({})", tag.name, listed(&kinds));
                 self.wrong(at, name, value, &expected, None);
             }
         }
@@ -313,16 +382,30 @@ impl<'a> Explainer<'a> {
 
     fn wrong(&mut self, at: &str, name: &str, value: &Value, expected: &str, help: Option<String>) {
         let message = format!("{name} must be {expected}, found {}", describe(value));
-        self.find(at, Mark::Value, message, &format!("must be {expected}"), help);
+        self.find(
+            at,
+            Mark::Value,
+            message,
+            &format!("must be {expected}"),
+            help,
+        );
     }
 
     fn find(&mut self, at: &str, mark: Mark, message: String, label: &str, help: Option<String>) {
         // Several keywords may refuse one node for the same reason.
-        if self.findings.iter().any(|known| known.pointer == at && known.message == message) {
+        if self
+            .findings
+            .iter()
+            .any(|known| known.pointer == at && known.message == message)
+        {
             return;
         }
         // A long list of options stands in the message already.
-        let label = if label.chars().count() > 60 { "this value" } else { label };
+        let label = if label.chars().count() > 60 {
+            "this value"
+        } else {
+            label
+        };
         self.findings.push(Finding {
             pointer: at.to_owned(),
             mark,

@@ -101,20 +101,16 @@ impl Trainer {
     /// Goes back to where `checkpoint` was taken. The trainer must have the settings of that run.
     ///
     /// # Errors
-    /// [`EngineError::Mismatch`] where the networks differ from the saved ones.
+    /// [`EngineError::Mismatch`] where the networks differ from the saved ones; the trainer is left as it was.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), EngineError> {
         let files = Files(&checkpoint.files);
-        let (generator, ema) = self.checkpoint_parts_mut();
+        let (generator, ema, _) = self.checkpoint_parts();
         let module = files.module(generator.module(), GENERATOR)?;
         let optimizer = files.optimizer(generator.optimizer(), GENERATOR_OPTIMIZER)?;
-        generator.restore(module.train(), optimizer);
-        if let Some(ema) = ema {
-            let average = files.module(ema.module(), EMA)?;
-            ema.restore(average);
-        }
+        let average = ema.map(|ema| files.module(ema.module(), EMA)).transpose()?;
         let adversary = match (&checkpoint.state.adversary, &self.config().objective) {
             (Some(state), ObjectiveConfig::Dsl(dsl)) => {
-                let mut adversary = self.new_adversary(&dsl.clone())?;
+                let mut adversary = self.new_adversary(dsl)?;
                 let module = files.module(adversary.learner.module(), DISCRIMINATOR)?;
                 let optimizer =
                     files.optimizer(adversary.learner.optimizer(), DISCRIMINATOR_OPTIMIZER)?;
@@ -131,6 +127,13 @@ impl Trainer {
             }
             (None, _) => None,
         };
+
+        // Everything fits: from here on nothing fails.
+        let (generator, ema) = self.checkpoint_parts_mut();
+        generator.restore(module.train(), optimizer);
+        if let (Some(ema), Some(average)) = (ema, average) {
+            ema.restore(average);
+        }
         self.set_restored(adversary, checkpoint.state.step);
         Ok(())
     }

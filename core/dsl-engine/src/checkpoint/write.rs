@@ -53,14 +53,16 @@ impl Checkpoints {
             io("cannot put in place", &target)(source)
         })?;
         sync_folder(&self.folder)?;
-        self.remove_old()?;
+        self.remove_old(trainer.step_count())?;
         Ok(target)
     }
 
-    /// Removes all but the newest `keep`.
-    fn remove_old(&self) -> Result<(), EngineError> {
-        let steps = self.steps();
-        for step in &steps[..steps.len().saturating_sub(self.keep)] {
+    /// Removes all but the newest `keep` up to `newest`. Later ones are of a run that could not be resumed from them:
+    /// they are damaged, and must not push out those that are not.
+    fn remove_old(&self, newest: u64) -> Result<(), EngineError> {
+        let (kept, later): (Vec<u64>, Vec<u64>) = self.steps().into_iter().partition(|step| *step <= newest);
+        let old = &kept[..kept.len().saturating_sub(self.keep)];
+        for step in old.iter().chain(&later) {
             self.remove(&self.path(*step))?;
         }
         Ok(())
@@ -70,16 +72,16 @@ impl Checkpoints {
     fn remove(&self, path: &Path) -> Result<(), EngineError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let doomed = self.folder.join(format!(".partial-removed-{name}"));
-        let _ = fs::remove_dir_all(&doomed);
+        let _ = remove_any(&doomed);
         fs::rename(path, &doomed).map_err(io("cannot remove", path))?;
-        fs::remove_dir_all(&doomed).map_err(io("cannot remove", &doomed))
+        remove_any(&doomed).map_err(io("cannot remove", &doomed))
     }
 
     /// What a process that was killed while writing or removing left behind.
     fn remove_leftovers(&self) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             if entry.file_name().to_string_lossy().starts_with(".partial-") {
-                let _ = fs::remove_dir_all(entry.path());
+                let _ = remove_any(&entry.path());
             }
         }
     }
@@ -136,6 +138,11 @@ fn json(what: &'static str) -> impl FnOnce(serde_json::Error) -> EngineError {
         path: what.into(),
         source: source.into(),
     }
+}
+
+/// A folder with its contents, or a file that has a checkpoint's name.
+fn remove_any(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {

@@ -175,7 +175,11 @@ impl SamplerConfig {
     /// schedule is checked by [`Self::build`].
     pub fn validate(&self) -> Result<(), SettingError> {
         let check = |ok: bool, key, found: f64, expected: &str| {
-            if ok { Ok(()) } else { Err(SettingError::out_of_range(key, found, expected)) }
+            if ok {
+                Ok(())
+            } else {
+                Err(SettingError::out_of_range(key, found, expected))
+            }
         };
         check(
             self.num_inference_steps >= 1,

@@ -45,7 +45,11 @@ impl Ddim {
         let timesteps = timesteps::ancestral(config, schedule.num_train_timesteps(), true)?;
         refuse_eps_at_zero_snr(schedule, prediction, &timesteps)?;
         let stride = schedule.num_train_timesteps() / timesteps.len();
-        let final_alpha_bar = if config.set_alpha_to_one { 1.0 } else { schedule.alpha_bar(0) };
+        let final_alpha_bar = if config.set_alpha_to_one {
+            1.0
+        } else {
+            schedule.alpha_bar(0)
+        };
         let factors = timesteps
             .iter()
             .map(|&t| {
@@ -99,9 +103,18 @@ impl Sampler for Ddim {
     }
 
     fn step(&self, step: usize, input: StepInput) -> StepOutput {
-        let Factors { level, x_0: x_0_factor, eps: eps_factor, noise: noise_factor } =
-            self.factors[step];
-        let StepInput { x_t, prediction, noise, .. } = input;
+        let Factors {
+            level,
+            x_0: x_0_factor,
+            eps: eps_factor,
+            noise: noise_factor,
+        } = self.factors[step];
+        let StepInput {
+            x_t,
+            prediction,
+            noise,
+            ..
+        } = input;
         let x_0 = self.readout.x_0(prediction.clone(), x_t.clone(), level);
         let eps = if self.use_clipped_model_output {
             eps_of_x_0(x_0.clone(), x_t, level)

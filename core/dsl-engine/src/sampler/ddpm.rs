@@ -46,8 +46,10 @@ impl Ddpm {
     ) -> Result<Self, SettingError> {
         let timesteps = timesteps::ancestral(config, schedule.num_train_timesteps(), true)?;
         refuse_eps_at_zero_snr(schedule, prediction, &timesteps)?;
-        let alpha_bars: Vec<f32> =
-            timesteps.iter().map(|&t| schedule.alpha_bar(t as u32)).collect();
+        let alpha_bars: Vec<f32> = timesteps
+            .iter()
+            .map(|&t| schedule.alpha_bar(t as u32))
+            .collect();
         let factors = (0..timesteps.len())
             .map(|step| {
                 let next = alpha_bars.get(step + 1).copied().unwrap_or(1.0);
@@ -58,7 +60,11 @@ impl Ddpm {
                 factors
             })
             .collect();
-        Ok(Self { readout: Readout::new(config, prediction), timesteps, factors })
+        Ok(Self {
+            readout: Readout::new(config, prediction),
+            timesteps,
+            factors,
+        })
     }
 }
 
@@ -76,7 +82,11 @@ impl Factors {
             level: Level::of_alpha_bar(alpha_bar),
             x_0: next_alpha_bar.sqrt() * beta / rest,
             x_t: alpha.sqrt() * next_rest / rest,
-            noise: if variance > SMALLEST_VARIANCE { variance.sqrt() } else { 0.0 },
+            noise: if variance > SMALLEST_VARIANCE {
+                variance.sqrt()
+            } else {
+                0.0
+            },
         }
     }
 }
@@ -101,7 +111,9 @@ impl Sampler for Ddpm {
 
     fn step(&self, step: usize, input: StepInput) -> StepOutput {
         let factors = self.factors[step];
-        let x_0 = self.readout.x_0(input.prediction, input.x_t.clone(), factors.level);
+        let x_0 = self
+            .readout
+            .x_0(input.prediction, input.x_t.clone(), factors.level);
         let mean = x_0.clone().mul_scalar(factors.x_0) + input.x_t.mul_scalar(factors.x_t);
         let x_t = match input.noise {
             Some(noise) if factors.noise > 0.0 => mean + noise.mul_scalar(factors.noise),

@@ -49,9 +49,15 @@ impl Dpmpp2m {
     ) -> Result<Self, SettingError> {
         let training = sigmas::training(schedule);
         let mut timesteps = timesteps::multistep(config, training.len())?;
-        let mut levels: Vec<f64> = timesteps.iter().map(|&t| sigmas::at(&training, t)).collect();
+        let mut levels: Vec<f64> = timesteps
+            .iter()
+            .map(|&t| sigmas::at(&training, t))
+            .collect();
         if config.use_karras_sigmas {
-            let (min, max) = (f64::from(training[0]), f64::from(training[training.len() - 1]));
+            let (min, max) = (
+                f64::from(training[0]),
+                f64::from(training[training.len() - 1]),
+            );
             levels = sigmas::karras(max, min, levels.len());
             let whole = match schedule.config().beta_schedule {
                 BetaSchedule::SquaredcosCapV2 => f64::trunc,
@@ -67,8 +73,14 @@ impl Dpmpp2m {
             FinalSigmasType::SigmaMin => training[0],
         };
         let sigmas: Vec<f32> = levels.into_iter().map(|s| s as f32).chain([last]).collect();
-        let factors = (0..timesteps.len()).map(|step| factors(config, &sigmas, step)).collect();
-        Ok(Self { readout: Readout::new(config, prediction), timesteps, factors })
+        let factors = (0..timesteps.len())
+            .map(|step| factors(config, &sigmas, step))
+            .collect();
+        Ok(Self {
+            readout: Readout::new(config, prediction),
+            timesteps,
+            factors,
+        })
     }
 }
 
@@ -77,8 +89,7 @@ fn factors(config: &SamplerConfig, sigmas: &[f32], step: usize) -> Factors {
     let ends_low = config.euler_at_final
         || config.final_sigmas_type == FinalSigmasType::Zero
         || (config.lower_order_final && steps < FEW_STEPS);
-    let first_order =
-        config.solver_order == 1 || step == 0 || (step + 1 == steps && ends_low);
+    let first_order = config.solver_order == 1 || step == 0 || (step + 1 == steps && ends_low);
 
     let mix = |sigma: f32| {
         let sigma = f64::from(sigma);
@@ -93,7 +104,11 @@ fn factors(config: &SamplerConfig, sigmas: &[f32], step: usize) -> Factors {
 
     let stochastic = config.kind == SamplerKind::Dpmpp2mSde;
     // The stochastic form integrates twice the distance, and shrinks x_t the more.
-    let (distance, shrink) = if stochastic { (2.0 * h, (-h).exp()) } else { (h, 1.0) };
+    let (distance, shrink) = if stochastic {
+        (2.0 * h, (-h).exp())
+    } else {
+        (h, 1.0)
+    };
     let gain = -(-distance).exp_m1();
     let change = if first_order {
         0.0
@@ -109,7 +124,11 @@ fn factors(config: &SamplerConfig, sigmas: &[f32], step: usize) -> Factors {
         x_t: next_s / s * shrink,
         x_0: next_a * gain,
         change,
-        noise: if stochastic { next_s * gain.sqrt() } else { 0.0 },
+        noise: if stochastic {
+            next_s * gain.sqrt()
+        } else {
+            0.0
+        },
     }
 }
 
@@ -133,7 +152,9 @@ impl Sampler for Dpmpp2m {
 
     fn step(&self, step: usize, input: StepInput) -> StepOutput {
         let factors = self.factors[step];
-        let x_0 = self.readout.x_0(input.prediction, input.x_t.clone(), factors.level);
+        let x_0 = self
+            .readout
+            .x_0(input.prediction, input.x_t.clone(), factors.level);
         let mut x_t = input.x_t.mul_scalar(factors.x_t) + x_0.clone().mul_scalar(factors.x_0);
         if let Some(before) = input.previous_x_0
             && factors.change != 0.0

@@ -2,9 +2,10 @@
 //! ancestral form that adds fresh noise after each.
 //!
 //! The sample is kept in the scale `x = x_0 + sigma eps`; the network sees `x / sqrt(sigma^2 + 1)`.
-//! One step follows the slope `d = (x - x_0) / sigma` to the next level: `x' = x + d (sigma' - sigma)`.
-//! The ancestral step goes down to `sigma_down` and adds noise of `sigma_up`, so that
-//! `sigma_down^2 + sigma_up^2 = sigma'^2`.
+//! One step follows the slope `d = (x - x_0) / sigma` to the next level: `x' = x + d (sigma' - sigma)`,
+//! computed as `x_0 + (sigma' / sigma) (x - x_0)`, since at sigma 4096 the first form leaves two digits.
+//! The ancestral step goes down to `sigma_down = sigma'^2 / sigma` and adds noise of `sigma_up`, so
+//! that `sigma_down^2 + sigma_up^2 = sigma'^2`.
 //!
 //! Quirks kept from the reference: with `linspace` spacing or Karras levels the timesteps are not whole
 //! numbers; levels between two timesteps are interpolated in `sigma`; Karras levels run between the
@@ -38,7 +39,10 @@ impl Euler {
     ) -> Result<Self, SettingError> {
         let training = sigmas::training(schedule);
         let mut timesteps = timesteps::ancestral(config, training.len(), false)?;
-        let mut levels: Vec<f64> = timesteps.iter().map(|&t| sigmas::at(&training, t)).collect();
+        let mut levels: Vec<f64> = timesteps
+            .iter()
+            .map(|&t| sigmas::at(&training, t))
+            .collect();
         if config.use_karras_sigmas {
             levels = sigmas::karras(levels[0], levels[levels.len() - 1], levels.len());
             let to_timestep = |&sigma| f64::from(sigmas::to_timestep(&training, sigma) as f32);
@@ -57,17 +61,27 @@ impl Euler {
             TimestepSpacing::Trailing | TimestepSpacing::Linspace => sigmas[0],
         };
         let readout = Readout::new(config, prediction);
-        Ok(Self { readout, timesteps, sigmas, init_noise_sigma, ancestral })
+        Ok(Self {
+            readout,
+            timesteps,
+            sigmas,
+            init_noise_sigma,
+            ancestral,
+        })
     }
 
-    /// `(sigma_down, sigma_up)`: where the slope is followed to, and the noise added after.
-    fn targets(&self, step: usize) -> (f32, f32) {
-        let (from, to) = (self.sigmas[step], self.sigmas[step + 1]);
-        if !self.ancestral {
-            return (to, 0.0);
+    /// `(sigma_down / sigma, sigma_up)`: how much of the noise is kept, and how much added after.
+    fn targets(&self, step: usize) -> (f64, f64) {
+        let (from, to) = (
+            f64::from(self.sigmas[step]),
+            f64::from(self.sigmas[step + 1]),
+        );
+        let ratio = to / from;
+        if self.ancestral {
+            (ratio * ratio, to * (1.0 - ratio * ratio).sqrt())
+        } else {
+            (ratio, 0.0)
         }
-        let up = (to * to * (from * from - to * to) / (from * from)).sqrt();
-        ((to * to - up * up).max(0.0).sqrt(), up)
     }
 }
 
@@ -95,11 +109,12 @@ impl Sampler for Euler {
 
     fn step(&self, step: usize, input: StepInput) -> StepOutput {
         let sigma = self.sigmas[step];
-        let (down, up) = self.targets(step);
+        let (keep, up) = self.targets(step);
         let seen = self.scale_model_input(step, input.x_t.clone());
-        let x_0 = self.readout.x_0(input.prediction, seen, Level::of_sigma(sigma));
-        let slope = (input.x_t.clone() - x_0.clone()).div_scalar(sigma);
-        let mean = input.x_t + slope.mul_scalar(down - sigma);
+        let x_0 = self
+            .readout
+            .x_0(input.prediction, seen, Level::of_sigma(sigma));
+        let mean = x_0.clone() + (input.x_t - x_0.clone()).mul_scalar(keep);
         let x_t = match input.noise {
             Some(noise) if up > 0.0 => mean + noise.mul_scalar(up),
             _ => mean,

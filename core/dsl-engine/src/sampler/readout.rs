@@ -32,7 +32,10 @@ pub(super) struct Level {
 
 impl Level {
     pub(super) fn of_alpha_bar(alpha_bar: f32) -> Self {
-        Self { a: alpha_bar.sqrt(), s: (1.0 - alpha_bar).sqrt() }
+        Self {
+            a: alpha_bar.sqrt(),
+            s: (1.0 - alpha_bar).sqrt(),
+        }
     }
 
     pub(super) fn of_sigma(sigma: f32) -> Self {
@@ -49,7 +52,9 @@ impl Readout {
                 max: config.sample_max_value,
             }
         } else if config.clip_sample {
-            Limit::Clip { range: config.clip_sample_range }
+            Limit::Clip {
+                range: config.clip_sample_range,
+            }
         } else {
             Limit::None
         };
@@ -58,7 +63,13 @@ impl Readout {
 
     /// The estimate of `x_0`, limited; `seen` is what the network saw.
     pub(super) fn x_0(&self, prediction: Tensor<4>, seen: Tensor<4>, level: Level) -> Tensor<4> {
-        let x_0 = convert(self.prediction, PredictionType::Sample, prediction, seen, level);
+        let x_0 = convert(
+            self.prediction,
+            PredictionType::Sample,
+            prediction,
+            seen,
+            level,
+        );
         match self.limit {
             Limit::None => x_0,
             Limit::Clip { range } => x_0.clamp(-range, range),
@@ -68,13 +79,25 @@ impl Readout {
 
     /// The estimate of `eps` that the network itself makes; knows no limit.
     pub(super) fn eps(&self, prediction: Tensor<4>, seen: Tensor<4>, level: Level) -> Tensor<4> {
-        convert(self.prediction, PredictionType::Epsilon, prediction, seen, level)
+        convert(
+            self.prediction,
+            PredictionType::Epsilon,
+            prediction,
+            seen,
+            level,
+        )
     }
 }
 
 /// The estimate of `eps` that belongs to an estimate of `x_0`.
 pub(super) fn eps_of_x_0(x_0: Tensor<4>, seen: Tensor<4>, level: Level) -> Tensor<4> {
-    convert(PredictionType::Sample, PredictionType::Epsilon, x_0, seen, level)
+    convert(
+        PredictionType::Sample,
+        PredictionType::Epsilon,
+        x_0,
+        seen,
+        level,
+    )
 }
 
 fn convert(
@@ -92,7 +115,13 @@ fn convert(
 /// Dynamic thresholding, each sample by its own quantile.
 fn threshold(x_0: Tensor<4>, ratio: f64, max: f64) -> Tensor<4> {
     let [batch, ..] = x_0.dims();
-    let magnitudes: Vec<f32> = x_0.clone().abs().into_data().convert::<f32>().iter().collect();
+    let magnitudes: Vec<f32> = x_0
+        .clone()
+        .abs()
+        .into_data()
+        .convert::<f32>()
+        .iter()
+        .collect();
     let per_sample = (magnitudes.len() / batch.max(1)).max(1);
     let bounds: Vec<f32> = magnitudes
         .chunks(per_sample)
@@ -122,7 +151,11 @@ mod tests {
         let x_0 = Tensor::<1>::from_floats(x_0, &Device::flex()).reshape([1, 1, 1, 5]);
         let readout = Readout::new(&config, PredictionType::Sample);
         let level = Level::of_alpha_bar(0.5);
-        readout.x_0(x_0.clone(), x_0, level).into_data().to_vec().expect("f32")
+        readout
+            .x_0(x_0.clone(), x_0, level)
+            .into_data()
+            .try_to_vec()
+            .expect("f32")
     }
 
     #[test]
@@ -135,8 +168,11 @@ mod tests {
     #[test]
     fn clipping_bounds_and_thresholding_rescales() {
         let values = [-4.0, 0.5, 1.0, 2.0, 3.0];
-        let clip =
-            SamplerConfig { clip_sample: true, clip_sample_range: 2.5, ..Default::default() };
+        let clip = SamplerConfig {
+            clip_sample: true,
+            clip_sample_range: 2.5,
+            ..Default::default()
+        };
         assert_eq!(read(clip, values), [-2.5, 0.5, 1.0, 2.0, 2.5]);
         let threshold = SamplerConfig {
             thresholding: true,

@@ -2,25 +2,21 @@
 
 use crate::noise_schedule::NoiseSchedule;
 
-/// Stands for an `alpha_bar` of 0, whose `sigma` would be infinite: the smallest positive number that
-/// half precision can hold, so `sigma` is 4096.
-const SMALLEST_ALPHA_BAR: f32 = 1.0 / (1u32 << 24) as f32;
+/// Stands for the infinite `sigma` of an `alpha_bar` of 0: that of 2^-24, the smallest positive number
+/// that half precision can hold.
+const LARGEST_SIGMA: f32 = 4096.0;
 
 /// Exponent of the Karras spacing; the paper's choice.
 const RHO: f64 = 7.0;
 
 /// `sigma` of every training timestep, rising.
 ///
-/// With zero terminal SNR the last `alpha_bar` is taken as 2^-24.
+/// With zero terminal SNR the last is [`LARGEST_SIGMA`].
 pub(super) fn training(schedule: &NoiseSchedule) -> Vec<f32> {
-    let last = schedule.num_train_timesteps() - 1;
-    let lift = schedule.has_zero_terminal_snr();
-    let alpha_bars = schedule.alphas_cumprod().iter().enumerate();
-    alpha_bars
-        .map(|(t, &alpha_bar)| {
-            let alpha_bar = if lift && t == last { SMALLEST_ALPHA_BAR } else { alpha_bar };
-            ((1.0 - alpha_bar) / alpha_bar).sqrt()
-        })
+    let timesteps = 0..schedule.num_train_timesteps() as u32;
+    timesteps
+        .map(|t| schedule.sigma(t))
+        .map(|s| if s.is_finite() { s } else { LARGEST_SIGMA })
         .collect()
 }
 
@@ -36,7 +32,9 @@ pub(super) fn at(training: &[f32], timestep: f64) -> f64 {
 pub(super) fn karras(max: f64, min: f64, count: usize) -> Vec<f64> {
     let (from, to) = (max.powf(1.0 / RHO), min.powf(1.0 / RHO));
     let parts = (count - 1).max(1) as f64;
-    (0..count).map(|i| (from + i as f64 / parts * (to - from)).powf(RHO)).collect()
+    (0..count)
+        .map(|i| (from + i as f64 / parts * (to - from)).powf(RHO))
+        .collect()
 }
 
 /// The timestep, between two training timesteps, at which `log sigma` is that of `sigma`; ends at the
@@ -58,7 +56,10 @@ mod tests {
     use crate::noise_schedule::NoiseScheduleConfig;
 
     fn levels(rescale_betas_zero_snr: bool) -> Vec<f32> {
-        let config = NoiseScheduleConfig { rescale_betas_zero_snr, ..Default::default() };
+        let config = NoiseScheduleConfig {
+            rescale_betas_zero_snr,
+            ..Default::default()
+        };
         training(&config.build().expect("valid"))
     }
 
@@ -67,7 +68,7 @@ mod tests {
         assert!(levels(false).is_sorted_by(|a, b| a < b));
         let zero_snr = levels(true);
         assert!(zero_snr.iter().all(|sigma| sigma.is_finite()));
-        assert_eq!(zero_snr[999].round(), 4096.0);
+        assert_eq!(zero_snr[999], 4096.0);
     }
 
     #[test]

@@ -25,7 +25,13 @@ pub(super) fn ancestral(
         }
         TimestepSpacing::Linspace => {
             let points = linspace(num_train_timesteps, steps);
-            let finish = |t: f64| if round { t.round_ties_even() } else { f64::from(t as f32) };
+            let finish = |t: f64| {
+                if round {
+                    t.round_ties_even()
+                } else {
+                    f64::from(t as f32)
+                }
+            };
             points.into_iter().rev().map(finish).collect()
         }
         TimestepSpacing::Leading => leading(num_train_timesteps / steps, 0..steps, config),
@@ -81,9 +87,7 @@ fn checked(
         return Err(SettingError::out_of_range(
             "steps_offset",
             config.steps_offset,
-            format!(
-                "an offset that keeps every timestep within 0..={last}; this one leads to {t}"
-            ),
+            format!("an offset that keeps every timestep within 0..={last}; this one leads to {t}"),
         ));
     }
     if timesteps.windows(2).any(|pair| pair[0] <= pair[1]) {
@@ -103,12 +107,17 @@ fn checked(
 fn linspace(num_train_timesteps: usize, count: usize) -> Vec<f64> {
     let last = (num_train_timesteps - 1) as f64;
     let gap = last / (count - 1) as f64;
-    (0..count).map(|i| if i + 1 == count { last } else { i as f64 * gap }).collect()
+    (0..count)
+        .map(|i| if i + 1 == count { last } else { i as f64 * gap })
+        .collect()
 }
 
 /// Multiples of `gap`, falling, plus the offset.
 fn leading(gap: usize, multiples: std::ops::Range<usize>, config: &SamplerConfig) -> Vec<f64> {
-    multiples.rev().map(|i| (i * gap + config.steps_offset as usize) as f64).collect()
+    multiples
+        .rev()
+        .map(|i| (i * gap + config.steps_offset as usize) as f64)
+        .collect()
 }
 
 /// From the last timestep down in equal parts; halves round to even.
@@ -117,7 +126,9 @@ fn trailing(num_train_timesteps: usize, steps: usize) -> Vec<f64> {
     // The gap as a difference of two neighbours: the same last bit as the reference's sequence, which
     // decides how a half is rounded.
     let gap = (end - end / steps as f64) - end;
-    (0..steps).map(|i| (end + i as f64 * gap).round_ties_even() - 1.0).collect()
+    (0..steps)
+        .map(|i| (end + i as f64 * gap).round_ties_even() - 1.0)
+        .collect()
 }
 
 #[cfg(test)]
@@ -159,9 +170,11 @@ mod tests {
 
     #[test]
     fn all_timesteps_can_be_visited() {
-        for spacing in
-            [TimestepSpacing::Trailing, TimestepSpacing::Leading, TimestepSpacing::Linspace]
-        {
+        for spacing in [
+            TimestepSpacing::Trailing,
+            TimestepSpacing::Leading,
+            TimestepSpacing::Linspace,
+        ] {
             let config = SamplerConfig {
                 num_inference_steps: 100,
                 timestep_spacing: spacing,
@@ -187,10 +200,14 @@ mod tests {
             (config(10, Leading, 1), "steps_offset"),
             (config(1, Linspace, 0), "num_inference_steps"),
         ] {
-            let message = ancestral(&config, 10, true).expect_err("refused").to_string();
+            let message = ancestral(&config, 10, true)
+                .expect_err("refused")
+                .to_string();
             assert!(message.contains(key), "{message}");
         }
-        let message = multistep(&config(10, Leading, 0), 10).expect_err("refused").to_string();
+        let message = multistep(&config(10, Leading, 0), 10)
+            .expect_err("refused")
+            .to_string();
         assert!(message.contains("num_inference_steps"), "{message}");
     }
 }

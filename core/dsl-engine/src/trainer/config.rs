@@ -141,8 +141,8 @@ pub enum LrScheduleKind {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EmaConfig {
-    /// Share of the old average kept at each step, such as 0.999; null (the default) keeps no average. Rises from
-    /// `(1 + step) / (10 + step)` at the start, as in diffusers' `EMAModel`.
+    /// Share of the old average kept at each step, such as 0.999; null (the default) keeps no average. At the start the
+    /// share is 0, then rises as `(1 + s) / (10 + s)` after `s` steps more, as in diffusers' `EMAModel`.
     #[schemars(extend("exclusiveMinimum" = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub decay: Option<f64>,
 }

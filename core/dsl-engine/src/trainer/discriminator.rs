@@ -65,8 +65,10 @@ impl Trainer {
         };
         if due && dsl.margin.source != MarginSource::Constant {
             let margins = self.margin_pass(dsl, training_set)?.margins;
+            // The first measurement has no older one to be averaged with.
+            let first = since_start == if dsl.margin.at_start { 0 } else { period };
             if let Some(adversary) = &mut self.adversary {
-                adversary.margins.follow(&margins, if since_start == 0 { 0.0 } else { dsl.margin.ema });
+                adversary.margins.follow(&margins, if first { 0.0 } else { dsl.margin.ema });
             }
         }
         Ok(())
@@ -77,13 +79,7 @@ impl Trainer {
         let config = &dsl.discriminator;
         let base = match (config.base, &self.ema) {
             (DiscriminatorBase::Ema, Some(ema)) => ema.module().denoiser.clone(),
-            (DiscriminatorBase::Ema, None) => {
-                return Err(EngineError::Config {
-                    key: "objective.discriminator.base".to_owned(),
-                    message: "`ema` needs a moving average of the generator".to_owned(),
-                    help: "set `train.ema.decay`, for example 0.999, or `base: initial`".to_owned(),
-                });
-            }
+            (DiscriminatorBase::Ema, None) => return Err(no_average()),
             _ => self.generator.module().valid().denoiser,
         };
         let network = match config.trainable {
@@ -114,6 +110,15 @@ impl Trainer {
         self.generator.module().denoiser.valid().visit(&mut weights);
         let network = adversary.learner.module().valid().map(&mut weights).train();
         adversary.learner.replace_module(network);
+    }
+}
+
+/// `base: ema` where no average is kept.
+pub(super) fn no_average() -> EngineError {
+    EngineError::Config {
+        key: "objective.discriminator.base".to_owned(),
+        message: "`ema` needs a moving average of the generator".to_owned(),
+        help: "set `train.ema.decay`, for example 0.999, or `base: initial`".to_owned(),
     }
 }
 

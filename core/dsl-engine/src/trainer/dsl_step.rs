@@ -17,6 +17,7 @@ use super::{Trainer, precision};
 use crate::error::EngineError;
 use crate::objective::dsl::{discriminator_loss, generator_loss};
 use crate::objective::{DslConfig, UpdateOrder};
+use crate::rng::Stream;
 
 /// What the generator said of one micro-batch.
 struct Seen {
@@ -32,6 +33,11 @@ impl Trainer {
         dsl: &DslConfig,
         batch: &[Noised],
     ) -> Result<StepReport, EngineError> {
+        if dsl.discriminator.lora.dropout > 0.0 {
+            // Masks come from the device's own generator, which a resumed run finds in another state.
+            let seeds = self.streams.seeds(Stream::LORA.part("dropout"), self.step, 0, 1);
+            self.device.seed(seeds[0]);
+        }
         let keep_graph = batch.len() == 1;
         let mut seen: Vec<Seen> = batch
             .iter()
@@ -74,11 +80,11 @@ impl Trainer {
         report: &mut StepReport,
     ) -> Result<Vec<Tensor<4>>, EngineError> {
         let (device, lambda, step) = (self.device.clone(), self.lambda(dsl), self.step + 1);
-        let learning_rate = self.learning_rate_at(self.step) / self.config.train.learning_rate
-            * dsl.discriminator.peak_learning_rate(self.config.train.learning_rate);
+        let peak = dsl.discriminator.peak_learning_rate(self.config.train.learning_rate);
+        let learning_rate = self.scheduled(peak, self.step);
         let mut gradients = GradientsAccumulator::new();
         let mut means = Means::new(
-            ["loss/discriminator", "loss/hinge", "hinge/active_fraction", "err/discriminator"],
+            ["loss/discriminator", "loss/hinge", "hinge/active_fraction", "err/discriminator", "gap"],
             batch.len(),
         );
         let mut outputs = Vec::with_capacity(batch.len());
@@ -100,8 +106,11 @@ impl Trainer {
                 result.hinge.mean(),
                 result.active.mean(),
                 result.error.mean(),
+                result.gap.mean(),
             ]);
             means.check("loss/discriminator", step)?;
+            // A generator that overflows need not show in Eq. 2: the hinge of an infinite distance is 0.
+            means.check("gap", step)?;
             let loss = result.loss.div_scalar(batch.len() as f64);
             adversary.learner.backward(&loss, &mut gradients);
         }

@@ -1,7 +1,7 @@
 //! What the networks predict, without training: for validation and for evaluators that know the truth.
 
 use burn::module::Module;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 use dsl_nets::{Conditioning, Model};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -84,7 +84,7 @@ impl Trainer {
                 .convert(
                     PredictionType::Epsilon,
                     &self.schedule,
-                    output,
+                    output.cast(DType::F32),
                     x_t.clone(),
                     noised.timestep(),
                 )

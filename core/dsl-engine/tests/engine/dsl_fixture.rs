@@ -19,10 +19,9 @@ use serde_json::{Map, Value};
 use crate::fixture::Fixture;
 use crate::support::values;
 
-/// Absolute tolerance of a weight after one AdamW step, and the share of the largest gradient below which a gradient
-/// is rounding noise, so that the weight may have moved either way. Both as `meta.step_tolerance` says.
-const STEP_TOLERANCE: f32 = 2e-6;
-const STEP_GRADIENT: f32 = 1e-6;
+/// Absolute tolerance of a weight after one AdamW step, as `meta.step_tolerance` says. AdamW's first step moves a weight
+/// by the learning rate along the sign of its gradient, so a gradient within its own tolerance of 0 may go either way.
+const STEP_TOLERANCE: f64 = 2e-6;
 
 struct Case {
     fixture: Fixture,
@@ -259,7 +258,10 @@ fn a_fresh_adapter_matches_the_fixture() {
     let margin = 0.5;
     let result = case.eq_2(batch.forward(&fresh), batch.forward(&case.generator), margin, &batch);
     case.fixture.check("loss", "loss.start.phi", &values(result.loss.clone()));
-    assert_eq!(values(result.gap), case.fixture.values("out.start.energy"));
+    // The reference adds the adapters' zeros in another order and may be off by rounding.
+    let reference = case.fixture.values("out.start.energy");
+    assert!(reference.iter().all(|energy| *energy < 1e-9));
+    assert_eq!(values(result.gap), vec![0.0; reference.len()]);
     case.check_gradients("grad.start.phi.", &fresh, &result.loss.backward());
 }
 
@@ -278,9 +280,9 @@ fn one_step_of_adamw_matches_the_fixture() {
                 _ => case.eq_3(output, eps_phi.clone(), &batch).loss,
             }
         };
+        case.fixture.check("loss", &format!("loss.step.{name}.before"), &values(loss(&learner)));
+        case.check_gradients(&format!("grad.step.{name}."), network, &loss(&learner).backward());
         let before = loss(&learner);
-        case.fixture.check("loss", &format!("loss.step.{name}.before"), &values(before.clone()));
-        case.check_gradients(&format!("grad.step.{name}."), network, &before.backward());
         case.update(&mut learner, &before);
         case.fixture.check("loss", &format!("loss.step.{name}.after"), &values(loss(&learner)));
         check_step(&case.fixture, name, learner.module());
@@ -295,12 +297,15 @@ fn check_step(fixture: &Fixture, name: &str, stepped: &Denoiser) {
         let Some(parameter) = key.strip_prefix(&prefix) else { continue };
         let expected = fixture.values(&key);
         let gradient = fixture.values(&format!("grad.step.{name}.{parameter}"));
-        let noise = STEP_GRADIENT * gradient.iter().fold(0.0f32, |max, g| max.max(g.abs()));
-        for (i, gradient) in gradient.iter().enumerate().filter(|(_, g)| g.abs() > noise) {
+        let largest = gradient.iter().fold(0.0f32, |max, g| max.max(g.abs()));
+        let noise = fixture.number("/tolerance_rel_to_max_abs/grad") * f64::from(largest);
+        for (i, gradient) in gradient.iter().enumerate() {
             let (found, expected) = (found[parameter][i], expected[i]);
-            let error = (found - expected).abs();
-            assert!(error <= STEP_TOLERANCE, "{key}[{i}]: {found}, not {expected} (gradient {gradient:e})");
-            checked += 1;
+            let certain = f64::from(gradient.abs()) > noise;
+            let turned = if certain { 0.0 } else { 2.0 * fixture.number("/adamw/lr") };
+            let error = f64::from((found - expected).abs());
+            assert!(error <= STEP_TOLERANCE + turned, "{key}[{i}]: {found}, not {expected} (gradient {gradient:e})");
+            checked += usize::from(certain);
         }
     }
     assert!(checked > 0, "nothing is called {prefix}…");

@@ -58,8 +58,8 @@ impl Point {
     /// Gradient descent with steps that shrink: at the hinge's edge the gradient jumps.
     fn minimise(self) -> [f32; 2] {
         let mut d = self.g.map(|g| g + 0.01);
-        for step in 0..400 {
-            let rate = 0.2 / (1.0 + 0.05 * step as f32);
+        for step in 0..1000 {
+            let rate = 0.2 / (1.0 + 0.1 * step as f32);
             let (_, gradient) = self.eq_2(d);
             d = [d[0] - rate * gradient[0], d[1] - rate * gradient[1]];
         }

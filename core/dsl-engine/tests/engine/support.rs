@@ -168,6 +168,12 @@ pub fn weights<M: Module>(module: &M) -> Vec<(String, Vec<f32>)> {
     named_parameters(module).into_iter().map(|parameter| (parameter.path, parameter.values)).collect()
 }
 
+/// Everything that a run has learned.
+pub fn state(trainer: &Trainer) -> impl PartialEq + std::fmt::Debug + use<> {
+    let adversary = trainer.adversary().map(|a| (weights(a.network()), a.margins().clone(), a.updates()));
+    (trainer.step_count(), weights(trainer.generator()), weights(&trainer.sampling_model()), adversary)
+}
+
 /// Parameters that are not adapters'.
 pub fn base_weights<M: Module>(module: &M) -> Vec<(String, Vec<f32>)> {
     named_parameters(module).into_iter().filter(|p| !p.is_adapter()).map(|p| (p.path, p.values)).collect()

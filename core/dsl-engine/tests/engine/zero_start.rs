@@ -21,14 +21,15 @@ fn a_fresh_adapter_gives_the_generator_a_gradient_of_exactly_zero() {
     let text = normal("text", [1, 2, 6, 12], &device).reshape([2, 6, 12]);
     let conditioning = Conditioning::text(text);
     let eps_g = generator.forward(x_t.clone(), timesteps.clone(), &conditioning);
-    let eps_phi = discriminator.forward(x_t, timesteps, &conditioning);
+    // A graph serves one backward pass.
+    let eps_phi = || discriminator.forward(x_t.clone(), timesteps.clone(), &conditioning);
     let margin = Tensor::full([2], 1.0, &device);
     let measure = Measure::plain(Reduction::Mean);
     let hinge = HingeConfig::default();
 
     let loss = generator_loss(
         eps_g.clone(),
-        eps_phi.clone(),
+        eps_phi(),
         target.clone(),
         0.05,
         margin.clone(),
@@ -43,8 +44,8 @@ fn a_fresh_adapter_gives_the_generator_a_gradient_of_exactly_zero() {
 
     // The hinge is active everywhere and pulls nowhere: only the regression moves the adapters, and only their B.
     let gradient = |lambda: f64| {
-        let (eps_phi, target, eps_g) = (eps_phi.clone(), target.clone(), eps_g.clone());
-        let loss = discriminator_loss(eps_phi, target, eps_g, lambda, margin.clone(), &hinge, &measure);
+        let (target, eps_g) = (target.clone(), eps_g.clone());
+        let loss = discriminator_loss(eps_phi(), target, eps_g, lambda, margin.clone(), &hinge, &measure);
         assert_eq!(values(loss.active), [1.0, 1.0]);
         crate::support::gradients(&discriminator, &loss.loss.backward())
     };

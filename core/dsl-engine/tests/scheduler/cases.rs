@@ -80,7 +80,10 @@ pub fn read_case(key: &str, meta: &Value) -> Result<Case, Unsupported> {
     case.sampler.clip_sample &= !case.sampler.thresholding;
     if case.sampler.num_inference_steps == 1
         && case.sampler.timestep_spacing == TimestepSpacing::Linspace
-        && !matches!(case.sampler.kind, SamplerKind::Dpmpp2m | SamplerKind::Dpmpp2mSde)
+        && !matches!(
+            case.sampler.kind,
+            SamplerKind::Dpmpp2m | SamplerKind::Dpmpp2mSde
+        )
     {
         return Err(Unsupported::OneStepLinspace);
     }
@@ -88,7 +91,12 @@ pub fn read_case(key: &str, meta: &Value) -> Result<Case, Unsupported> {
 }
 
 fn apply(case: &mut Case, key: &str, option: &str, value: &Value) -> Result<(), Unsupported> {
-    let Case { schedule, prediction, sampler, .. } = case;
+    let Case {
+        schedule,
+        prediction,
+        sampler,
+        ..
+    } = case;
     let text = value.as_str().unwrap_or_default();
     let is_set = !matches!(value, Value::Null | Value::Bool(false));
     let refuse_if = |condition, reason| if condition { Err(reason) } else { Ok(()) };
@@ -121,7 +129,10 @@ fn apply(case: &mut Case, key: &str, option: &str, value: &Value) -> Result<(), 
         "use_clipped_model_output" => sampler.use_clipped_model_output = read(value),
 
         "use_karras_sigmas" => sampler.use_karras_sigmas = read(value),
-        "use_exponential_sigmas" | "use_beta_sigmas" | "use_lu_lambdas" | "use_flow_sigmas"
+        "use_exponential_sigmas"
+        | "use_beta_sigmas"
+        | "use_lu_lambdas"
+        | "use_flow_sigmas"
         | "use_dynamic_shifting" => refuse_if(is_set, Unsupported::OtherSigmas)?,
         "flow_shift" | "time_shift_type" => {} // read with flow sigmas only
         "sigma_min" | "sigma_max" => refuse_if(is_set, Unsupported::ChosenSigmas)?,

@@ -19,19 +19,31 @@ pub struct Floats {
     pub values: Vec<f32>,
 }
 
+fn folder() -> PathBuf {
+    match std::env::var_os("DSL_FIXTURES") {
+        Some(folder) => PathBuf::from(folder),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
+    }
+}
+
 impl Fixture {
     pub fn open(name: &str) -> Self {
-        let folder = match std::env::var_os("DSL_FIXTURES") {
-            Some(folder) => PathBuf::from(folder),
-            None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
-        };
-        let path = folder.join(name);
+        let path = folder().join(name);
         let read = |file: &str| {
             let path = path.join(file);
             std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
         };
         let meta = serde_json::from_slice(&read("meta.json")).expect("meta.json is JSON");
-        Self { bytes: read("io.safetensors"), meta, path }
+        Self {
+            bytes: read("io.safetensors"),
+            meta,
+            path,
+        }
+    }
+
+    /// [`Self::open`], for a fixture that a folder need not hold.
+    pub fn try_open(name: &str) -> Option<Self> {
+        folder().join(name).exists().then(|| Self::open(name))
     }
 
     /// The fixture's own relative tolerance for outputs.
@@ -41,11 +53,15 @@ impl Fixture {
     }
 
     pub fn cases(&self) -> &Map<String, Value> {
-        self.meta["cases"].as_object().expect("meta.json lists the cases")
+        self.meta["cases"]
+            .as_object()
+            .expect("meta.json lists the cases")
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        let tensors = self.meta["tensors"].as_object().expect("meta.json lists the tensors");
+        let tensors = self.meta["tensors"]
+            .as_object()
+            .expect("meta.json lists the tensors");
         tensors.keys().map(String::as_str)
     }
 
@@ -59,18 +75,27 @@ impl Fixture {
         let view = file.tensor(key).ok()?;
         assert_eq!(view.dtype(), Dtype::F32, "{key}");
         let values = view.data().chunks_exact(4);
-        let values = values.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        Some(Floats { shape: view.shape().to_vec(), values })
+        let values = values
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        Some(Floats {
+            shape: view.shape().to_vec(),
+            values,
+        })
     }
 
     /// Whole or fractional numbers, int64 or float32.
     pub fn numbers(&self, key: &str) -> Vec<f64> {
         let file = self.tensors();
-        let view = file.tensor(key).unwrap_or_else(|error| panic!("{key}: {error}"));
+        let view = file
+            .tensor(key)
+            .unwrap_or_else(|error| panic!("{key}: {error}"));
         match view.dtype() {
             Dtype::I64 => {
                 let values = view.data().chunks_exact(8);
-                values.map(|b| i64::from_le_bytes(b.try_into().expect("8 bytes")) as f64).collect()
+                values
+                    .map(|b| i64::from_le_bytes(b.try_into().expect("8 bytes")) as f64)
+                    .collect()
             }
             _ => self.floats(key).values.into_iter().map(f64::from).collect(),
         }

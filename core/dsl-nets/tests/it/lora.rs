@@ -1,6 +1,6 @@
 //! Low-rank adapters: nothing changes until they train, and the base never does.
 
-use burn::module::Module;
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
 use dsl_nets::{Conditioning, Denoiser, LoraConfig, NetsError, named_parameters, parameters};
 
@@ -118,13 +118,17 @@ fn an_adapter_survives_a_peft_folder() {
 
 /// Adapters whose B is not zero.
 fn loud(network: Denoiser) -> Denoiser {
-    struct Loud;
-    impl burn::module::ModuleMapper for Loud {
-        fn map_float<const D: usize>(&mut self, param: burn::module::Param<Tensor<D>>) -> burn::module::Param<Tensor<D>> {
-            param.map(|value| value + 0.05)
+    struct Loud(bool);
+    impl ModuleMapper for Loud {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.0 = name == "lora_b";
+        }
+
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if self.0 { param.map(|value| value + 0.05) } else { param }
         }
     }
-    network.map(&mut Loud)
+    network.map(&mut Loud(false))
 }
 
 #[test]

@@ -26,7 +26,12 @@ pub(super) fn check(config: &RunConfig) -> Vec<Problem> {
 struct Findings(Vec<Problem>);
 
 impl Findings {
-    fn add(&mut self, pointer: impl Into<String>, message: impl Into<String>, help: impl Into<String>) {
+    fn add(
+        &mut self,
+        pointer: impl Into<String>,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         self.0.push(Problem {
             pointer: pointer.into(),
             message: message.into(),
@@ -45,16 +50,27 @@ impl Findings {
     fn setting(&mut self, section: &str, result: Result<(), SettingError>) {
         // Some keys are relative to their section, some name the section themselves.
         let pointer = |key: &str| match key.contains('.') {
-            true => key.split('.').fold(String::new(), |at, key| child(&at, key)),
+            true => key
+                .split('.')
+                .fold(String::new(), |at, key| child(&at, key)),
             false => child(section, key),
         };
         match result {
             Ok(()) => {}
-            Err(SettingError::OutOfRange { key, found, expected }) => {
+            Err(SettingError::OutOfRange {
+                key,
+                found,
+                expected,
+            }) => {
                 let message = format!("`{key}` must be {expected}, found {found}");
                 self.add(pointer(key), message, format!("use {expected}"));
             }
-            Err(SettingError::Conflict { key, other, why, help }) => {
+            Err(SettingError::Conflict {
+                key,
+                other,
+                why,
+                help,
+            }) => {
                 let message = format!("`{key}` cannot be combined with `{other}`: {why}");
                 self.add(pointer(key), message, help);
             }
@@ -64,7 +80,11 @@ impl Findings {
     fn nets(&mut self, section: &str, result: Result<(), NetsError>) {
         match result {
             Ok(()) => {}
-            Err(NetsError::InvalidConfig { field, found, reason }) => self.add(
+            Err(NetsError::InvalidConfig {
+                field,
+                found,
+                reason,
+            }) => self.add(
                 child(section, &field),
                 format!("`{field}` cannot be {found}"),
                 reason,
@@ -87,7 +107,10 @@ impl Findings {
         }
         if let Some(encoder) = &model.text_encoder {
             self.nets("/model/text_encoder", encoder.validate());
-            let wanted = model.denoiser.as_ref().and_then(DenoiserConfig::cross_attention_dim);
+            let wanted = model
+                .denoiser
+                .as_ref()
+                .and_then(DenoiserConfig::cross_attention_dim);
             if let Some(wanted) = wanted
                 && wanted != encoder.hidden_size
             {
@@ -101,7 +124,10 @@ impl Findings {
         if let ObjectiveConfig::Dsl(dsl) = &config.objective
             && dsl.discriminator.trainable == DiscriminatorTrainable::Lora
         {
-            self.nets("/objective/discriminator/lora", dsl.discriminator.lora.validate());
+            self.nets(
+                "/objective/discriminator/lora",
+                dsl.discriminator.lora.validate(),
+            );
         }
     }
 
@@ -112,11 +138,17 @@ impl Findings {
         if steps > levels {
             self.add(
                 "/sampling/sampler/num_inference_steps",
-                format!("{steps} sampling steps are more than the {levels} noise levels of training"),
-                format!("use at most {levels}, or raise `model.noise_schedule.num_train_timesteps`"),
+                format!(
+                    "{steps} sampling steps are more than the {levels} noise levels of training"
+                ),
+                format!(
+                    "use at most {levels}, or raise `model.noise_schedule.num_train_timesteps`"
+                ),
             );
         }
-        if model.noise_schedule.rescale_betas_zero_snr && model.prediction_type == PredictionType::Epsilon {
+        if model.noise_schedule.rescale_betas_zero_snr
+            && model.prediction_type == PredictionType::Epsilon
+        {
             self.add(
                 "/model/prediction_type",
                 "with `rescale_betas_zero_snr` the last timestep is pure noise, from which `epsilon` says nothing of the picture",

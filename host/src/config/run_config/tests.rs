@@ -82,11 +82,17 @@ fn documented_values_are_taken() {
         &["device=vulkan:0"],
         &["device=tch"],
         &["train.ema.decay=0.999", "objective.discriminator.base=ema"],
-        &["objective.margin.source=constant", "objective.margin.value=1"],
+        &[
+            "objective.margin.source=constant",
+            "objective.margin.value=1",
+        ],
         &["loss.weighting={kind: min_snr}"],
-        &["model.denoiser={kind: unet, block_out_channels: [32, 64], layers_per_block: 1}",
-          "model.denoiser.down_block_types=[DownBlock2D, CrossAttnDownBlock2D]",
-          "model.denoiser.up_block_types=[CrossAttnUpBlock2D, UpBlock2D]", "model.denoiser.cross_attention_dim=96"],
+        &[
+            "model.denoiser={kind: unet, block_out_channels: [32, 64], layers_per_block: 1}",
+            "model.denoiser.down_block_types=[DownBlock2D, CrossAttnDownBlock2D]",
+            "model.denoiser.up_block_types=[CrossAttnUpBlock2D, UpBlock2D]",
+            "model.denoiser.cross_attention_dim=96",
+        ],
     ] {
         if let Err(errors) = with(sets) {
             panic!("{sets:?}: {errors}");
@@ -96,10 +102,22 @@ fn documented_values_are_taken() {
 
 #[test]
 fn the_base_model_is_bundled_none_or_a_path() {
-    let base = |text: &str| with(&[&format!("model.base={text}")]).unwrap().config.model.base;
+    let base = |text: &str| {
+        with(&[&format!("model.base={text}")])
+            .unwrap()
+            .config
+            .model
+            .base
+    };
     assert_eq!(base("bundled"), BaseModel::Bundled);
     assert_eq!(base("none"), BaseModel::None);
-    let expected = std::env::current_dir().unwrap().join("weights/base.safetensors");
+    assert_eq!(
+        base("12"),
+        BaseModel::Path(std::env::current_dir().unwrap().join("12"))
+    );
+    let expected = std::env::current_dir()
+        .unwrap()
+        .join("weights/base.safetensors");
     assert_eq!(base("weights/base.safetensors"), BaseModel::Path(expected));
 }
 
@@ -148,7 +166,10 @@ fn values_that_do_not_go_together_are_refused() {
 fn a_clash_is_marked_at_the_value_that_the_user_wrote() {
     let errors = with(&["objective.discriminator.base=ema"]).unwrap_err();
     let place = errors.errors()[0].place.as_ref().unwrap();
-    assert_eq!((place.source().name.as_str(), place.marked()), ("--set", "ema"));
+    assert_eq!(
+        (place.source().name.as_str(), place.marked()),
+        ("--set", "ema")
+    );
 }
 
 #[test]
@@ -189,5 +210,8 @@ fn the_schema_file_of_the_host_is_up_to_date() {
         std::fs::write(&path, &text).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(kept == text, "schemas/host.schema.json is stale: run `UPDATE_SCHEMAS=1 cargo test --workspace` and commit it");
+    assert!(
+        kept == text,
+        "schemas/host.schema.json is stale: run `UPDATE_SCHEMAS=1 cargo test --workspace` and commit it"
+    );
 }

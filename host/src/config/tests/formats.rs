@@ -19,7 +19,10 @@ fn places(document: &Document) -> Vec<(String, String)> {
     let text = &document.source.text;
     let place = |(pointer, span): (&String, &crate::config::NodeSpan)| {
         let key = span.key.clone().map_or("", |key| &text[key]);
-        (pointer.clone(), format!("{key} => {}", &text[span.value.clone()]))
+        (
+            pointer.clone(),
+            format!("{key} => {}", &text[span.value.clone()]),
+        )
     };
     document.spans.iter().map(place).collect()
 }
@@ -27,7 +30,11 @@ fn places(document: &Document) -> Vec<(String, String)> {
 #[test]
 fn the_three_formats_say_the_same() {
     let expected = json!({"a": {"b": [1, -2, 1e-4, true, "no", "x y"]}, "c": {"d": ""}});
-    check_value(Format::Yaml, "a:\n  b: [1, -2, 1e-4, true, no, 'x y']\nc: {d: ''}\n", expected.clone());
+    check_value(
+        Format::Yaml,
+        "a:\n  b: [1, -2, 1e-4, true, no, 'x y']\nc: {d: ''}\n",
+        expected.clone(),
+    );
     check_value(
         Format::Toml,
         "a.b = [1, -2, 1e-4, true, \"no\", 'x y']\n[c]\nd = \"\"\n",
@@ -59,7 +66,10 @@ fn every_node_has_its_place() {
     let expected = |quote: &str, braces: &str| {
         vec![
             (String::new(), braces.to_owned()),
-            ("/a~1b".to_owned(), format!("{quote}a/b{quote} => [1, {quote}é{quote}]")),
+            (
+                "/a~1b".to_owned(),
+                format!("{quote}a/b{quote} => [1, {quote}é{quote}]"),
+            ),
             ("/a~1b/0".to_owned(), " => 1".to_owned()),
             ("/a~1b/1".to_owned(), format!(" => {quote}é{quote}")),
             ("/c".to_owned(), format!("{quote}c{quote} => -3.5")),
@@ -81,8 +91,15 @@ fn every_node_has_its_place() {
 fn json_places_survive_escapes() {
     let text = r#" { "a\"b" : { "\u00e9\\" : [ [ ] , { } , "]}" ] } , "z":null } "#;
     let document = parse(Format::Json, text);
-    assert_eq!(document.value, json!({"a\"b": {"é\\": [[], {}, "]}"]}, "z": null}));
-    let found: Vec<_> = places(&document).into_iter().skip(1).map(|(_, place)| place).collect();
+    assert_eq!(
+        document.value,
+        json!({"a\"b": {"é\\": [[], {}, "]}"]}, "z": null})
+    );
+    let found: Vec<_> = places(&document)
+        .into_iter()
+        .skip(1)
+        .map(|(_, place)| place)
+        .collect();
     let list = r#"[ [ ] , { } , "]}" ]"#;
     let expected = [
         format!(r#""a\"b" => {{ "\u00e9\\" : {list} }}"#),
@@ -121,11 +138,26 @@ error: cannot read the YAML: duplicate mapping key `a` is not allowed here
         let found = errors("my.yaml", text, &[]);
         assert!(found.starts_with(start), "{found}");
     };
-    starts("a: .nan", "error: cannot read the YAML: value `.nan` is not a finite number\n");
-    starts("a: 1\n---\nb: 1", "error: cannot read the YAML: only single YAML document expected but multiple found\n");
-    starts("a: *x", "error: cannot read the YAML: reference to unknown value\n");
-    starts("[1]", "error: the config must be a mapping of keys to values, found a list of 1\n");
-    starts("train", "error: the config must be a mapping of keys to values, found the string \"train\"\n");
+    starts(
+        "a: .nan",
+        "error: cannot read the YAML: value `.nan` is not a finite number\n",
+    );
+    starts(
+        "a: 1\n---\nb: 1",
+        "error: cannot read the YAML: only single YAML document expected but multiple found\n",
+    );
+    starts(
+        "a: *x",
+        "error: cannot read the YAML: reference to unknown value\n",
+    );
+    starts(
+        "[1]",
+        "error: the config must be a mapping of keys to values, found a list of 1\n",
+    );
+    starts(
+        "train",
+        "error: the config must be a mapping of keys to values, found the string \"train\"\n",
+    );
 }
 
 #[test]
@@ -194,19 +226,37 @@ error: cannot read the JSON: duplicate key `a`
         assert!(found.starts_with(start), "{found}");
     };
     // What YAML would take is still wrong in a JSON file.
-    starts("{a: 1}", "error: cannot read the JSON: key must be a string\n");
-    starts("{\"a\": 1", "error: cannot read the JSON: the text ends while parsing an object\n");
-    starts("", "error: cannot read the JSON: the text ends while parsing a value\n");
-    starts("{\"a\": 1e999}", "error: cannot read the JSON: number out of range\n");
+    starts(
+        "{a: 1}",
+        "error: cannot read the JSON: key must be a string\n",
+    );
+    starts(
+        "{\"a\": 1",
+        "error: cannot read the JSON: the text ends while parsing an object\n",
+    );
+    starts(
+        "",
+        "error: cannot read the JSON: the text ends while parsing a value\n",
+    );
+    starts(
+        "{\"a\": 1e999}",
+        "error: cannot read the JSON: number out of range\n",
+    );
 }
 
 #[test]
 fn a_long_line_is_shown_around_the_mark() {
-    let text = format!("{{\"train\": {{\"betas\": [{}1], \"stepz\": 3}}}}", "1, ".repeat(300));
+    let text = format!(
+        "{{\"train\": {{\"betas\": [{}1], \"stepz\": 3}}}}",
+        "1, ".repeat(300)
+    );
     let found = errors("my.json", &text, &[]);
     assert!(found.contains("╭─[my.json:1:926]"), "{found}");
     assert!(found.contains("───┬───"), "{found}");
-    assert!(found.lines().all(|line| line.chars().count() < 170), "{found}");
+    assert!(
+        found.lines().all(|line| line.chars().count() < 170),
+        "{found}"
+    );
 }
 
 #[test]
@@ -225,5 +275,10 @@ hint: use a file that ends in `.yaml`, `.toml` or `.json`
     std::fs::write(folder.path().join("bytes.yaml"), b"a: \xff\n").unwrap();
     assert!(fail("bytes.yaml").contains("bytes.yaml` is not UTF-8 text: byte 3 breaks it"));
     std::fs::write(folder.path().join("mark.json"), "\u{feff}{\"a\": 1}").unwrap();
-    assert_eq!(Document::read(&folder.path().join("mark.json")).unwrap().value, json!({"a": 1}));
+    assert_eq!(
+        Document::read(&folder.path().join("mark.json"))
+            .unwrap()
+            .value,
+        json!({"a": 1})
+    );
 }

@@ -127,7 +127,19 @@ error: unknown key `objective.lambda`
    ╰────
 hint: `lambda` belongs to `objective.kind: dsl`; here it is `dsm` (my.yaml:1:19)
 ";
-    check("my.yaml", "objective: {kind: dsm, lambda: 0.1}", &[], expected);
+    check(
+        "my.yaml",
+        "objective: {kind: dsm, lambda: 0.1}",
+        &[],
+        expected,
+    );
+}
+
+#[test]
+fn a_misspelt_key_of_another_kind_is_found_too() {
+    let found = errors("my.yaml", "objective: {kind: dsm, lamda: 0.1}", &[]);
+    let hint = "hint: did you mean `lambda`? It belongs to `objective.kind: dsl`; here it is `dsm` (my.yaml:1:19)\n";
+    assert!(found.ends_with(hint), "{found}");
 }
 
 #[test]
@@ -141,7 +153,12 @@ error: `objective.kind` must be one of `dsm` or `dsl`, found the string "dls"
    ╰────
 hint: did you mean `dsl`?
 "#;
-    check("my.yaml", "objective: {kind: dls, lambda: 2}", &[], expected);
+    check(
+        "my.yaml",
+        "objective: {kind: dls, lambda: 2}",
+        &[],
+        expected,
+    );
 }
 
 #[test]
@@ -161,7 +178,12 @@ error: `objective.margin.every_epochs` must be at least 0, found the integer -1
    ·                                                  ╰── must be at least 0
    ╰────
 ";
-    check("my.yaml", "objective: {lambda: 1.0, margin: {every_epochs: -1}}", &[], expected);
+    check(
+        "my.yaml",
+        "objective: {lambda: 1.0, margin: {every_epochs: -1}}",
+        &[],
+        expected,
+    );
 }
 
 #[test]
@@ -171,7 +193,10 @@ fn alternatives_without_a_tag_are_listed() {
                     found the integer 3\n";
     assert!(found.starts_with(expected), "{found}");
     let found = errors("my.yaml", "objective: {margin: {source: gen_eror}}", &[]);
-    assert!(found.ends_with("hint: did you mean `gen_error`?\n"), "{found}");
+    assert!(
+        found.ends_with("hint: did you mean `gen_error`?\n"),
+        "{found}"
+    );
 }
 
 #[test]
@@ -198,9 +223,15 @@ hint: did you mean `cuda:0`?
 #[test]
 fn a_key_in_the_wrong_section_is_sent_to_the_right_one() {
     let found = errors("my.yaml", "batch_size: 3", &[]);
-    assert!(found.ends_with("hint: did you mean `train.batch_size`?\n"), "{found}");
+    assert!(
+        found.ends_with("hint: did you mean `train.batch_size`?\n"),
+        "{found}"
+    );
     let found = errors("my.yaml", "lr: 3", &[]);
-    assert!(found.ends_with("hint: did you mean `train.learning_rate`?\n"), "{found}");
+    assert!(
+        found.ends_with("hint: did you mean `train.learning_rate`?\n"),
+        "{found}"
+    );
     let found = errors("my.yaml", "banana: 3", &[]);
     let known = "hint: known keys: task, objective, train, device, limit_bytes, warm\n";
     assert!(found.ends_with(known), "{found}");
@@ -211,14 +242,41 @@ fn types_are_told_in_words_with_the_usual_remedy() {
     let check = |text: &str, message: &str, hint: &str| {
         let found = errors("my.yaml", text, &[]);
         assert!(found.starts_with(&format!("error: {message}\n")), "{found}");
-        assert!(hint.is_empty() || found.ends_with(&format!("hint: {hint}\n")), "{found}");
+        assert!(
+            hint.is_empty() || found.ends_with(&format!("hint: {hint}\n")),
+            "{found}"
+        );
     };
-    check("task: {data: {path: 12}}", "`task.data.path` must be a string or null, found the integer 12", "write it in quotes");
-    check("train: {betas: 0.9}", "`train.betas` must be a list, found the number 0.9", "write it in `[` and `]`");
-    check("train: {steps: many}", "`train.steps` must be an integer, found the string \"many\"", "`train.steps`: Optimiser steps");
-    check("train: {steps: 1.5}", "`train.steps` must be an integer, found the number 1.5", "");
-    check("train: {shuffle: on}", "`train.shuffle` must be `true` or `false`, found the string \"on\"", "write `true`");
-    check("train: 3", "`train` must be a mapping, found the integer 3", "");
+    check(
+        "task: {data: {path: 12}}",
+        "`task.data.path` must be a string or null, found the integer 12",
+        "write it in quotes",
+    );
+    check(
+        "train: {betas: 0.9}",
+        "`train.betas` must be a list, found the number 0.9",
+        "write it in `[` and `]`",
+    );
+    check(
+        "train: {steps: many}",
+        "`train.steps` must be an integer, found the string \"many\"",
+        "`train.steps`: Optimiser steps",
+    );
+    check(
+        "train: {steps: 1.5}",
+        "`train.steps` must be an integer, found the number 1.5",
+        "",
+    );
+    check(
+        "train: {shuffle: on}",
+        "`train.shuffle` must be `true` or `false`, found the string \"on\"",
+        "write `true`",
+    );
+    check(
+        "train: 3",
+        "`train` must be a mapping, found the integer 3",
+        "",
+    );
 }
 
 #[test]
@@ -239,7 +297,9 @@ hint: use an even number
 fn mistakes_of_the_plugin_are_called_its_own() {
     let mut plugin = plugin();
     plugin.host_defaults = json!({"train": {"batch_size": 0}});
-    let found = resolve_config::<Config>(&plugin, None, &[]).unwrap_err().to_string();
+    let found = resolve_config::<Config>(&plugin, None, &[])
+        .unwrap_err()
+        .to_string();
     let expected = "\
 error: `train.batch_size` must be at least 1, found the integer 0
    ╭─[recommended by plugin pictures:3:19]
@@ -253,12 +313,22 @@ hint: this value comes from plugin `pictures`, not from your config: tell its au
     assert_eq!(found, expected);
 
     plugin.host_defaults = json!({"task": {}});
-    let found = resolve_config::<Config>(&plugin, None, &[]).unwrap_err().to_string();
-    assert!(found.starts_with("error: plugin `pictures` recommends values for `task`"), "{found}");
+    let found = resolve_config::<Config>(&plugin, None, &[])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        found.starts_with("error: plugin `pictures` recommends values for `task`"),
+        "{found}"
+    );
 
     plugin.config_schema = json!({"type": "onject"});
-    let found = resolve_config::<Config>(&plugin, None, &[]).unwrap_err().to_string();
-    assert!(found.starts_with("error: plugin `pictures` ships a config schema that is not valid: "), "{found}");
+    let found = resolve_config::<Config>(&plugin, None, &[])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        found.starts_with("error: plugin `pictures` ships a config schema that is not valid: "),
+        "{found}"
+    );
 }
 
 #[test]
@@ -269,7 +339,13 @@ fn colour_is_only_added_to_the_same_text() {
     let plain: String = coloured
         .split('\u{1b}')
         .enumerate()
-        .map(|(index, part)| if index == 0 { part } else { part.split_once('m').unwrap().1 })
+        .map(|(index, part)| {
+            if index == 0 {
+                part
+            } else {
+                part.split_once('m').unwrap().1
+            }
+        })
         .collect();
     assert_eq!(plain, found.render(false));
     let place = found.errors()[0].place.as_ref().unwrap();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Config, plugin};
-use crate::config::compose;
+use crate::config::{compose, export};
 
 fn composed() -> Value {
     compose::<Config>(Some(&plugin())).unwrap()
@@ -14,7 +14,12 @@ fn it_is_draft_7_and_every_reference_leads_somewhere() {
     fn references(value: &Value, out: &mut Vec<String>) {
         match value {
             Value::Object(members) => {
-                out.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                out.extend(
+                    members
+                        .get("$ref")
+                        .and_then(Value::as_str)
+                        .map(str::to_owned),
+                );
                 members.values().for_each(|member| references(member, out));
             }
             Value::Array(entries) => entries.iter().for_each(|entry| references(entry, out)),
@@ -29,14 +34,19 @@ fn it_is_draft_7_and_every_reference_leads_somewhere() {
     for reference in found {
         assert!(schema.pointer(&reference[1..]).is_some(), "{reference}");
     }
-    assert_eq!(schema["properties"]["task"]["allOf"], json!([{"$ref": "#/definitions/plugin.pictures"}]));
+    assert_eq!(
+        schema["properties"]["task"]["allOf"],
+        json!([{"$ref": "#/definitions/plugin.pictures"}])
+    );
 }
 
 #[test]
 fn every_object_is_closed() {
     fn open(value: &Value, at: &str, out: &mut Vec<String>) {
         if let Value::Object(members) = value {
-            if members.get("properties").is_some_and(Value::is_object) && !members.contains_key("additionalProperties") {
+            if members.get("properties").is_some_and(Value::is_object)
+                && !members.contains_key("additionalProperties")
+            {
                 out.push(at.to_owned());
             }
             for (key, member) in members {
@@ -56,7 +66,10 @@ fn every_object_is_closed() {
 fn descriptions_and_defaults_are_there() {
     let schema = composed();
     let steps = &schema["definitions"]["Train"]["properties"]["steps"];
-    assert_eq!((&steps["description"], &steps["default"]), (&json!("Optimiser steps."), &json!(1000)));
+    assert_eq!(
+        (&steps["description"], &steps["default"]),
+        (&json!("Optimiser steps."), &json!(1000))
+    );
     let path = &schema["definitions"]["plugin.pictures"]["$defs"]["Data"]["properties"]["path"];
     assert_eq!(path["description"], "Folder; null takes the bundled set.");
     assert_eq!(schema["properties"]["objective"]["default"]["kind"], "dsl");
@@ -69,6 +82,26 @@ fn what_resolves_also_fits_the_exported_schema() {
     assert!(validator.is_valid(&fits));
     let wrong = json!({"task": {"background": {"kind": "colour", "alfa": 0.5}}});
     assert!(!validator.is_valid(&wrong));
+}
+
+#[test]
+fn editors_may_leave_out_the_tag_of_the_default_kind_alone() {
+    let schema = export::<Config>(Some(&plugin())).unwrap();
+    let validator = jsonschema::draft7::new(&schema).unwrap();
+    assert!(validator.is_valid(&json!({"objective": {"lambda": 0.1}})));
+    assert!(validator.is_valid(&json!({"objective": {"kind": "dsm"}})));
+    assert!(!validator.is_valid(&json!({"objective": {"kind": "dsm", "lambda": 0.1}})));
+    assert!(!validator.is_valid(&json!({"task": {"background": {"alpha": 0.1}}})));
+}
+
+#[test]
+fn editors_see_the_defaults_in_force_with_the_plugin() {
+    let schema = export::<Config>(Some(&plugin())).unwrap();
+    assert_eq!(schema["properties"]["train"]["default"]["batch_size"], 8);
+    assert_eq!(
+        schema["properties"]["task"]["default"]["data"]["name"],
+        "emoji"
+    );
 }
 
 #[test]
