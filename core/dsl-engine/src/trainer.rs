@@ -13,13 +13,14 @@ mod lr_schedule;
 mod margin;
 mod noised;
 mod optimizer;
+mod parts;
 mod precision;
 mod predictions;
 mod report;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use dsl_nets::{Conditioning, Denoiser, Model};
+use dsl_nets::{Denoiser, Model};
 
 pub use config::{
     AdamWConfig, EmaConfig, LrScheduleConfig, LrScheduleKind, Precision, TrainConfig,
@@ -233,18 +234,13 @@ impl Trainer {
         self.step = step;
     }
 
-    /// One generator forward with gradients: its output, and the conditioning that it saw, which is what the
-    /// discriminator gets too.
-    fn forward_generator(&mut self, noised: &Noised) -> (burn::tensor::Tensor<4>, Conditioning) {
-        self.forwards.generator += 1;
-        let model = precision::compute_copy(self.generator.module(), self.config.train.precision);
-        let conditioning = predictions::condition(&model, noised.token_ids(&self.device));
-        let output = model.denoiser.forward(
-            precision::input(noised.x_t(&self.device), self.config.train.precision),
-            noised.timesteps(&self.device),
-            &conditioning,
-        );
-        (output, conditioning)
+    /// Micro-batches that are worked on at the same time.
+    fn workers(&self) -> usize {
+        match &self.config.objective {
+            // Dropout masks come from one generator per device: threads would take them in any order.
+            ObjectiveConfig::Dsl(dsl) if dsl.discriminator.lora.dropout > 0.0 => 1,
+            _ => self.config.train.workers.max(1),
+        }
     }
 
     fn check_batch(&self, batch: &[Samples]) -> Result<(), EngineError> {

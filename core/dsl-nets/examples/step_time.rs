@@ -1,4 +1,8 @@
-//! Measures forward and backward passes: `cargo run -p dsl-nets --example step_time -- [config.json] [batch]`.
+//! Measures forward and backward passes on the CPU.
+//!
+//! `cargo run --release -p dsl-nets --example step_time -- [model.json [batch]]`: a whole model ([`ModelConfig`] as JSON) on
+//! pictures of 32×32, or without arguments the operations that it consists of. Prints the median and the best of five, and the
+//! time of all threads together, which says more on a busy machine.
 
 use std::time::Instant;
 
@@ -17,13 +21,23 @@ fn time(what: &str, mut f: impl FnMut()) {
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    println!("{what:40} {:8.2} ms (best {:.2}; cpu {:.1})", times[2], times[0], (cpu_ms() - cpu) / 5.0);
+    println!(
+        "{what:40} {:8.2} ms (best {:.2}; cpu {:.1})",
+        times[2],
+        times[0],
+        (cpu_ms() - cpu) / 5.0
+    );
 }
 
 /// Time that all threads of this process have computed, in ticks of 10 ms.
 fn cpu_ms() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) * 10.0
 }
 
@@ -36,15 +50,23 @@ fn main() {
     let random = |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Default, &device);
     match config {
         Some(path) => {
-            let config: ModelConfig = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+            let config: ModelConfig =
+                serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
             let model = config.init(0, &device).unwrap();
-            println!("{} parameters ({} denoiser)", model.num_params(), model.denoiser.num_params());
+            println!(
+                "{} parameters ({} denoiser)",
+                model.num_params(),
+                model.denoiser.num_params()
+            );
             let x = random([batch, 3, 32, 32]);
             let t = Tensor::<1>::random([batch], Distribution::Uniform(0.0, 999.0), &device);
-            let ids = Tensor::<2, Int>::random([batch, 16], Distribution::Uniform(0.0, 200.0), &device);
+            let ids =
+                Tensor::<2, Int>::random([batch, 16], Distribution::Uniform(0.0, 200.0), &device);
             time("DSM: forward + backward", || {
                 let c = model.encode_text(ids.clone());
-                let loss = (model.denoiser.forward(x.clone(), t.clone(), &c) - x.clone()).powi_scalar(2).mean();
+                let loss = (model.denoiser.forward(x.clone(), t.clone(), &c) - x.clone())
+                    .powi_scalar(2)
+                    .mean();
                 let _grads = loss.backward();
             });
             time("forward only, with graph", || {
@@ -55,12 +77,17 @@ fn main() {
             let (xi, ti) = (x.clone().inner(), t.clone().inner());
             time("forward only, without graph", || {
                 let c = inner.encode_text(ids.clone().inner());
-                let _ = inner.denoiser.forward(xi.clone(), ti.clone(), &c).into_data();
+                let _ = inner
+                    .denoiser
+                    .forward(xi.clone(), ti.clone(), &c)
+                    .into_data();
             });
             let lora = model.denoiser.with_lora(&LoraConfig::default(), 0).unwrap();
             time("LoRA: forward + backward", || {
                 let c = model.encode_text(ids.clone()).detach();
-                let loss = (lora.forward(x.clone(), t.clone(), &c) - x.clone()).powi_scalar(2).mean();
+                let loss = (lora.forward(x.clone(), t.clone(), &c) - x.clone())
+                    .powi_scalar(2)
+                    .mean();
                 let _grads = loss.backward();
             });
         }
@@ -73,83 +100,65 @@ fn main() {
             };
             let s = [16, 32, 32, 32];
             fb("silu burn", s, &activation::silu);
-            fb("silu exp", s, &|x| x.clone() / (x.neg().exp() + 1.0));
-            fb("silu recip", s, &|x| x.clone() * (x.neg().exp() + 1.0).recip());
             fb("silu x*sigmoid", s, &|x| x.clone() * activation::sigmoid(x));
-            let (w, b) = (Tensor::<1>::ones([32], &device).require_grad(), Tensor::<1>::zeros([32], &device).require_grad());
-            fb("group norm", s, &|x| ops::group_norm(x, 8, w.clone(), b.clone(), 1e-5));
+            let (w, b) = (
+                Tensor::<1>::ones([32], &device).require_grad(),
+                Tensor::<1>::zeros([32], &device).require_grad(),
+            );
+            fb("group norm", s, &|x| {
+                ops::group_norm(x, 8, w.clone(), b.clone(), 1e-5)
+            });
             for (c, hw) in [(32, 32), (64, 16), (128, 8)] {
                 let k = random([c, c, 3, 3]).require_grad();
-                fb(&format!("conv3x3 {c} {hw}"), [16, c, hw, hw], &|x| ops::conv2d(x, k.clone(), None, 1, 1));
+                fb(&format!("conv3x3 {c} {hw}"), [16, c, hw, hw], &|x| {
+                    ops::conv2d(x, k.clone(), None, 1, 1)
+                });
                 let k = k.detach();
-                fb(&format!("conv3x3 {c} {hw} shifts"), [16, c, hw, hw], &|x| conv_shifts(x, k.clone()));
-                fb(&format!("conv3x3 {c} {hw} kn2row"), [16, c, hw, hw], &|x| conv_kn2row(x, k.clone()));
-                fb(&format!("conv3x3 {c} {hw} frozen"), [16, c, hw, hw], &|x| ops::conv2d(x, k.clone(), None, 1, 1));
+                fb(&format!("conv3x3 {c} {hw} frozen"), [16, c, hw, hw], &|x| {
+                    ops::conv2d(x, k.clone(), None, 1, 1)
+                });
                 let x = Tensor::<4>::random([16, c, hw, hw], Distribution::Default, &plain);
                 let k = k.inner();
-                time("  forward", || { let _ = ops::conv2d(x.clone(), k.clone(), None, 1, 1); });
+                time("  forward", || {
+                    let _ = ops::conv2d(x.clone(), k.clone(), None, 1, 1);
+                });
             }
             let k = random([32, 64, 1, 1]).require_grad();
-            fb("conv1x1 64->32 32", [16, 64, 32, 32], &|x| module::conv2d(x, k.clone(), None, ConvOptions::new([1; 2], [0; 2], [1; 2], 1)));
+            fb("conv1x1 64->32 32", [16, 64, 32, 32], &|x| {
+                module::conv2d(
+                    x,
+                    k.clone(),
+                    None,
+                    ConvOptions::new([1; 2], [0; 2], [1; 2], 1),
+                )
+            });
             let k2 = Tensor::<2>::random([64, 32], Distribution::Default, &device).require_grad();
             fb("conv1x1 as linear", [16, 64, 32, 32], &|x| {
-                ops::linear(x.flatten::<3>(2, 3).swap_dims(1, 2), k2.clone(), None).swap_dims(1, 2).reshape([16, 32, 32, 32])
+                ops::linear(x.flatten::<3>(2, 3).swap_dims(1, 2), k2.clone(), None)
+                    .swap_dims(1, 2)
+                    .reshape([16, 32, 32, 32])
             });
             for (l, d) in [(256, 16), (64, 32)] {
-                fb(&format!("attention 4 heads {l} {d}"), [16, 4, l, d], &|x| ops::attention(x.clone(), x.clone(), x));
-                fb(&format!("attention ones {l} {d}"), [16, 4, l, d], &|x| attention_ones(x.clone(), x.clone(), x));
-                fb(&format!("attention late {l} {d}"), [16, 4, l, d], &|x| attention_late(x.clone(), x.clone(), x));
+                fb(&format!("attention 4 heads {l} {d}"), [16, 4, l, d], &|x| {
+                    ops::attention(x.clone(), x.clone(), x)
+                });
                 fb(&format!("attention burn {l} {d}"), [16, 4, l, d], &|x| {
                     module::attention(x.clone(), x.clone(), x, None, None, Default::default())
                 });
             }
-            fb("geglu", [16, 1, 256, 512], &|x| ops::geglu(x.reshape([16, 256, 512])).unsqueeze());
-            let (w, b) = (Tensor::<1>::ones([64], &device).require_grad(), Tensor::<1>::zeros([64], &device).require_grad());
-            fb("layer norm", [16, 1, 256, 64], &|x| ops::layer_norm(x, w.clone(), b.clone(), 1e-5));
-            fb("upsample", [16, 64, 16, 16], &|x| ops::interpolate_nearest(x, [32, 32]));
+            fb("geglu", [16, 1, 256, 512], &|x| {
+                ops::geglu(x.reshape([16, 256, 512])).unsqueeze()
+            });
+            let (w, b) = (
+                Tensor::<1>::ones([64], &device).require_grad(),
+                Tensor::<1>::zeros([64], &device).require_grad(),
+            );
+            fb("layer norm", [16, 1, 256, 64], &|x| {
+                ops::layer_norm(x, w.clone(), b.clone(), 1e-5)
+            });
+            fb("upsample", [16, 64, 16, 16], &|x| {
+                ops::interpolate_nearest(x, [32, 32])
+            });
         }
     }
-}
-
-fn attention_late(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
-    let scale = (q.dims()[3] as f64).powf(-0.5);
-    let scores = (q * scale).matmul(k.swap_dims(2, 3));
-    let max = scores.clone().detach().max_dim(3);
-    let weights = (scores - max).exp();
-    let sum = weights.clone().sum_dim(3);
-    weights.matmul(v) / sum
-}
-
-fn attention_ones(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
-    let scale = (q.dims()[3] as f64).powf(-0.5);
-    let scores = (q * scale).matmul(k.swap_dims(2, 3));
-    let max = scores.clone().detach().max_dim(3);
-    let weights = (scores - max).exp();
-    let [b, h, l, d] = v.dims();
-    let ones = Tensor::ones([b, h, l, 1], &v.device());
-    let out = weights.matmul(Tensor::cat(vec![v, ones], 3));
-    out.clone().narrow(3, 0, d) / out.narrow(3, d, 1)
-}
-
-fn conv_shifts(x: Tensor<4>, w: Tensor<4>) -> Tensor<4> {
-    let [b, c, h, wd] = x.dims();
-    let o = w.dims()[0];
-    let x = x.permute([0, 2, 3, 1]).pad([(0, 0), (1, 1), (1, 1), (0, 0)], 0.0);
-    let cols = (0..9).map(|k| x.clone().narrow(1, k / 3, h).narrow(2, k % 3, wd)).collect();
-    let cols = Tensor::cat(cols, 3).reshape([b * h * wd, 9 * c]);
-    let w = w.permute([2, 3, 1, 0]).reshape([9 * c, o]);
-    ops::linear(cols, w, None).reshape([b, h, wd, o]).permute([0, 3, 1, 2])
-}
-
-fn conv_kn2row(x: Tensor<4>, w: Tensor<4>) -> Tensor<4> {
-    let [b, c, h, wd] = x.dims();
-    let o = w.dims()[0];
-    let x = x.permute([0, 2, 3, 1]).pad([(0, 0), (1, 1), (1, 1), (0, 0)], 0.0);
-    let w = w.permute([1, 2, 3, 0]).reshape([c, 9 * o]);
-    let z = ops::linear(x.reshape([b * (h + 2) * (wd + 2), c]), w, None).reshape([b, h + 2, wd + 2, 9 * o]);
-    let mut y = z.clone().narrow(1, 0, h).narrow(2, 0, wd).narrow(3, 0, o);
-    for k in 1..9 {
-        y = y + z.clone().narrow(1, k / 3, h).narrow(2, k % 3, wd).narrow(3, k * o, o);
-    }
-    y.permute([0, 3, 1, 2])
 }

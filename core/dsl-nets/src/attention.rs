@@ -24,10 +24,20 @@ pub struct Attention {
     heads: usize,
 }
 
-impl_for_each_linear!(Attention { to_q, to_k, to_v, to_out });
+impl_for_each_linear!(Attention {
+    to_q,
+    to_k,
+    to_v,
+    to_out
+});
 
 impl Attention {
-    pub(crate) fn new(init: &ParameterInit, channels: usize, context_channels: usize, heads: usize) -> Self {
+    pub(crate) fn new(
+        init: &ParameterInit,
+        channels: usize,
+        context_channels: usize,
+        heads: usize,
+    ) -> Self {
         Self {
             to_q: Linear::without_bias(&init.at("to_q"), channels, channels),
             to_k: Linear::without_bias(&init.at("to_k"), context_channels, channels),
@@ -54,13 +64,15 @@ impl Attention {
 /// `[batch, tokens, channels]` to `[batch, heads, tokens, channels / heads]`.
 pub(crate) fn split_heads(x: Tensor<3>, heads: usize) -> Tensor<4> {
     let [batch, tokens, channels] = x.dims();
-    x.reshape([batch, tokens, heads, channels / heads]).swap_dims(1, 2)
+    x.reshape([batch, tokens, heads, channels / heads])
+        .swap_dims(1, 2)
 }
 
 /// The inverse of [`split_heads`].
 pub(crate) fn merge_heads(x: Tensor<4>) -> Tensor<3> {
     let [batch, heads, tokens, head_size] = x.dims();
-    x.swap_dims(1, 2).reshape([batch, tokens, heads * head_size])
+    x.swap_dims(1, 2)
+        .reshape([batch, tokens, heads * head_size])
 }
 
 /// A linear layer whose output gates itself, see [`ops::geglu`].
@@ -84,7 +96,13 @@ impl FeedForward {
         let init = init.at("net");
         let inner = channels * 4;
         let proj = Linear::new(&init.at("0.proj"), channels, inner * 2);
-        Self { net: (GeGlu { proj }, Identity::new(), Linear::new(&init.at(2), inner, channels)) }
+        Self {
+            net: (
+                GeGlu { proj },
+                Identity::new(),
+                Linear::new(&init.at(2), inner, channels),
+            ),
+        }
     }
 
     /// # Shapes
@@ -96,7 +114,9 @@ impl FeedForward {
 
 impl ForEachLinear for FeedForward {
     fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
-        self.net.0.for_each_linear(&format!("{path}.net.0"), &mut *visit);
+        self.net
+            .0
+            .for_each_linear(&format!("{path}.net.0"), &mut *visit);
         self.net.2.for_each_linear(&format!("{path}.net.2"), visit);
     }
 }
@@ -121,7 +141,12 @@ pub struct BasicTransformerBlock {
 impl_for_each_linear!(BasicTransformerBlock { attn1, attn2, ff });
 
 impl BasicTransformerBlock {
-    pub(crate) fn new(init: &ParameterInit, channels: usize, cross_attention_dim: usize, heads: usize) -> Self {
+    pub(crate) fn new(
+        init: &ParameterInit,
+        channels: usize,
+        cross_attention_dim: usize,
+        heads: usize,
+    ) -> Self {
         Self {
             norm1: LayerNorm::new(&init.at("norm1"), channels),
             attn1: Attention::new(&init.at("attn1"), channels, channels, heads),

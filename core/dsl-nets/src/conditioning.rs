@@ -17,7 +17,9 @@ impl Conditioning {
 
     /// Text features, `[batch, tokens, cross_attention_dim]`.
     pub fn text(encoder_hidden_states: Tensor<3>) -> Self {
-        Self { encoder_hidden_states: Some(encoder_hidden_states) }
+        Self {
+            encoder_hidden_states: Some(encoder_hidden_states),
+        }
     }
 
     /// The same values, cut from the graph that made them.
@@ -34,11 +36,20 @@ impl Conditioning {
     ///
     /// Conditioning that not all of them have is left out.
     pub fn concat(parts: &[&Self]) -> Self {
-        let states: Option<Vec<_>> = parts.iter().map(|part| part.encoder_hidden_states.clone()).collect();
-        Self { encoder_hidden_states: states.filter(|s| !s.is_empty()).map(|states| Tensor::cat(states, 0)) }
+        let states: Option<Vec<_>> = parts
+            .iter()
+            .map(|part| part.encoder_hidden_states.clone())
+            .collect();
+        Self {
+            encoder_hidden_states: states
+                .filter(|s| !s.is_empty())
+                .map(|states| Tensor::cat(states, 0)),
+        }
     }
 
     fn map(&self, change: impl Fn(Tensor<3>) -> Tensor<3>) -> Self {
-        Self { encoder_hidden_states: self.encoder_hidden_states.clone().map(change) }
+        Self {
+            encoder_hidden_states: self.encoder_hidden_states.clone().map(change),
+        }
     }
 }

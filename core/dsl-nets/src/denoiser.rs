@@ -18,7 +18,10 @@ use crate::unet_2d_condition::{UNet2DCondition, UNet2DConditionConfig};
 /// Which network, and its shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "there are a few of these in a process, and a box would show in every use")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are a few of these in a process, and a box would show in every use"
+)]
 pub enum DenoiserConfig {
     /// Pictures with text.
     Unet(UNet2DConditionConfig),
@@ -49,7 +52,10 @@ impl DenoiserConfig {
 
 /// A network that predicts from x_t, a timestep and conditioning.
 #[derive(Module, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there are a few of these in a process, and a box would show in every use")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are a few of these in a process, and a box would show in every use"
+)]
 pub enum Denoiser {
     /// Pictures with text.
     Unet(UNet2DCondition),
@@ -76,11 +82,20 @@ impl Denoiser {
     /// # Panics
     /// When a UNet is called without `encoder_hidden_states`, or tensors do not have these shapes: both are mistakes of the
     /// caller, not of a user.
-    pub fn forward(&self, x_t: Tensor<4>, timestep: Tensor<1>, conditioning: &Conditioning) -> Tensor<4> {
+    pub fn forward(
+        &self,
+        x_t: Tensor<4>,
+        timestep: Tensor<1>,
+        conditioning: &Conditioning,
+    ) -> Tensor<4> {
         match self {
             Self::Unet(unet) => {
                 let text = conditioning.encoder_hidden_states.clone();
-                unet.forward(x_t, timestep, text.expect("a conditional UNet is called with encoder_hidden_states"))
+                unet.forward(
+                    x_t,
+                    timestep,
+                    text.expect("a conditional UNet is called with encoder_hidden_states"),
+                )
             }
             Self::Mlp(mlp) => mlp.forward(x_t, timestep),
         }
@@ -94,7 +109,11 @@ impl Denoiser {
     /// [`NetsError::InvalidConfig`], [`NetsError::TargetPattern`], [`NetsError::NoTargets`].
     pub fn with_lora(&self, config: &LoraConfig, seed: u64) -> Result<Self, NetsError> {
         let mut adapted = self.without_lora().no_grad();
-        let targets = if config.targets.is_empty() { self.default_lora_targets() } else { config.targets.clone() };
+        let targets = if config.targets.is_empty() {
+            self.default_lora_targets()
+        } else {
+            config.targets.clone()
+        };
         let layers = lora::attach(&mut adapted, config, &targets, seed)?;
         tracing::debug!(layers, rank = config.rank, "attached low-rank adapters");
         Ok(adapted)

@@ -22,8 +22,13 @@ impl Timesteps {
         // In f32 and in this order, because at timestep 999 the last bit of a frequency shows.
         let scale = -(10_000f64.ln()) as f32;
         let divisor = (half as f64 - freq_shift) as f32;
-        let frequencies = (0..half).map(|k| (scale * k as f32 / divisor).exp()).collect();
-        Self { frequencies, flip_sin_to_cos }
+        let frequencies = (0..half)
+            .map(|k| (scale * k as f32 / divisor).exp())
+            .collect();
+        Self {
+            frequencies,
+            flip_sin_to_cos,
+        }
     }
 
     /// # Shapes
@@ -35,7 +40,11 @@ impl Timesteps {
         let frequencies = Tensor::<2>::from_data(frequencies, &timestep.device());
         let angles = timestep.reshape([batch, 1]) * frequencies;
         let (sin, cos) = (angles.clone().sin(), angles.cos());
-        if self.flip_sin_to_cos { Tensor::cat(vec![cos, sin], 1) } else { Tensor::cat(vec![sin, cos], 1) }
+        if self.flip_sin_to_cos {
+            Tensor::cat(vec![cos, sin], 1)
+        } else {
+            Tensor::cat(vec![sin, cos], 1)
+        }
     }
 }
 
@@ -61,6 +70,7 @@ impl TimestepEmbedding {
     /// # Shapes
     /// - `sinusoids`: `[batch, channels]`; result: `[batch, time_embed_dim]`
     pub fn forward(&self, sinusoids: Tensor<2>) -> Tensor<2> {
-        self.linear_2.forward(ops::silu(self.linear_1.forward(sinusoids)))
+        self.linear_2
+            .forward(ops::silu(self.linear_1.forward(sinusoids)))
     }
 }

@@ -119,11 +119,19 @@ impl NetsError {
     }
 
     pub(crate) fn read(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io { action: "read", path: path.into(), source }
+        Self::Io {
+            action: "read",
+            path: path.into(),
+            source,
+        }
     }
 
     pub(crate) fn write(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Self::Io { action: "write", path: path.into(), source }
+        Self::Io {
+            action: "write",
+            path: path.into(),
+            source,
+        }
     }
 }
 

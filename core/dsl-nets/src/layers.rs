@@ -33,7 +33,11 @@ impl Linear {
     /// A layer without a bias.
     pub fn without_bias(init: &ParameterInit, d_input: usize, d_output: usize) -> Self {
         let bound = (d_input as f64).powf(-0.5);
-        Self { weight: init.uniform("weight", [d_input, d_output], bound), bias: None, lora: None }
+        Self {
+            weight: init.uniform("weight", [d_input, d_output], bound),
+            bias: None,
+            lora: None,
+        }
     }
 
     /// # Shapes
@@ -87,7 +91,13 @@ impl Conv2d {
     /// # Shapes
     /// - `x`: `[batch, channels_in, height, width]`; result: `[batch, channels_out, ..]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        ops::conv2d(x, self.weight.val(), Some(self.bias.val()), self.stride, self.padding)
+        ops::conv2d(
+            x,
+            self.weight.val(),
+            Some(self.bias.val()),
+            self.stride,
+            self.padding,
+        )
     }
 }
 
@@ -114,7 +124,11 @@ impl PointwiseConv {
     /// - `x`: `[batch, tokens, channels_in]`; result: `[batch, tokens, channels_out]`
     pub fn forward_tokens(&self, x: Tensor<3>) -> Tensor<3> {
         let [channels_out, channels_in, _, _] = self.weight.dims();
-        let weight = self.weight.val().reshape([channels_out, channels_in]).transpose();
+        let weight = self
+            .weight
+            .val()
+            .reshape([channels_out, channels_in])
+            .transpose();
         ops::linear(x, weight, Some(self.bias.val()))
     }
 
@@ -124,7 +138,9 @@ impl PointwiseConv {
         let [batch, _, height, width] = x.dims();
         let tokens = self.forward_tokens(x.flatten::<3>(2, 3).swap_dims(1, 2));
         let channels = tokens.dims()[2];
-        tokens.swap_dims(1, 2).reshape([batch, channels, height, width])
+        tokens
+            .swap_dims(1, 2)
+            .reshape([batch, channels, height, width])
     }
 }
 
@@ -155,7 +171,13 @@ impl GroupNorm {
     /// # Shapes
     /// - `x`, result: `[batch, channels, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        ops::group_norm(x, self.groups, self.weight.val(), self.bias.val(), self.norm_eps)
+        ops::group_norm(
+            x,
+            self.groups,
+            self.weight.val(),
+            self.bias.val(),
+            self.norm_eps,
+        )
     }
 }
 
@@ -174,7 +196,10 @@ impl LayerNorm {
 
     /// A norm over `features` elements.
     pub fn new(init: &ParameterInit, features: usize) -> Self {
-        Self { weight: init.constant("weight", [features], 1.0), bias: init.constant("bias", [features], 0.0) }
+        Self {
+            weight: init.constant("weight", [features], 1.0),
+            bias: init.constant("bias", [features], 0.0),
+        }
     }
 
     /// # Shapes
@@ -197,7 +222,9 @@ impl Embedding {
 
     /// A table drawn from N(0, 0.02²).
     pub fn new(init: &ParameterInit, entries: usize, features: usize) -> Self {
-        Self { weight: init.normal("weight", [entries, features], Self::STD) }
+        Self {
+            weight: init.normal("weight", [entries, features], Self::STD),
+        }
     }
 
     /// # Shapes

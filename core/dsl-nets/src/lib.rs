@@ -38,12 +38,14 @@ pub use parameter_init::ParameterInit;
 pub use parameters::{NamedParameter, named_parameters};
 pub use resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
 pub use text_encoder::{
-    TextAttention, TextEmbeddings, TextEncoder, TextEncoderConfig, TextEncoderLayer, TextEncoderLayers, TextMlp,
+    TextAttention, TextEmbeddings, TextEncoder, TextEncoderConfig, TextEncoderLayer,
+    TextEncoderLayers, TextMlp,
 };
 pub use tokenizer::Tokenizer;
 pub use transformer_2d::{Projection, Transformer2D};
 pub use unet_2d_blocks::{
-    CrossAttnDownBlock2D, CrossAttnUpBlock2D, DownBlock, DownBlock2D, UNetMidBlock2DCrossAttn, UpBlock, UpBlock2D,
+    CrossAttnDownBlock2D, CrossAttnUpBlock2D, DownBlock, DownBlock2D, UNetMidBlock2DCrossAttn,
+    UpBlock, UpBlock2D,
 };
 pub use unet_2d_condition::{
     DownBlockType, MidBlockType, OneOrMany, UNet2DCondition, UNet2DConditionConfig, UpBlockType,

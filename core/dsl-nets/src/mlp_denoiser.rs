@@ -26,7 +26,11 @@ pub struct MlpConfig {
 
 impl Default for MlpConfig {
     fn default() -> Self {
-        Self { features: 2, hidden_sizes: vec![128; 3], time_embedding_dim: 64 }
+        Self {
+            features: 2,
+            hidden_sizes: vec![128; 3],
+            time_embedding_dim: 64,
+        }
     }
 }
 
@@ -35,13 +39,25 @@ impl MlpConfig {
     /// [`NetsError::InvalidConfig`] for a size of 0 or an odd number of sinusoids.
     pub fn validate(&self) -> Result<(), NetsError> {
         if self.features == 0 {
-            return Err(NetsError::config("features", self.features, "it must be at least 1"));
+            return Err(NetsError::config(
+                "features",
+                self.features,
+                "it must be at least 1",
+            ));
         }
         if self.hidden_sizes.is_empty() || self.hidden_sizes.contains(&0) {
-            return Err(NetsError::config("hidden_sizes", &self.hidden_sizes, "it needs at least one size, none of them 0"));
+            return Err(NetsError::config(
+                "hidden_sizes",
+                &self.hidden_sizes,
+                "it needs at least one size, none of them 0",
+            ));
         }
         if self.time_embedding_dim == 0 || !self.time_embedding_dim.is_multiple_of(2) {
-            return Err(NetsError::config("time_embedding_dim", self.time_embedding_dim, "it must be even and at least 2"));
+            return Err(NetsError::config(
+                "time_embedding_dim",
+                self.time_embedding_dim,
+                "it must be even and at least 2",
+            ));
         }
         Ok(())
     }
@@ -70,7 +86,11 @@ impl MlpDenoiser {
         sizes.push(config.features);
         let init = init.at("layers");
         Ok(Self {
-            layers: sizes.windows(2).enumerate().map(|(i, pair)| Linear::new(&init.at(i), pair[0], pair[1])).collect(),
+            layers: sizes
+                .windows(2)
+                .enumerate()
+                .map(|(i, pair)| Linear::new(&init.at(i), pair[0], pair[1]))
+                .collect(),
             time_proj: Timesteps::new(config.time_embedding_dim, true, 0.0),
         })
     }
@@ -80,8 +100,18 @@ impl MlpDenoiser {
     pub fn forward(&self, x_t: Tensor<4>, timestep: Tensor<1>) -> Tensor<4> {
         let dims = x_t.dims();
         let [batch, features, ..] = dims;
-        let timestep = if timestep.dims()[0] == batch { timestep } else { timestep.expand([batch]) };
-        let mut hidden = Tensor::cat(vec![x_t.reshape([batch, features]), self.time_proj.forward(timestep)], 1);
+        let timestep = if timestep.dims()[0] == batch {
+            timestep
+        } else {
+            timestep.expand([batch])
+        };
+        let mut hidden = Tensor::cat(
+            vec![
+                x_t.reshape([batch, features]),
+                self.time_proj.forward(timestep),
+            ],
+            1,
+        );
         let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
             hidden = layer.forward(hidden);

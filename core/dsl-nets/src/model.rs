@@ -34,10 +34,12 @@ impl ModelConfig {
     /// # Errors
     /// [`NetsError::InvalidConfig`] when the fields do not fit together.
     pub fn init(&self, seed: u64, device: &Device) -> Result<Model, NetsError> {
-        if let (Some(wanted), Some(text)) = (self.denoiser.cross_attention_dim(), &self.text_encoder)
+        if let (Some(wanted), Some(text)) =
+            (self.denoiser.cross_attention_dim(), &self.text_encoder)
             && wanted != text.hidden_size
         {
-            let reason = format!("the denoiser's cross_attention_dim is {wanted}, and they must be equal");
+            let reason =
+                format!("the denoiser's cross_attention_dim is {wanted}, and they must be equal");
             return Err(NetsError::config("hidden_size", text.hidden_size, reason));
         }
         let init = ParameterInit::new(seed, device);
@@ -76,7 +78,12 @@ impl Model {
     ///
     /// # Errors
     /// [`NetsError::Io`] when the file cannot be written.
-    pub fn save(&self, path: &Path, dtype: WeightDType, metadata: &BTreeMap<String, String>) -> Result<(), NetsError> {
+    pub fn save(
+        &self,
+        path: &Path,
+        dtype: WeightDType,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<(), NetsError> {
         weights::save(self, path, dtype, metadata)
     }
 

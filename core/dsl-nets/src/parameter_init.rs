@@ -21,7 +21,11 @@ pub struct ParameterInit {
 impl ParameterInit {
     /// The root of a tree whose values follow from `seed`.
     pub fn new(seed: u64, device: &Device) -> Self {
-        Self { seed, device: device.clone(), path: String::new() }
+        Self {
+            seed,
+            device: device.clone(),
+            path: String::new(),
+        }
     }
 
     /// The place `name` below this one; names are joined by dots, as in weight files.
@@ -31,7 +35,11 @@ impl ParameterInit {
         } else {
             format!("{}.{name}", self.path)
         };
-        Self { seed: self.seed, device: self.device.clone(), path }
+        Self {
+            seed: self.seed,
+            device: self.device.clone(),
+            path,
+        }
     }
 
     /// The device on which parameters are made.
@@ -40,7 +48,12 @@ impl ParameterInit {
     }
 
     /// A parameter drawn from U(-bound, bound).
-    pub fn uniform<const D: usize>(&self, name: &str, shape: [usize; D], bound: f64) -> Param<Tensor<D>> {
+    pub fn uniform<const D: usize>(
+        &self,
+        name: &str,
+        shape: [usize; D],
+        bound: f64,
+    ) -> Param<Tensor<D>> {
         self.param(name, shape, |rng| {
             // 24 bits, so that every value is exact in f32 and the result does not depend on a library's conversion.
             let unit = f64::from(rng.next_u32() >> 8) / f64::from(1u32 << 24);
@@ -49,7 +62,12 @@ impl ParameterInit {
     }
 
     /// A parameter drawn from N(0, std²).
-    pub fn normal<const D: usize>(&self, name: &str, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
+    pub fn normal<const D: usize>(
+        &self,
+        name: &str,
+        shape: [usize; D],
+        std: f64,
+    ) -> Param<Tensor<D>> {
         self.param(name, shape, |rng| {
             let z: f64 = StandardNormal.sample(rng);
             (z * std) as f32
@@ -57,7 +75,12 @@ impl ParameterInit {
     }
 
     /// A parameter with one value everywhere.
-    pub fn constant<const D: usize>(&self, name: &str, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
+    pub fn constant<const D: usize>(
+        &self,
+        name: &str,
+        shape: [usize; D],
+        value: f32,
+    ) -> Param<Tensor<D>> {
         self.param(name, shape, |_| value)
     }
 
@@ -70,7 +93,9 @@ impl ParameterInit {
         let path_hash = fnv1a(self.at(name).path.as_bytes());
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(path_hash);
-        let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw(&mut rng)).collect();
+        let values: Vec<f32> = (0..shape.iter().product())
+            .map(|_| draw(&mut rng))
+            .collect();
         let mut param = Param::from_data(TensorData::new(values, shape), &self.device);
         param.id = ParamId::from(path_hash);
         param

@@ -39,18 +39,34 @@ pub fn parameter_infos<M: Module>(module: &M) -> Vec<NamedParameter> {
 
 /// Number of elements over all parameters that train; 0 on a device without autodiff.
 pub fn count_trainable<M: Module>(module: &M) -> usize {
-    let count = |p: NamedParameter| if p.require_grad { p.shape.iter().product() } else { 0 };
+    let count = |p: NamedParameter| {
+        if p.require_grad {
+            p.shape.iter().product()
+        } else {
+            0
+        }
+    };
     parameter_infos(module).into_iter().map(count).sum()
 }
 
 /// Number of elements over all parameters of adapters.
 pub fn count_adapter<M: Module>(module: &M) -> usize {
-    let count = |p: NamedParameter| if p.is_adapter() { p.shape.iter().product() } else { 0 };
+    let count = |p: NamedParameter| {
+        if p.is_adapter() {
+            p.shape.iter().product()
+        } else {
+            0
+        }
+    };
     parameter_infos(module).into_iter().map(count).sum()
 }
 
 fn collect<M: Module>(module: &M, with_values: bool) -> Vec<NamedParameter> {
-    let mut collector = Collector { with_values, path: ParameterPath::default(), found: Vec::new() };
+    let mut collector = Collector {
+        with_values,
+        path: ParameterPath::default(),
+        found: Vec::new(),
+    };
     module.visit(&mut collector);
     collector.found
 }
@@ -71,7 +87,11 @@ impl ModuleVisitor for Collector {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let values = if self.with_values { param.val().inner().into_data().iter::<f32>().collect() } else { Vec::new() };
+        let values = if self.with_values {
+            param.val().inner().into_data().iter::<f32>().collect()
+        } else {
+            Vec::new()
+        };
         self.found.push(NamedParameter {
             path: self.path.joined(),
             id: param.id,
@@ -112,7 +132,10 @@ impl ParameterPath {
     /// Whether the parameter is the weight of a linear layer.
     pub(crate) fn is_transposed(&self) -> bool {
         self.names.last().is_some_and(|name| name == "weight")
-            && self.containers.last().is_some_and(|container| container == "Struct:Linear")
+            && self
+                .containers
+                .last()
+                .is_some_and(|container| container == "Struct:Linear")
     }
 
     pub(crate) fn is_adapter(&self) -> bool {

@@ -73,7 +73,9 @@ pub struct Downsample2D {
 
 impl Downsample2D {
     pub(crate) fn new(init: &ParameterInit, channels: usize) -> Self {
-        Self { conv: Conv2d::new(&init.at("conv"), [channels, channels], 3, 2, 1) }
+        Self {
+            conv: Conv2d::new(&init.at("conv"), [channels, channels], 3, 2, 1),
+        }
     }
 
     /// # Shapes
@@ -92,7 +94,9 @@ pub struct Upsample2D {
 
 impl Upsample2D {
     pub(crate) fn new(init: &ParameterInit, channels: usize) -> Self {
-        Self { conv: Conv2d::new(&init.at("conv"), [channels, channels], 3, 1, 1) }
+        Self {
+            conv: Conv2d::new(&init.at("conv"), [channels, channels], 3, 1, 1),
+        }
     }
 
     /// # Shapes

@@ -63,7 +63,11 @@ impl TextEncoderConfig {
         }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             let reason = format!("it must divide hidden_size = {}", self.hidden_size);
-            return Err(NetsError::config("num_attention_heads", self.num_attention_heads, reason));
+            return Err(NetsError::config(
+                "num_attention_heads",
+                self.num_attention_heads,
+                reason,
+            ));
         }
         Ok(())
     }
@@ -163,7 +167,11 @@ impl TextEncoder {
         let tables = init.at("embeddings");
         Ok(Self {
             embeddings: TextEmbeddings {
-                token_embedding: Embedding::new(&tables.at("token_embedding"), config.vocab_size, features),
+                token_embedding: Embedding::new(
+                    &tables.at("token_embedding"),
+                    config.vocab_size,
+                    features,
+                ),
                 position_embedding: Embedding::new(
                     &tables.at("position_embedding"),
                     config.max_position_embeddings,
@@ -171,7 +179,9 @@ impl TextEncoder {
                 ),
             },
             encoder: TextEncoderLayers {
-                layers: (0..config.num_hidden_layers).map(|i| layer(&layers.at(i))).collect(),
+                layers: (0..config.num_hidden_layers)
+                    .map(|i| layer(&layers.at(i)))
+                    .collect(),
             },
             final_layer_norm: LayerNorm::new(&init.at("final_layer_norm"), features),
         })
@@ -182,8 +192,14 @@ impl TextEncoder {
     /// - result: `[batch, tokens, hidden_size]`
     pub fn forward(&self, token_ids: Tensor<2, Int>) -> Tensor<3> {
         let [_, tokens] = token_ids.dims();
-        let positions = self.embeddings.position_embedding.weight.val().narrow(0, 0, tokens);
-        let mut hidden = self.embeddings.token_embedding.forward(token_ids) + positions.unsqueeze::<3>();
+        let positions = self
+            .embeddings
+            .position_embedding
+            .weight
+            .val()
+            .narrow(0, 0, tokens);
+        let mut hidden =
+            self.embeddings.token_embedding.forward(token_ids) + positions.unsqueeze::<3>();
         for layer in &self.encoder.layers {
             hidden = layer.forward(hidden);
         }
@@ -204,6 +220,7 @@ impl TextAttention {
         let query = split_heads(self.q_proj.forward(x.clone()), self.heads);
         let key = split_heads(self.k_proj.forward(x.clone()), self.heads);
         let value = split_heads(self.v_proj.forward(x), self.heads);
-        self.out_proj.forward(merge_heads(ops::attention(query, key, value)))
+        self.out_proj
+            .forward(merge_heads(ops::attention(query, key, value)))
     }
 }

@@ -35,9 +35,15 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`NetsError::InvalidConfig`] for a vocabulary below [`MIN_VOCAB_SIZE`](Self::MIN_VOCAB_SIZE).
-    pub fn train_bpe<'a>(captions: impl IntoIterator<Item = &'a str>, vocab_size: usize) -> Result<Self, NetsError> {
+    pub fn train_bpe<'a>(
+        captions: impl IntoIterator<Item = &'a str>,
+        vocab_size: usize,
+    ) -> Result<Self, NetsError> {
         if vocab_size < Self::MIN_VOCAB_SIZE {
-            let reason = format!("three special tokens and 256 bytes need at least {}", Self::MIN_VOCAB_SIZE);
+            let reason = format!(
+                "three special tokens and 256 bytes need at least {}",
+                Self::MIN_VOCAB_SIZE
+            );
             return Err(NetsError::config("vocab_size", vocab_size, reason));
         }
         let failed = |e: tokenizers::Error| Self::error("training", e);
@@ -46,7 +52,11 @@ impl Tokenizer {
             .vocab_size(vocab_size)
             .min_frequency(2)
             .show_progress(false)
-            .special_tokens(vec![special(Self::START), special(Self::END), special(Self::PAD)])
+            .special_tokens(vec![
+                special(Self::START),
+                special(Self::END),
+                special(Self::PAD),
+            ])
             // Without an end-of-word suffix: its tokens would be numbered in the order of a hash map.
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .build();
@@ -58,14 +68,24 @@ impl Tokenizer {
             .with_decoder(Some(bytes));
         let mut captions: Vec<String> = captions.into_iter().map(str::to_owned).collect();
         captions.sort_unstable();
-        inner.train(&mut trainer, captions.into_iter()).map_err(failed)?;
+        inner
+            .train(&mut trainer, captions.into_iter())
+            .map_err(failed)?;
         let text = inner.to_string(false).map_err(failed)?;
         Self::from_json(&text)
     }
 
     fn normalizer() -> Result<NormalizerWrapper, tokenizers::Error> {
-        let space = Replace::new(tokenizers::normalizers::replace::ReplacePattern::Regex(r"\s+".to_owned()), " ")?;
-        let steps: Vec<NormalizerWrapper> = vec![NFC.into(), space.into(), Strip::new(true, true).into(), Lowercase.into()];
+        let space = Replace::new(
+            tokenizers::normalizers::replace::ReplacePattern::Regex(r"\s+".to_owned()),
+            " ",
+        )?;
+        let steps: Vec<NormalizerWrapper> = vec![
+            NFC.into(),
+            space.into(),
+            Strip::new(true, true).into(),
+            Lowercase.into(),
+        ];
         Ok(Sequence::new(steps).into())
     }
 
@@ -74,16 +94,24 @@ impl Tokenizer {
     /// # Errors
     /// [`NetsError::Tokenizer`] when the text is not a tokenizer or lacks one of the three special tokens.
     pub fn from_json(text: &str) -> Result<Self, NetsError> {
-        let mut inner: tokenizers::Tokenizer = text.parse().map_err(|e| Self::error("reading", e))?;
+        let mut inner: tokenizers::Tokenizer =
+            text.parse().map_err(|e| Self::error("reading", e))?;
         inner.set_encode_special_tokens(true);
         let id = |token: &str| {
-            inner.token_to_id(token).ok_or_else(|| NetsError::Tokenizer {
-                action: "reading",
-                reason: format!("it has no token {token}"),
-            })
+            inner
+                .token_to_id(token)
+                .ok_or_else(|| NetsError::Tokenizer {
+                    action: "reading",
+                    reason: format!("it has no token {token}"),
+                })
         };
         let (start, end, pad) = (id(Self::START)?, id(Self::END)?, id(Self::PAD)?);
-        Ok(Self { inner, start, end, pad })
+        Ok(Self {
+            inner,
+            start,
+            end,
+            pad,
+        })
     }
 
     /// The tokenizer as the JSON that the `tokenizers` library reads; equal tokenizers give equal texts.
@@ -91,7 +119,9 @@ impl Tokenizer {
     /// # Errors
     /// [`NetsError::Tokenizer`] when it cannot be written as JSON.
     pub fn to_json(&self) -> Result<String, NetsError> {
-        self.inner.to_string(false).map_err(|e| Self::error("writing", e))
+        self.inner
+            .to_string(false)
+            .map_err(|e| Self::error("writing", e))
     }
 
     /// Number of tokens; every id is below it.
@@ -110,18 +140,34 @@ impl Tokenizer {
     /// [`NetsError::InvalidConfig`] when `max_len` has no room for start and end.
     pub fn encode(&self, text: &str, max_len: usize) -> Result<Vec<i64>, NetsError> {
         if max_len < 2 {
-            return Err(NetsError::config("max_len", max_len, "start and end need two tokens"));
+            return Err(NetsError::config(
+                "max_len",
+                max_len,
+                "start and end need two tokens",
+            ));
         }
-        let encoding = self.inner.encode_fast(text, false).map_err(|e| Self::error("encoding", e))?;
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|e| Self::error("encoding", e))?;
         let mut ids = Vec::with_capacity(max_len);
         ids.push(i64::from(self.start));
-        ids.extend(encoding.get_ids().iter().take(max_len - 2).map(|&id| i64::from(id)));
+        ids.extend(
+            encoding
+                .get_ids()
+                .iter()
+                .take(max_len - 2)
+                .map(|&id| i64::from(id)),
+        );
         ids.push(i64::from(self.end));
         ids.resize(max_len, self.pad_id());
         Ok(ids)
     }
 
     fn error(action: &'static str, reason: tokenizers::Error) -> NetsError {
-        NetsError::Tokenizer { action, reason: reason.to_string() }
+        NetsError::Tokenizer {
+            action,
+            reason: reason.to_string(),
+        }
     }
 }

@@ -55,7 +55,11 @@ pub struct Transformer2D {
     pub proj_out: Projection,
 }
 
-impl_for_each_linear!(Transformer2D { proj_in, transformer_blocks, proj_out });
+impl_for_each_linear!(Transformer2D {
+    proj_in,
+    transformer_blocks,
+    proj_out
+});
 
 impl Transformer2D {
     const NORM_EPS: f64 = 1e-6;
@@ -74,7 +78,9 @@ impl Transformer2D {
             norm: GroupNorm::new(&init.at("norm"), groups, channels, Self::NORM_EPS),
             proj_in: Projection::new(&init.at("proj_in"), channels, use_linear_projection),
             transformer_blocks: (0..layers)
-                .map(|i| BasicTransformerBlock::new(&blocks.at(i), channels, cross_attention_dim, heads))
+                .map(|i| {
+                    BasicTransformerBlock::new(&blocks.at(i), channels, cross_attention_dim, heads)
+                })
                 .collect(),
             proj_out: Projection::new(&init.at("proj_out"), channels, use_linear_projection),
         }
@@ -84,12 +90,18 @@ impl Transformer2D {
     /// - `x`, result: `[batch, channels, height, width]`; `encoder_hidden_states`: `[batch, tokens, cross_attention_dim]`
     pub fn forward(&self, x: Tensor<4>, encoder_hidden_states: &Tensor<3>) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
-        let tokens = self.norm.forward(x.clone()).flatten::<3>(2, 3).swap_dims(1, 2);
+        let tokens = self
+            .norm
+            .forward(x.clone())
+            .flatten::<3>(2, 3)
+            .swap_dims(1, 2);
         let mut hidden = self.proj_in.forward(tokens);
         for block in &self.transformer_blocks {
             hidden = block.forward(hidden, encoder_hidden_states);
         }
         let hidden = self.proj_out.forward(hidden);
-        x + hidden.swap_dims(1, 2).reshape([batch, channels, height, width])
+        x + hidden
+            .swap_dims(1, 2)
+            .reshape([batch, channels, height, width])
     }
 }

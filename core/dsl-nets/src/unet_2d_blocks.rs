@@ -24,7 +24,13 @@ pub(crate) struct BlockConfig {
 
 impl BlockConfig {
     fn resnet(&self, init: &ParameterInit, channels: [usize; 2]) -> ResnetBlock2D {
-        ResnetBlock2D::new(init, channels, self.time_embed_dim, self.groups, self.norm_eps)
+        ResnetBlock2D::new(
+            init,
+            channels,
+            self.time_embed_dim,
+            self.groups,
+            self.norm_eps,
+        )
     }
 
     fn attention(&self, init: &ParameterInit, channels: usize) -> Transformer2D {
@@ -41,16 +47,24 @@ impl BlockConfig {
 
     fn attentions(&self, init: &ParameterInit, channels: usize) -> Vec<Transformer2D> {
         let init = init.at("attentions");
-        (0..self.layers).map(|i| self.attention(&init.at(i), channels)).collect()
+        (0..self.layers)
+            .map(|i| self.attention(&init.at(i), channels))
+            .collect()
     }
 
     fn down_resnets(&self, init: &ParameterInit, [from, to]: [usize; 2]) -> Vec<ResnetBlock2D> {
         let init = init.at("resnets");
-        (0..self.layers).map(|i| self.resnet(&init.at(i), [if i == 0 { from } else { to }, to])).collect()
+        (0..self.layers)
+            .map(|i| self.resnet(&init.at(i), [if i == 0 { from } else { to }, to]))
+            .collect()
     }
 
     /// `previous` channels come from below, `skip` ones from the last skip connection, `to` ones from the others.
-    fn up_resnets(&self, init: &ParameterInit, [previous, skip, to]: [usize; 3]) -> Vec<ResnetBlock2D> {
+    fn up_resnets(
+        &self,
+        init: &ParameterInit,
+        [previous, skip, to]: [usize; 3],
+    ) -> Vec<ResnetBlock2D> {
         let init = init.at("resnets");
         let last = self.layers - 1;
         (0..self.layers)
@@ -63,11 +77,17 @@ impl BlockConfig {
 }
 
 fn downsamplers(init: &ParameterInit, channels: usize, wanted: bool) -> Vec<Downsample2D> {
-    wanted.then(|| Downsample2D::new(&init.at("downsamplers.0"), channels)).into_iter().collect()
+    wanted
+        .then(|| Downsample2D::new(&init.at("downsamplers.0"), channels))
+        .into_iter()
+        .collect()
 }
 
 fn upsamplers(init: &ParameterInit, channels: usize, wanted: bool) -> Vec<Upsample2D> {
-    wanted.then(|| Upsample2D::new(&init.at("upsamplers.0"), channels)).into_iter().collect()
+    wanted
+        .then(|| Upsample2D::new(&init.at("upsamplers.0"), channels))
+        .into_iter()
+        .collect()
 }
 
 /// Residual blocks with a transformer after each, then half the size.
@@ -81,7 +101,10 @@ pub struct CrossAttnDownBlock2D {
     pub downsamplers: Vec<Downsample2D>,
 }
 
-impl_for_each_linear!(CrossAttnDownBlock2D { resnets, attentions });
+impl_for_each_linear!(CrossAttnDownBlock2D {
+    resnets,
+    attentions
+});
 
 /// Residual blocks, then half the size.
 #[derive(Module, Debug)]
@@ -116,9 +139,16 @@ impl DownBlock {
         match kind {
             DownBlockType::CrossAttnDownBlock2D => {
                 let attentions = config.attentions(init, to);
-                Self::CrossAttnDownBlock2D(CrossAttnDownBlock2D { resnets, attentions, downsamplers })
+                Self::CrossAttnDownBlock2D(CrossAttnDownBlock2D {
+                    resnets,
+                    attentions,
+                    downsamplers,
+                })
             }
-            DownBlockType::DownBlock2D => Self::DownBlock2D(DownBlock2D { resnets, downsamplers }),
+            DownBlockType::DownBlock2D => Self::DownBlock2D(DownBlock2D {
+                resnets,
+                downsamplers,
+            }),
         }
     }
 
@@ -175,21 +205,34 @@ pub struct UNetMidBlock2DCrossAttn {
     pub attentions: Vec<Transformer2D>,
 }
 
-impl_for_each_linear!(UNetMidBlock2DCrossAttn { resnets, attentions });
+impl_for_each_linear!(UNetMidBlock2DCrossAttn {
+    resnets,
+    attentions
+});
 
 impl UNetMidBlock2DCrossAttn {
     pub(crate) fn new(init: &ParameterInit, config: &BlockConfig, channels: usize) -> Self {
         let resnets = init.at("resnets");
         Self {
-            resnets: (0..2).map(|i| config.resnet(&resnets.at(i), [channels, channels])).collect(),
+            resnets: (0..2)
+                .map(|i| config.resnet(&resnets.at(i), [channels, channels]))
+                .collect(),
             attentions: vec![config.attention(&init.at("attentions.0"), channels)],
         }
     }
 
     /// # Shapes
     /// - `x`, result: `[batch, channels, height, width]`; `temb`: `[batch, time_embed_dim]`, activated
-    pub fn forward(&self, x: Tensor<4>, temb: &Tensor<2>, encoder_hidden_states: &Tensor<3>) -> Tensor<4> {
-        let (first, rest) = self.resnets.split_first().expect("the middle is built with two residual blocks");
+    pub fn forward(
+        &self,
+        x: Tensor<4>,
+        temb: &Tensor<2>,
+        encoder_hidden_states: &Tensor<3>,
+    ) -> Tensor<4> {
+        let (first, rest) = self
+            .resnets
+            .split_first()
+            .expect("the middle is built with two residual blocks");
         let mut x = first.forward(x, temb);
         for (attention, resnet) in self.attentions.iter().zip(rest) {
             x = resnet.forward(attention.forward(x, encoder_hidden_states), temb);
@@ -209,7 +252,10 @@ pub struct CrossAttnUpBlock2D {
     pub upsamplers: Vec<Upsample2D>,
 }
 
-impl_for_each_linear!(CrossAttnUpBlock2D { resnets, attentions });
+impl_for_each_linear!(CrossAttnUpBlock2D {
+    resnets,
+    attentions
+});
 
 /// Residual blocks over skip connections, then twice the size.
 #[derive(Module, Debug)]
@@ -245,9 +291,16 @@ impl UpBlock {
         match kind {
             UpBlockType::CrossAttnUpBlock2D => {
                 let attentions = config.attentions(init, to);
-                Self::CrossAttnUpBlock2D(CrossAttnUpBlock2D { resnets, attentions, upsamplers })
+                Self::CrossAttnUpBlock2D(CrossAttnUpBlock2D {
+                    resnets,
+                    attentions,
+                    upsamplers,
+                })
             }
-            UpBlockType::UpBlock2D => Self::UpBlock2D(UpBlock2D { resnets, upsamplers }),
+            UpBlockType::UpBlock2D => Self::UpBlock2D(UpBlock2D {
+                resnets,
+                upsamplers,
+            }),
         }
     }
 
@@ -263,7 +316,9 @@ impl UpBlock {
         skips: &mut Vec<Tensor<4>>,
     ) -> Tensor<4> {
         let mut join = |x: Tensor<4>| {
-            let skip = skips.pop().expect("the down path leaves one skip connection per layer of the up path");
+            let skip = skips
+                .pop()
+                .expect("the down path leaves one skip connection per layer of the up path");
             Tensor::cat(vec![x, skip], 1)
         };
         let upsamplers = match self {
@@ -282,7 +337,9 @@ impl UpBlock {
         };
         for upsampler in upsamplers {
             // Twice the size, except where the down path had rounded an odd size up.
-            let [_, _, height, width] = skips.last().map_or_else(|| x.dims().map(|n| n * 2), Tensor::dims);
+            let [_, _, height, width] = skips
+                .last()
+                .map_or_else(|| x.dims().map(|n| n * 2), Tensor::dims);
             x = upsampler.forward(x, [height, width]);
         }
         x

@@ -40,7 +40,12 @@ pub struct UNet2DCondition {
     center_input_sample: bool,
 }
 
-impl_for_each_linear!(UNet2DCondition { time_embedding, down_blocks, mid_block, up_blocks });
+impl_for_each_linear!(UNet2DCondition {
+    time_embedding,
+    down_blocks,
+    mid_block,
+    up_blocks
+});
 
 impl UNet2DCondition {
     /// Builds the network with fresh values.
@@ -66,7 +71,13 @@ impl UNet2DCondition {
         let down_blocks = (0..=last).map(|i| {
             let from = channels[i.saturating_sub(1)];
             let layers = config.layers_per_block.at(i);
-            DownBlock::new(&down.at(i), config.down_block_types[i], &block(i, layers), [from, channels[i]], i < last)
+            DownBlock::new(
+                &down.at(i),
+                config.down_block_types[i],
+                &block(i, layers),
+                [from, channels[i]],
+                i < last,
+            )
         });
         let up = init.at("up_blocks");
         let up_blocks = (0..=last).map(|i| {
@@ -75,7 +86,13 @@ impl UNet2DCondition {
             let previous = channels[(level + 1).min(last)];
             let skip = channels[level.saturating_sub(1)];
             let layers = config.layers_per_block.at(level) + 1;
-            UpBlock::new(&up.at(i), config.up_block_types[i], &block(level, layers), [previous, skip, channels[level]], i < last)
+            UpBlock::new(
+                &up.at(i),
+                config.up_block_types[i],
+                &block(level, layers),
+                [previous, skip, channels[level]],
+                i < last,
+            )
         });
 
         Ok(Self {
@@ -86,11 +103,24 @@ impl UNet2DCondition {
                 1,
                 (config.conv_in_kernel - 1) / 2,
             ),
-            time_embedding: TimestepEmbedding::new(&init.at("time_embedding"), channels[0], config.time_embed_dim()),
+            time_embedding: TimestepEmbedding::new(
+                &init.at("time_embedding"),
+                channels[0],
+                config.time_embed_dim(),
+            ),
             down_blocks: down_blocks.collect(),
-            mid_block: UNetMidBlock2DCrossAttn::new(&init.at("mid_block"), &block(last, 1), channels[last]),
+            mid_block: UNetMidBlock2DCrossAttn::new(
+                &init.at("mid_block"),
+                &block(last, 1),
+                channels[last],
+            ),
             up_blocks: up_blocks.collect(),
-            conv_norm_out: GroupNorm::new(&init.at("conv_norm_out"), config.norm_num_groups, channels[0], config.norm_eps),
+            conv_norm_out: GroupNorm::new(
+                &init.at("conv_norm_out"),
+                config.norm_num_groups,
+                channels[0],
+                config.norm_eps,
+            ),
             conv_out: Conv2d::new(
                 &init.at("conv_out"),
                 [channels[0], config.out_channels],
@@ -110,23 +140,41 @@ impl UNet2DCondition {
     /// - `timestep`: `[batch]`, or `[1]` for the whole batch
     /// - `encoder_hidden_states`: `[batch, tokens, cross_attention_dim]`
     /// - result: `[batch, out_channels, height, width]`
-    pub fn forward(&self, x_t: Tensor<4>, timestep: Tensor<1>, encoder_hidden_states: Tensor<3>) -> Tensor<4> {
+    pub fn forward(
+        &self,
+        x_t: Tensor<4>,
+        timestep: Tensor<1>,
+        encoder_hidden_states: Tensor<3>,
+    ) -> Tensor<4> {
         let batch = x_t.dims()[0];
-        let timestep = if timestep.dims()[0] == batch { timestep } else { timestep.expand([batch]) };
-        let temb = self.time_embedding.forward(self.time_proj.forward(timestep));
+        let timestep = if timestep.dims()[0] == batch {
+            timestep
+        } else {
+            timestep.expand([batch])
+        };
+        let temb = self
+            .time_embedding
+            .forward(self.time_proj.forward(timestep));
         // Every residual block begins by activating the embedding; once is enough.
         let temb = ops::silu(temb);
 
-        let x_t = if self.center_input_sample { x_t * 2.0 - 1.0 } else { x_t };
+        let x_t = if self.center_input_sample {
+            x_t * 2.0 - 1.0
+        } else {
+            x_t
+        };
         let mut sample = self.conv_in.forward(x_t);
         let mut skips = vec![sample.clone()];
         for block in &self.down_blocks {
             sample = block.forward(sample, &temb, &encoder_hidden_states, &mut skips);
         }
-        sample = self.mid_block.forward(sample, &temb, &encoder_hidden_states);
+        sample = self
+            .mid_block
+            .forward(sample, &temb, &encoder_hidden_states);
         for block in &self.up_blocks {
             sample = block.forward(sample, &temb, &encoder_hidden_states, &mut skips);
         }
-        self.conv_out.forward(ops::silu(self.conv_norm_out.forward(sample)))
+        self.conv_out
+            .forward(ops::silu(self.conv_norm_out.forward(sample)))
     }
 }

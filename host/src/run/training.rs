@@ -135,7 +135,7 @@ impl<'a> Training<'a> {
                 self.session.data.clone(),
                 *self.session.trainer.streams(),
                 self.config.train.batch_size,
-                self.config.train.gradient_accumulation_steps,
+                self.config.train.gradient_accumulation_steps * self.config.train.workers,
             ),
             first,
             last,

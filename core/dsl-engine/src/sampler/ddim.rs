@@ -73,13 +73,15 @@ impl Factors {
     fn new(alpha_bar: f32, next_alpha_bar: f32, eta: f32) -> Self {
         let next_rest = 1.0 - next_alpha_bar;
         let variance = next_rest / (1.0 - alpha_bar) * (1.0 - alpha_bar / next_alpha_bar);
-        let noise = eta * variance.sqrt();
+        // 1 - alpha_bar' - std^2 without the difference, of which nothing is left in f32 (or less: its
+        // root is NaN) when eta is 1 and alpha_bar near 0.
+        let kept = next_rest * alpha_bar / (next_alpha_bar * (1.0 - alpha_bar));
+        let eps_variance = next_rest * ((1.0 - eta * eta) + eta * eta * kept);
         Self {
             level: Level::of_alpha_bar(alpha_bar),
             x_0: next_alpha_bar.sqrt(),
-            // With eta 1 and no signal left the two are equal, and rounding can go below 0.
-            eps: (next_rest - noise * noise).max(0.0).sqrt(),
-            noise,
+            eps: eps_variance.sqrt(),
+            noise: eta * variance.sqrt(),
         }
     }
 }

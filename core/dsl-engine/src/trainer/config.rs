@@ -19,6 +19,10 @@ pub struct TrainConfig {
     /// generator forward more.
     #[schemars(range(min = 1))]
     pub gradient_accumulation_steps: usize,
+    /// Threads of a CPU step, each with its own part of a micro-batch. Small networks leave cores idle otherwise. Part of
+    /// the numbers: sums are taken part by part, so another count rounds differently.
+    #[schemars(range(min = 1, max = 1024))]
+    pub workers: usize,
     /// Peak learning rate of the generator.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub learning_rate: f64,
@@ -46,6 +50,7 @@ impl Default for TrainConfig {
             steps: 1_000,
             batch_size: 16,
             gradient_accumulation_steps: 1,
+            workers: 1,
             learning_rate: 1e-4,
             lr_schedule: LrScheduleConfig::default(),
             optimizer: AdamWConfig::default(),
@@ -62,14 +67,14 @@ impl TrainConfig {
     /// Combinations that the schema cannot rule out.
     pub fn problems(&self) -> Vec<ConfigProblem> {
         let mut found = Vec::new();
-        if !self.batch_size.is_multiple_of(self.gradient_accumulation_steps) {
+        if !self.batch_size.is_multiple_of(self.gradient_accumulation_steps * self.workers) {
             found.push(ConfigProblem::new(
-                "gradient_accumulation_steps",
+                "batch_size",
                 format!(
-                    "{} micro-batches do not divide a batch of {}",
-                    self.gradient_accumulation_steps, self.batch_size
+                    "a batch of {} cannot be cut into {} micro-batches of {} equal parts",
+                    self.batch_size, self.gradient_accumulation_steps, self.workers
                 ),
-                "choose a divisor of `train.batch_size`",
+                "choose a multiple of `train.gradient_accumulation_steps` times `train.workers`",
             ));
         }
         found

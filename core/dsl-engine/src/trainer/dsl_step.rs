@@ -1,8 +1,8 @@
 //! The step of discrepancy-aware score learning.
 //!
-//! With one micro-batch, per update of each network: the generator runs once, its graph kept; the discriminator runs
-//! once with gradients and moves; it runs once more, without gradients, to give the generator its new output. With
-//! several micro-batches the generator's graphs would not fit, so it runs again in the second pass.
+//! Per update of each network and micro-batch: the generator runs once, its graph kept; the discriminator runs once with
+//! gradients and moves; it runs once more, without gradients, to give the generator its new output. Only as many graphs
+//! are kept as there are workers; with more micro-batches the generator runs again in the second pass.
 
 use burn::module::Module;
 use burn::optim::GradientsAccumulator;
@@ -12,6 +12,7 @@ use dsl_nets::Conditioning;
 use super::discriminator::Adversary;
 use super::dsm_step::Means;
 use super::noised::Noised;
+use super::parts::{DiscriminatorPass, GeneratorPass, side_by_side};
 use super::report::StepReport;
 use super::{Trainer, precision};
 use crate::error::EngineError;
@@ -19,11 +20,10 @@ use crate::objective::dsl::{discriminator_loss, generator_loss};
 use crate::objective::{DslConfig, UpdateOrder};
 use crate::rng::Stream;
 
-/// What the generator said of one micro-batch.
+/// What the discriminator gets to know of the generator's answer: no graph leads back.
+#[derive(Clone)]
 struct Seen {
-    /// On the generator's graph where that is kept, else detached.
     eps_g: Tensor<4>,
-    /// The discriminator gets the generator's conditioning, detached.
     conditioning: Conditioning,
 }
 
@@ -38,31 +38,27 @@ impl Trainer {
             let seeds = self.streams.seeds(Stream::LORA.part("dropout"), self.step, 0, 1);
             self.device.seed(seeds[0]);
         }
-        let keep_graph = batch.len() == 1;
-        let mut seen: Vec<Seen> = batch
+        let passes = self.generate(batch);
+        let seen: Vec<Seen> = passes
             .iter()
-            .map(|noised| {
-                let (eps_g, conditioning) = self.forward_generator(noised);
-                Seen {
-                    eps_g: if keep_graph { eps_g } else { eps_g.detach() },
-                    conditioning: conditioning.detach(),
-                }
+            .map(|pass| Seen {
+                eps_g: pass.eps_g.clone().detach(),
+                conditioning: pass.conditioning.detach(),
             })
             .collect();
+        // The kept graphs serve the generator's first update only: after it the generator has other weights.
+        let mut kept = (batch.len() <= self.workers()).then_some(passes);
 
         let mut report = StepReport::default();
         let mut targets = Vec::new();
         for update in 0..dsl.update.d_steps {
             targets = self.update_discriminator(dsl, batch, &seen, update, &mut report)?;
         }
-        let fresh = dsl.update.order == UpdateOrder::DThenG;
+        if dsl.update.order == UpdateOrder::DThenG {
+            targets = self.discriminate(batch, &seen);
+        }
         for update in 0..dsl.update.g_steps {
-            // The kept graph serves the first update only: after it the generator has other weights.
-            let kept = if keep_graph && update == 0 { seen.pop() } else { None };
-            if fresh && update == 0 {
-                targets = self.discriminate(batch, &seen, kept.as_ref());
-            }
-            self.update_generator(dsl, batch, kept.map(|seen| seen.eps_g), &targets, update, &mut report)?;
+            self.update_generator(dsl, batch, kept.take(), &targets, update, &mut report)?;
         }
         let adversary = self.adversary_mut();
         adversary.updates += 1;
@@ -82,37 +78,53 @@ impl Trainer {
         let (device, lambda, step) = (self.device.clone(), self.lambda(dsl), self.step + 1);
         let peak = dsl.discriminator.peak_learning_rate(self.config.train.learning_rate);
         let learning_rate = self.scheduled(peak, self.step);
+        let precision = self.config.train.precision;
+        let adversary = self.adversary_mut();
+        let inputs: Vec<_> = batch
+            .iter()
+            .zip(seen)
+            .map(|(noised, seen)| {
+                let margin = noised.margin(&adversary.margins, &device);
+                (noised.clone(), seen.clone(), margin, adversary.network().clone())
+            })
+            .collect();
+        self.forwards.discriminator += batch.len() as u32;
+        let (count, hinge) = (batch.len() as f64, dsl.hinge.clone());
+        let done = side_by_side(inputs, self.workers(), move |(noised, seen, margin, network)| {
+            let pass = DiscriminatorPass::run(&network, &noised, &seen.conditioning, &device, precision);
+            let result = discriminator_loss(
+                pass.eps_phi.clone(),
+                noised.target(&device),
+                seen.eps_g,
+                lambda,
+                margin,
+                &hinge,
+                &noised.measure(&device),
+            );
+            let gradients = pass.gradients(&result.loss.clone().div_scalar(count));
+            let scalars = [
+                result.loss.detach(),
+                result.hinge.mean(),
+                result.active.mean(),
+                result.error.mean(),
+                result.gap.mean(),
+            ];
+            (pass.eps_phi.detach(), scalars, gradients)
+        });
         let mut gradients = GradientsAccumulator::new();
         let mut means = Means::new(
             ["loss/discriminator", "loss/hinge", "hinge/active_fraction", "err/discriminator", "gap"],
             batch.len(),
         );
         let mut outputs = Vec::with_capacity(batch.len());
-        for (noised, seen) in batch.iter().zip(seen) {
-            let eps_phi = self.forward_discriminator(noised, &seen.conditioning);
-            outputs.push(eps_phi.clone().detach());
-            let adversary = self.adversary_mut();
-            let result = discriminator_loss(
-                eps_phi,
-                noised.target(&device),
-                seen.eps_g.clone(),
-                lambda,
-                noised.margin(&adversary.margins, &device),
-                &dsl.hinge,
-                &noised.measure(&device),
-            );
-            means.add([
-                result.loss.clone(),
-                result.hinge.mean(),
-                result.active.mean(),
-                result.error.mean(),
-                result.gap.mean(),
-            ]);
+        for (output, scalars, part) in done {
+            means.add(scalars);
             means.check("loss/discriminator", step)?;
             // A generator that overflows need not show in Eq. 2: the hinge of an infinite distance is 0.
             means.check("gap", step)?;
-            let loss = result.loss.div_scalar(batch.len() as f64);
-            adversary.learner.backward(&loss, &mut gradients);
+            outputs.push(output);
+            let learner = &self.adversary_mut().learner;
+            gradients.accumulate(learner.module(), part);
         }
         if update == 0 {
             means.report(report);
@@ -134,33 +146,44 @@ impl Trainer {
         &mut self,
         dsl: &DslConfig,
         batch: &[Noised],
-        mut kept: Option<Tensor<4>>,
+        kept: Option<Vec<GeneratorPass>>,
         targets: &[Tensor<4>],
         update: u32,
         report: &mut StepReport,
     ) -> Result<(), EngineError> {
         let (device, lambda, step) = (self.device.clone(), self.lambda(dsl), self.step + 1);
-        let mut gradients = GradientsAccumulator::new();
-        let mut means = Means::new(["loss/generator", "err/generator", "gap"], batch.len());
-        for (noised, eps_phi) in batch.iter().zip(targets) {
-            let eps_g = match kept.take() {
-                Some(output) => output,
-                None => self.forward_generator(noised).0,
-            };
+        let passes = match kept {
+            Some(passes) => passes,
+            None => self.generate(batch),
+        };
+        let margins = self.adversary_mut().margins.clone();
+        let inputs: Vec<_> = batch
+            .iter()
+            .zip(passes)
+            .zip(targets)
+            .map(|((noised, pass), target)| (noised.clone(), pass, target.clone()))
+            .collect();
+        let (count, config, hinge) = (batch.len() as f64, dsl.generator.clone(), dsl.hinge.clone());
+        let done = side_by_side(inputs, self.workers(), move |(noised, pass, eps_phi)| {
             let result = generator_loss(
-                eps_g,
-                eps_phi.clone(),
+                pass.eps_g.clone(),
+                eps_phi,
                 noised.target(&device),
                 lambda,
-                noised.margin(&self.adversary_mut().margins, &device),
-                &dsl.generator,
-                &dsl.hinge,
+                noised.margin(&margins, &device),
+                &config,
+                &hinge,
                 &noised.measure(&device),
             );
-            means.add([result.loss.clone(), result.error.mean(), result.gap.mean()]);
+            let gradients = pass.gradients(&result.loss.clone().div_scalar(count));
+            ([result.loss.detach(), result.error.mean(), result.gap.mean()], gradients)
+        });
+        let mut gradients = GradientsAccumulator::new();
+        let mut means = Means::new(["loss/generator", "err/generator", "gap"], batch.len());
+        for (scalars, part) in done {
+            means.add(scalars);
             means.check("loss/generator", step)?;
-            let loss = result.loss.div_scalar(batch.len() as f64);
-            self.generator.backward(&loss, &mut gradients);
+            gradients.accumulate(self.generator.module(), part);
         }
         if update == 0 {
             means.report(report);
@@ -187,41 +210,37 @@ impl Trainer {
         Ok(())
     }
 
-    /// The moved discriminator's outputs, without gradients.
-    fn discriminate(
-        &mut self,
-        batch: &[Noised],
-        seen: &[Seen],
-        kept: Option<&Seen>,
-    ) -> Vec<Tensor<4>> {
-        let plain = self.device.clone().inner();
-        let precision = self.config.train.precision;
-        let network = precision::compute_copy(&self.adversary_mut().learner.module().valid(), precision);
-        batch
+    /// The generator's answers with their graphs, micro-batches side by side.
+    fn generate(&mut self, batch: &[Noised]) -> Vec<GeneratorPass> {
+        self.forwards.generator += batch.len() as u32;
+        let (device, precision) = (self.device.clone(), self.config.train.precision);
+        let inputs: Vec<_> = batch
             .iter()
-            .zip(kept.into_iter().chain(seen))
-            .map(|(noised, seen)| {
-                self.forwards.discriminator += 1;
-                let output = network.forward(
-                    precision::input(noised.x_t(&plain), precision),
-                    noised.timesteps(&plain),
-                    &seen.conditioning.inner(),
-                );
-                Tensor::from_inner(output)
-            })
-            .collect()
+            .map(|noised| (noised.clone(), self.generator.module().clone()))
+            .collect();
+        side_by_side(inputs, self.workers(), move |(noised, model)| {
+            GeneratorPass::run(&model, &noised, &device, precision)
+        })
     }
 
-    fn forward_discriminator(&mut self, noised: &Noised, conditioning: &Conditioning) -> Tensor<4> {
-        self.forwards.discriminator += 1;
-        let precision = self.config.train.precision;
-        let device = self.device.clone();
-        let network = precision::compute_copy(self.adversary_mut().learner.module(), precision);
-        network.forward(
-            precision::input(noised.x_t(&device), precision),
-            noised.timesteps(&device),
-            conditioning,
-        )
+    /// The moved discriminator's outputs, without gradients.
+    fn discriminate(&mut self, batch: &[Noised], seen: &[Seen]) -> Vec<Tensor<4>> {
+        self.forwards.discriminator += batch.len() as u32;
+        let (plain, precision) = (self.device.clone().inner(), self.config.train.precision);
+        let network = precision::compute_copy(&self.adversary_mut().network().valid(), precision);
+        let inputs: Vec<_> = batch
+            .iter()
+            .zip(seen)
+            .map(|(noised, seen)| (noised.clone(), seen.conditioning.inner(), network.clone()))
+            .collect();
+        side_by_side(inputs, self.workers(), move |(noised, conditioning, network)| {
+            let output = network.forward(
+                precision::input(noised.x_t(&plain), precision),
+                noised.timesteps(&plain),
+                &conditioning,
+            );
+            Tensor::from_inner(output)
+        })
     }
 
     /// Lambda of this step: constant, or rising from 0 after the discriminator was made.

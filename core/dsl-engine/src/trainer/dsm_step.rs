@@ -2,25 +2,36 @@
 
 use burn::optim::GradientsAccumulator;
 use burn::tensor::Tensor;
+use dsl_nets::Model;
 
-use super::noised::Noised;
-use super::report::StepReport;
 use super::Trainer;
+use super::noised::Noised;
+use super::parts::{GeneratorPass, side_by_side};
+use super::report::StepReport;
 use crate::error::EngineError;
 use crate::objective::dsm::dsm_loss;
 
 impl Trainer {
     pub(super) fn dsm_step(&mut self, batch: &[Noised]) -> Result<StepReport, EngineError> {
-        let device = self.device.clone();
-        let mut gradients = GradientsAccumulator::new();
+        let (device, precision) = (self.device.clone(), self.config.train.precision);
+        let inputs: Vec<(Noised, Model)> = batch
+            .iter()
+            .map(|noised| (noised.clone(), self.generator.module().clone()))
+            .collect();
+        self.forwards.generator += inputs.len() as u32;
+        let count = inputs.len() as f64;
+        let done = side_by_side(inputs, self.workers(), move |(noised, model)| {
+            let pass = GeneratorPass::run(&model, &noised, &device, precision);
+            let result = dsm_loss(pass.eps_g.clone(), noised.target(&device), &noised.measure(&device));
+            let gradients = pass.gradients(&result.loss.clone().div_scalar(count));
+            ([result.loss.detach(), result.error.mean()], gradients)
+        });
         let mut means = Means::new(["loss/generator", "err/generator"], batch.len());
-        for noised in batch {
-            let (output, _) = self.forward_generator(noised);
-            let result = dsm_loss(output, noised.target(&device), &noised.measure(&device));
-            means.add([result.loss.clone().detach(), result.error.mean()]);
+        let mut gradients = GradientsAccumulator::new();
+        for (scalars, part) in done {
+            means.add(scalars);
             means.check("loss/generator", self.step + 1)?;
-            let loss = result.loss.div_scalar(batch.len() as f64);
-            self.generator.backward(&loss, &mut gradients);
+            gradients.accumulate(self.generator.module(), part);
         }
         let mut report = StepReport::default();
         means.report(&mut report);

@@ -13,6 +13,7 @@ use crate::parameterization::PredictionType;
 use crate::rng::Stream;
 
 /// One noised micro-batch on the plain device. Generator and discriminator get the very same.
+#[derive(Clone)]
 pub struct Noised {
     x_t: Tensor<4>,
     eps: Tensor<4>,

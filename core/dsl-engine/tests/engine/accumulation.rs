@@ -9,8 +9,8 @@ use dsl_engine::{StepReport, Trainer, TrainerConfig};
 use dsl_nets::Conditioning;
 
 use crate::support::{
-    BATCH, Points, assert_near, constant_margin, dsl, dsm, full_twin, gradients, largest_difference, mlp, normal,
-    trainer, weights,
+    BATCH, Points, assert_near, constant_margin, dsl, dsm, full_twin, gradients,
+    largest_difference, mlp, normal, trainer, weights,
 };
 
 /// Two steps of `config` in `parts` micro-batches.
@@ -20,7 +20,9 @@ fn run(mut config: TrainerConfig, parts: usize) -> (Trainer, Vec<StepReport>) {
     config.train.optimizer.adam_epsilon = 1e-3;
     config.train.gradient_accumulation_steps = parts;
     let mut trainer = trainer(config);
-    let reports = (0..2).map(|step| trainer.step(&set.batch(step, BATCH, parts), &set).unwrap()).collect();
+    let reports = (0..2)
+        .map(|step| trainer.step(&set.batch(step, BATCH, parts), &set).unwrap())
+        .collect();
     (trainer, reports)
 }
 
@@ -37,18 +39,28 @@ fn micro_batches_give_the_update_of_the_whole_batch() {
     });
     let mut views = dsl(|_| ());
     views.loss.weighting = serde_json::from_value(serde_json::json!({"kind": "min_snr"})).unwrap();
-    for config in [dsm(), dsl(|dsl| constant_margin(dsl, 1.0)), simultaneous, steps, views] {
+    for config in [
+        dsm(),
+        dsl(|dsl| constant_margin(dsl, 1.0)),
+        simultaneous,
+        steps,
+        views,
+    ] {
         let (whole, expected) = run(config.clone(), 1);
         for parts in [2, 4] {
             let (cut, found) = run(config.clone(), parts);
             for (found, expected) in found.iter().zip(&expected) {
                 assert_eq!(found.images, expected.images);
-                for ((name, found), (expected_name, expected)) in found.values.iter().zip(&expected.values) {
+                for ((name, found), (expected_name, expected)) in
+                    found.values.iter().zip(&expected.values)
+                {
                     assert_eq!(name, expected_name);
                     assert_near(name, *found, *expected, 2e-4);
                 }
             }
-            assert!(largest_difference(&weights(whole.generator()), &weights(cut.generator())) < 2e-5);
+            assert!(
+                largest_difference(&weights(whole.generator()), &weights(cut.generator())) < 2e-5
+            );
             if let (Some(whole), Some(cut)) = (whole.discriminator(), cut.discriminator()) {
                 assert!(largest_difference(&weights(whole), &weights(cut)) < 2e-5);
             }
@@ -62,29 +74,49 @@ fn micro_batches_give_the_update_of_the_whole_batch() {
 fn the_norm_over_all_parameters_is_clipped() {
     const EPSILON: f64 = 1e4;
     let device = Device::flex().autodiff();
-    let adamw = AdamWConfig { adam_epsilon: EPSILON, weight_decay: 0.0, ..AdamWConfig::default() };
+    let adamw = AdamWConfig {
+        adam_epsilon: EPSILON,
+        weight_decay: 0.0,
+        ..AdamWConfig::default()
+    };
     let network = mlp(3).denoiser.train();
     let loss = |network: &dsl_nets::Denoiser| {
         let t = burn::tensor::Tensor::full([4], 300.0, &device);
         let out = network.forward(normal("x", [4, 2, 1, 1], &device), t, &Conditioning::none());
-        (out - normal("y", [4, 2, 1, 1], &device) * 5.0).powi_scalar(2).mean()
+        (out - normal("y", [4, 2, 1, 1], &device) * 5.0)
+            .powi_scalar(2)
+            .mean()
     };
     let gradient = gradients(&network, &loss(&network).backward());
-    let squares = gradient.iter().flat_map(|(_, g)| g).map(|&g| f64::from(g).powi(2));
+    let squares = gradient
+        .iter()
+        .flat_map(|(_, g)| g)
+        .map(|&g| f64::from(g).powi(2));
     let norm = squares.sum::<f64>().sqrt();
-    for (max, factor) in [(None, 1.0), (Some(2.0 * norm), 1.0), (Some(0.25 * norm), 0.25)] {
+    for (max, factor) in [
+        (None, 1.0),
+        (Some(2.0 * norm), 1.0),
+        (Some(0.25 * norm), 0.25),
+    ] {
         let mut learner = Learner::new(network.clone(), &adamw, max);
         let mut accumulated = GradientsAccumulator::new();
         learner.backward(&loss(learner.module()), &mut accumulated);
-        let reported = learner.update(&mut accumulated, EPSILON, 1, "norm").unwrap();
+        let reported = learner
+            .update(&mut accumulated, EPSILON, 1, "norm")
+            .unwrap();
         assert_near("the norm before clipping", reported, norm, 1e-5);
         let before = weights(&network);
-        for ((before, after), (path, gradient)) in before.iter().zip(weights(learner.module())).zip(&gradient) {
+        for ((before, after), (path, gradient)) in
+            before.iter().zip(weights(learner.module())).zip(&gradient)
+        {
             assert_eq!(&before.0, path);
             for ((before, after), g) in before.1.iter().zip(&after.1).zip(gradient) {
                 let applied = f64::from(before - after);
                 let expected = f64::from(*g) * factor;
-                assert!((applied - expected).abs() < 1e-3 * expected.abs() + 1e-6, "{path}: {applied}, {expected}");
+                assert!(
+                    (applied - expected).abs() < 1e-3 * expected.abs() + 1e-6,
+                    "{path}: {applied}, {expected}"
+                );
             }
         }
     }
@@ -103,9 +135,19 @@ fn each_network_has_its_own_limit() {
         config.train.optimizer.adam_epsilon = 1.0;
         let mut trainer = trainer(config);
         trainer.step(&set.batch(0, BATCH, 1), &set).unwrap();
-        (weights(&trainer.generator().denoiser), weights(trainer.discriminator().unwrap()))
+        (
+            weights(&trainer.generator().denoiser),
+            weights(trainer.discriminator().unwrap()),
+        )
     };
-    let (open, of_g, of_phi) = (run(None, None), run(Some(1e-4), None), run(None, Some(1e-4)));
-    assert!(open.0 != of_g.0 && open.1 == of_g.1, "the generator's limit is the generator's alone");
+    let (open, of_g, of_phi) = (
+        run(None, None),
+        run(Some(1e-4), None),
+        run(None, Some(1e-4)),
+    );
+    assert!(
+        open.0 != of_g.0 && open.1 == of_g.1,
+        "the generator's limit is the generator's alone"
+    );
     assert!(open.1 != of_phi.1);
 }

@@ -7,7 +7,9 @@ use burn::tensor::Device;
 use dsl_engine::objective::{DiscriminatorBase, UpdateOrder};
 use dsl_engine::{Checkpoints, SampleSource, StepReport, Trainer, TrainerConfig};
 
-use crate::support::{BATCH, Pictures, Points, dsl, dsm, full_twin, mlp, state, tiny_unet, train, trainer};
+use crate::support::{
+    BATCH, Pictures, Points, dsl, dsm, full_twin, mlp, state, tiny_unet, train, trainer,
+};
 
 /// A trainer of another start, so that nothing can be right by chance.
 fn resumed(config: &TrainerConfig, checkpoints: &Checkpoints) -> Trainer {
@@ -31,10 +33,18 @@ fn check_resume(what: &str, config: TrainerConfig, stops: &[u64], steps: u64) {
         let more = stop - stopped.step_count();
         found.extend(train(&mut stopped, &set, more));
         let path = checkpoints.save(&stopped).unwrap();
-        assert!(path.ends_with(format!("step-{stop:08}")), "{}", path.display());
+        assert!(
+            path.ends_with(format!("step-{stop:08}")),
+            "{}",
+            path.display()
+        );
         let before = state(&stopped);
         stopped = resumed(&config, &checkpoints);
-        assert_eq!(state(&stopped), before, "{what}: what was saved at {stop} is what is read");
+        assert_eq!(
+            state(&stopped),
+            before,
+            "{what}: what was saved at {stop} is what is read"
+        );
     }
     let more = steps - stopped.step_count();
     found.extend(train(&mut stopped, &set, more));
@@ -46,7 +56,8 @@ fn check_resume(what: &str, config: TrainerConfig, stops: &[u64], steps: u64) {
 fn dsm_with_a_moving_average_resumes_exactly() {
     let mut config = dsm();
     config.train.ema.decay = Some(0.95);
-    config.train.lr_schedule = serde_json::from_value(serde_json::json!({"kind": "cosine", "warmup_steps": 4})).unwrap();
+    config.train.lr_schedule =
+        serde_json::from_value(serde_json::json!({"kind": "cosine", "warmup_steps": 4})).unwrap();
     check_resume("dsm", config, &[10], 20);
 }
 
@@ -61,7 +72,12 @@ fn dsl_with_adapters_resumes_exactly() {
     });
     check_resume("adapters", config.clone(), &[10], 20);
     config.train.ema.decay = Some(0.9);
-    check_resume("adapters, with an average, stopped often", config, &[1, 2, 8, 9], 12);
+    check_resume(
+        "adapters, with an average, stopped often",
+        config,
+        &[1, 2, 8, 9],
+        12,
+    );
 }
 
 #[test]
@@ -76,7 +92,12 @@ fn dsl_with_a_refreshed_twin_resumes_exactly() {
             dsl.discriminator.refresh_every_epochs = 2;
             dsl.margin.every_epochs = 2;
         });
-        check_resume(if full { "full" } else { "adapters" }, config, &[10, 12], 20);
+        check_resume(
+            if full { "full" } else { "adapters" },
+            config,
+            &[10, 12],
+            20,
+        );
     }
 }
 
@@ -98,7 +119,11 @@ fn a_run_stopped_around_the_end_of_its_warm_up_resumes_exactly() {
 fn a_captioned_unet_resumes_exactly() {
     let set = Pictures(4);
     let config = dsl(|_| ());
-    let step = |trainer: &mut Trainer| trainer.step(&[set.samples(&[0, 1, 2]).unwrap()], &set).unwrap();
+    let step = |trainer: &mut Trainer| {
+        trainer
+            .step(&[set.samples(&[0, 1, 2]).unwrap()], &set)
+            .unwrap()
+    };
     let start = |seed| Trainer::new(config.clone(), tiny_unet(seed), &Device::flex()).unwrap();
     let mut whole = start(1);
     let mut expected = Vec::new();
@@ -111,7 +136,9 @@ fn a_captioned_unet_resumes_exactly() {
     let mut found = vec![step(&mut first), step(&mut first)];
     checkpoints.save(&first).unwrap();
     let mut second = start(2);
-    second.restore(&checkpoints.load_latest().unwrap().checkpoint).unwrap();
+    second
+        .restore(&checkpoints.load_latest().unwrap().checkpoint)
+        .unwrap();
     found.extend([step(&mut second), step(&mut second)]);
     assert_eq!(found, expected);
     assert_eq!(state(&second), state(&whole));
@@ -132,13 +159,18 @@ fn only_the_newest_are_kept() {
         let expected: Vec<u64> = (step.max(2) - 1..=step).collect();
         assert_eq!(checkpoints.steps(), expected);
     }
-    assert_eq!(names(checkpoints.folder()), ["step-00000003", "step-00000004"]);
+    assert_eq!(
+        names(checkpoints.folder()),
+        ["step-00000003", "step-00000004"]
+    );
     assert_eq!(checkpoints.load_latest().unwrap().checkpoint.step(), 4);
     assert_eq!(checkpoints.load(3).unwrap().step(), 3);
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = entries.collect();
     names.sort();
     names
@@ -156,13 +188,26 @@ fn another_configuration_is_refused() {
     let refused = |mut trainer: Trainer, expected: &str| {
         let before = state(&trainer);
         let message = trainer.restore(&checkpoint).unwrap_err().to_string();
-        assert!(message.contains("does not fit this run") && message.contains(expected), "{message}");
-        assert_eq!(state(&trainer), before, "a refused checkpoint changes nothing");
+        assert!(
+            message.contains("does not fit this run") && message.contains(expected),
+            "{message}"
+        );
+        assert_eq!(
+            state(&trainer),
+            before,
+            "a refused checkpoint changes nothing"
+        );
     };
     refused(trainer(dsm()), "`objective.kind` is not `dsl`");
-    refused(Trainer::new(dsl(|_| ()), tiny_unet(1), &Device::flex()).unwrap(), "generator.bpk");
+    refused(
+        Trainer::new(dsl(|_| ()), tiny_unet(1), &Device::flex()).unwrap(),
+        "generator.bpk",
+    );
     refused(trainer(dsl(full_twin)), "discriminator.bpk");
-    refused(trainer(dsl(|dsl| dsl.discriminator.lora.rank = 3)), "discriminator.bpk");
+    refused(
+        trainer(dsl(|dsl| dsl.discriminator.lora.rank = 3)),
+        "discriminator.bpk",
+    );
     let mut averaged = dsl(|_| ());
     averaged.train.ema.decay = Some(0.9);
     refused(trainer(averaged), "generator_ema.bpk");

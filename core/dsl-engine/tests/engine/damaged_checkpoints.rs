@@ -27,7 +27,11 @@ impl Run {
         checkpoints.save(&trainer).unwrap();
         train(&mut trainer, &set, 1);
         checkpoints.save(&trainer).unwrap();
-        Self { folder, trainer, first }
+        Self {
+            folder,
+            trainer,
+            first,
+        }
     }
 
     fn checkpoints(&self) -> Checkpoints {
@@ -43,16 +47,24 @@ impl Run {
     fn check_falls_back(&self, culprit: &str) {
         let loaded = self.checkpoints().load_latest().unwrap();
         assert_eq!(loaded.checkpoint.step(), 1, "{culprit}");
-        let [message] = loaded.damaged.as_slice() else { panic!("{:?}", loaded.damaged) };
-        assert!(message.contains("step-00000002") && message.contains(culprit), "{message}");
-        let mut resumed = Trainer::new(self.trainer.config().clone(), mlp(8), &Device::flex()).unwrap();
+        let [message] = loaded.damaged.as_slice() else {
+            panic!("{:?}", loaded.damaged)
+        };
+        assert!(
+            message.contains("step-00000002") && message.contains(culprit),
+            "{message}"
+        );
+        let mut resumed =
+            Trainer::new(self.trainer.config().clone(), mlp(8), &Device::flex()).unwrap();
         resumed.restore(&loaded.checkpoint).unwrap();
         assert_eq!(weights(resumed.generator()), self.first);
     }
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = entries.collect();
     names.sort();
     names
@@ -73,14 +85,21 @@ fn a_changed_byte_anywhere_is_noticed() {
             fs::write(&path, bytes).unwrap();
             let loaded = run.checkpoints().load_latest().unwrap();
             assert_eq!(loaded.checkpoint.step(), 1, "{file}, byte {i}");
-            assert!(loaded.damaged[0].contains("step-00000002"), "{:?}", loaded.damaged);
+            assert!(
+                loaded.damaged[0].contains("step-00000002"),
+                "{:?}",
+                loaded.damaged
+            );
         }
         // A record's own sum would do for its contents; ours says which file it is.
         if file != "manifest.json" {
             run.check_falls_back(&file);
         }
         fs::write(&path, whole).unwrap();
-        assert_eq!(run.checkpoints().load_latest().unwrap().checkpoint.step(), 2);
+        assert_eq!(
+            run.checkpoints().load_latest().unwrap().checkpoint.step(),
+            2
+        );
     }
 }
 
@@ -107,13 +126,22 @@ fn with_nothing_left_all_reasons_are_told() {
         fs::write(run.checkpoints().path(step).join("generator.bpk"), "x").unwrap();
     }
     let error = run.checkpoints().load_latest().unwrap_err();
-    assert!(matches!(&error, EngineError::NoCheckpoint { damaged, .. } if damaged.len() == 2), "{error}");
+    assert!(
+        matches!(&error, EngineError::NoCheckpoint { damaged, .. } if damaged.len() == 2),
+        "{error}"
+    );
     let message = error.to_string();
-    assert!(message.contains("step-00000001") && message.contains("step-00000002"), "{message}");
+    assert!(
+        message.contains("step-00000001") && message.contains("step-00000002"),
+        "{message}"
+    );
 
     let empty = tempfile::tempdir().unwrap();
     for folder in [empty.path().to_owned(), empty.path().join("absent")] {
-        let message = Checkpoints::new(&folder, 2).load_latest().unwrap_err().to_string();
+        let message = Checkpoints::new(&folder, 2)
+            .load_latest()
+            .unwrap_err()
+            .to_string();
         assert!(message.contains(&folder.display().to_string()), "{message}");
     }
 }
@@ -127,7 +155,11 @@ fn leftovers_are_ignored_and_cleared() {
     for leftover in [".partial-a1b2", ".partial-removed-step-00000001"] {
         let leftover = run.folder.path().join(leftover);
         fs::create_dir(&leftover).unwrap();
-        fs::copy(run.newest().join("generator.bpk"), leftover.join("generator.bpk")).unwrap();
+        fs::copy(
+            run.newest().join("generator.bpk"),
+            leftover.join("generator.bpk"),
+        )
+        .unwrap();
     }
     fs::write(run.folder.path().join("notes.txt"), "mine").unwrap();
     assert_eq!(checkpoints.steps(), [2]);
@@ -135,7 +167,10 @@ fn leftovers_are_ignored_and_cleared() {
     let mut trainer = run.trainer;
     train(&mut trainer, &Points::new(BATCH), 1);
     checkpoints.save(&trainer).unwrap();
-    assert_eq!(names(run.folder.path()), ["notes.txt", "step-00000002", "step-00000003"]);
+    assert_eq!(
+        names(run.folder.path()),
+        ["notes.txt", "step-00000002", "step-00000003"]
+    );
 }
 
 #[test]
@@ -143,14 +178,20 @@ fn a_damaged_checkpoint_gives_way_to_a_good_one_of_the_same_step() {
     let run = Run::new();
     fs::write(run.newest().join("state.json"), "{").unwrap();
     run.checkpoints().save(&run.trainer).unwrap();
-    assert_eq!(run.checkpoints().load_latest().unwrap().checkpoint.step(), 2);
+    assert_eq!(
+        run.checkpoints().load_latest().unwrap().checkpoint.step(),
+        2
+    );
 
     // Whatever has its name: here a file.
     fs::remove_dir_all(run.newest()).unwrap();
     fs::write(run.newest(), "in the way").unwrap();
     run.check_falls_back("step-00000002");
     run.checkpoints().save(&run.trainer).unwrap();
-    assert_eq!(run.checkpoints().load_latest().unwrap().checkpoint.step(), 2);
+    assert_eq!(
+        run.checkpoints().load_latest().unwrap().checkpoint.step(),
+        2
+    );
     assert_eq!(names(run.folder.path()), ["step-00000001", "step-00000002"]);
 }
 
@@ -193,5 +234,8 @@ fn a_failed_write_leaves_nothing_behind() {
         assert!(matches!(error, EngineError::Io { .. }));
     }
     assert_eq!(names(elsewhere.path()), ["checkpoints"]);
-    assert_eq!(fs::read(&file).unwrap(), b"a file where the folder should be");
+    assert_eq!(
+        fs::read(&file).unwrap(),
+        b"a file where the folder should be"
+    );
 }

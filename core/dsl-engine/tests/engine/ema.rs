@@ -13,15 +13,24 @@ fn the_average_follows_its_formula() {
         let mut average = weights(trainer.generator());
         for s in 0..8 {
             train(&mut trainer, &set, 1);
-            let decay = if s == 0 { 0.0 } else { f64::min(0.3, (1.0 + f64::from(s)) / (10.0 + f64::from(s))) };
+            let decay = if s == 0 {
+                0.0
+            } else {
+                f64::min(0.3, (1.0 + f64::from(s)) / (10.0 + f64::from(s)))
+            };
             let now = weights(trainer.generator());
             for ((_, average), (_, now)) in average.iter_mut().zip(&now) {
                 for (average, now) in average.iter_mut().zip(now) {
-                    *average = (decay * f64::from(*average) + (1.0 - decay) * f64::from(*now)) as f32;
+                    *average =
+                        (decay * f64::from(*average) + (1.0 - decay) * f64::from(*now)) as f32;
                 }
             }
             let found = weights(&trainer.sampling_model());
-            assert!(crate::support::largest_difference(&found, &average) < 1e-6, "after step {}", s + 1);
+            assert!(
+                crate::support::largest_difference(&found, &average) < 1e-6,
+                "after step {}",
+                s + 1
+            );
             assert_eq!(found == now, s == 0, "after step {}", s + 1);
         }
     }
@@ -32,5 +41,8 @@ fn without_an_average_the_trained_weights_are_used() {
     let set = Points::new(16);
     let mut trainer = trainer(dsm());
     train(&mut trainer, &set, 2);
-    assert_eq!(weights(&trainer.sampling_model()), weights(trainer.generator()));
+    assert_eq!(
+        weights(&trainer.sampling_model()),
+        weights(trainer.generator())
+    );
 }

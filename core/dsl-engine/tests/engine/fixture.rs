@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use dsl_nets::{Denoiser, ParameterInit, UNet2DCondition, UNet2DConditionConfig, WeightFile, weights};
+use dsl_nets::{
+    Denoiser, ParameterInit, UNet2DCondition, UNet2DConditionConfig, WeightFile, weights,
+};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -15,23 +17,37 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn open(name: &str) -> Self {
-        let root = std::env::var_os("DSL_FIXTURES")
-            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"), PathBuf::from);
+        let root = std::env::var_os("DSL_FIXTURES").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
+            PathBuf::from,
+        );
         let folder = root.join(name);
         let read = |file: &str| {
             let path = folder.join(file);
             std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
         };
-        Self { meta: serde_json::from_slice(&read("meta.json")).unwrap(), bytes: read("io.safetensors"), folder }
+        Self {
+            meta: serde_json::from_slice(&read("meta.json")).unwrap(),
+            bytes: read("io.safetensors"),
+            folder,
+        }
     }
 
     pub fn number(&self, pointer: &str) -> f64 {
-        self.meta.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("meta.json has no {pointer}"))
+        self.meta
+            .pointer(pointer)
+            .and_then(Value::as_f64)
+            .unwrap_or_else(|| panic!("meta.json has no {pointer}"))
     }
 
     /// Names of all tensors, sorted.
     pub fn keys(&self) -> Vec<String> {
-        let mut keys: Vec<String> = self.tensors().names().into_iter().map(str::to_owned).collect();
+        let mut keys: Vec<String> = self
+            .tensors()
+            .names()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         keys.sort_unstable();
         keys
     }
@@ -39,11 +55,19 @@ impl Fixture {
     /// Shape and values, whatever they are stored as.
     pub fn read(&self, key: &str) -> (Vec<usize>, Vec<f32>) {
         let tensors = self.tensors();
-        let view = tensors.tensor(key).unwrap_or_else(|error| panic!("{key}: {error}"));
+        let view = tensors
+            .tensor(key)
+            .unwrap_or_else(|error| panic!("{key}: {error}"));
         let bytes = view.data();
         let values = match view.dtype() {
-            Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
-            Dtype::I64 => bytes.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f32).collect(),
+            Dtype::F32 => bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .collect(),
+            Dtype::I64 => bytes
+                .chunks_exact(8)
+                .map(|b| i64::from_le_bytes(b.try_into().unwrap()) as f32)
+                .collect(),
             Dtype::U8 => bytes.iter().map(|&b| f32::from(b)).collect(),
             other => panic!("{key}: {other:?}"),
         };
@@ -79,7 +103,9 @@ impl Fixture {
     pub fn check_values(&self, kind: &str, what: &str, found: &[f32], expected: &[f32]) {
         let tolerance = self.number(&format!("/tolerance_rel_to_max_abs/{kind}"));
         assert_eq!(found.len(), expected.len(), "{what}: number of elements");
-        let max_abs = expected.iter().fold(0.0f64, |max, v| max.max(f64::from(v.abs())));
+        let max_abs = expected
+            .iter()
+            .fold(0.0f64, |max, v| max.max(f64::from(v.abs())));
         for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
             let error = f64::from((found - expected).abs());
             assert!(

@@ -11,7 +11,13 @@ fn counts(config: TrainerConfig, parts: usize) -> (u32, u32) {
     let set = Points::new(32);
     let mut trainer: Trainer = trainer(config);
     trainer.step(&set.batch(0, BATCH, parts), &set).unwrap();
-    let ForwardCounts { generator, discriminator } = trainer.step(&set.batch(1, BATCH, parts), &set).unwrap().forwards;
+    let ForwardCounts {
+        generator,
+        discriminator,
+    } = trainer
+        .step(&set.batch(1, BATCH, parts), &set)
+        .unwrap()
+        .forwards;
     (generator, discriminator)
 }
 
@@ -38,21 +44,30 @@ fn dsl_runs_the_generator_once_and_the_discriminator_before_and_after_its_update
 
 #[test]
 fn simultaneous_updates_need_one_forward_of_each() {
-    assert_eq!(of_dsl(1, |dsl| dsl.update.order = UpdateOrder::Simultaneous), (1, 1));
+    assert_eq!(
+        of_dsl(1, |dsl| dsl.update.order = UpdateOrder::Simultaneous),
+        (1, 1)
+    );
 }
 
 /// The generator's graphs of several micro-batches would not fit in memory: it runs again for its own update.
 #[test]
 fn with_accumulation_the_generator_runs_twice() {
     assert_eq!(of_dsl(4, |_| ()), (8, 8));
-    assert_eq!(of_dsl(4, |dsl| dsl.update.order = UpdateOrder::Simultaneous), (8, 4));
+    assert_eq!(
+        of_dsl(4, |dsl| dsl.update.order = UpdateOrder::Simultaneous),
+        (8, 4)
+    );
 }
 
 #[test]
 fn further_updates_cost_one_forward_each() {
     assert_eq!(of_dsl(1, |dsl| dsl.update.d_steps = 3), (1, 4));
     assert_eq!(of_dsl(1, |dsl| dsl.update.g_steps = 3), (3, 2));
-    assert_eq!(of_dsl(2, |dsl| (dsl.update.d_steps, dsl.update.g_steps) = (2, 2)), (6, 6));
+    assert_eq!(
+        of_dsl(2, |dsl| (dsl.update.d_steps, dsl.update.g_steps) = (2, 2)),
+        (6, 6)
+    );
 }
 
 /// A margin pass is inference on the training set, not part of the step's cost.

@@ -5,8 +5,8 @@ use dsl_engine::Trainer;
 use dsl_engine::objective::{DiscriminatorBase, UpdateOrder};
 
 use crate::support::{
-    BATCH, Points, adapter_weights, base_weights, constant_margin, dsl, full_twin, mlp, train, trainable_ids, trainer,
-    weights,
+    BATCH, Points, adapter_weights, base_weights, constant_margin, dsl, full_twin, mlp, train,
+    trainable_ids, trainer, weights,
 };
 
 #[test]
@@ -42,8 +42,14 @@ fn a_full_twin_shares_nothing_with_the_generator() {
     train(&mut trainer, &set, 1);
     assert_eq!(weights(&trainer.generator().denoiser), start);
     let twin = weights(trainer.discriminator().unwrap());
-    assert!(twin.iter().zip(&start).all(|(a, b)| a != b), "every tensor of the twin has moved");
-    assert_eq!(trainable_ids(trainer.discriminator().unwrap()).len(), twin.len());
+    assert!(
+        twin.iter().zip(&start).all(|(a, b)| a != b),
+        "every tensor of the twin has moved"
+    );
+    assert_eq!(
+        trainable_ids(trainer.discriminator().unwrap()).len(),
+        twin.len()
+    );
 }
 
 #[test]
@@ -68,21 +74,33 @@ fn a_refreshed_base_is_the_generator_and_keeps_its_adapters() {
             }
             let before = trainer.discriminator().map(adapter_weights);
             train(&mut trainer, &set, 1);
-            let Some(discriminator) = trainer.discriminator() else { continue };
+            let Some(discriminator) = trainer.discriminator() else {
+                continue;
+            };
             if full {
                 continue;
             }
             assert_eq!(base_weights(discriminator), expected, "step {step}");
             let adapters = adapter_weights(discriminator);
-            assert_eq!(trainable_ids(discriminator).len(), adapters.len(), "step {step}");
+            assert_eq!(
+                trainable_ids(discriminator).len(),
+                adapters.len(),
+                "step {step}"
+            );
             if let Some(before) = before {
                 let moved = crate::support::largest_difference(&before, &adapters);
-                assert!(moved > 0.0 && moved < 0.05, "adapters are kept and go on: {moved}");
+                assert!(
+                    moved > 0.0 && moved < 0.05,
+                    "adapters are kept and go on: {moved}"
+                );
             }
         }
         if full {
             // One AdamW step away from the generator at step 9.
-            let moved = crate::support::largest_difference(&expected, &weights(trainer.discriminator().unwrap()));
+            let moved = crate::support::largest_difference(
+                &expected,
+                &weights(trainer.discriminator().unwrap()),
+            );
             assert!(moved > 0.0 && moved < 0.05, "{moved}");
         }
     }
@@ -95,8 +113,14 @@ fn the_base_can_be_the_moving_average() {
         dsl.warmup_dsm_steps = 5;
         dsl.discriminator.base = DiscriminatorBase::Ema;
     });
-    let message = Trainer::new(config.clone(), mlp(3), &Device::flex()).err().unwrap().to_string();
-    assert!(message.contains("objective.discriminator.base") && message.contains("train.ema.decay"), "{message}");
+    let message = Trainer::new(config.clone(), mlp(3), &Device::flex())
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        message.contains("objective.discriminator.base") && message.contains("train.ema.decay"),
+        "{message}"
+    );
 
     config.train.ema.decay = Some(0.9);
     let mut trainer = Trainer::new(config, mlp(3), &Device::flex()).unwrap();

@@ -15,7 +15,8 @@ fn dropped_inputs_are_the_same_whatever_was_drawn_before() {
         let mut reports = Vec::new();
         for _ in 0..4 {
             if disturbed {
-                let _ = Tensor::<1>::random([7], Distribution::Default, &Device::flex()).into_data();
+                let _ =
+                    Tensor::<1>::random([7], Distribution::Default, &Device::flex()).into_data();
             }
             reports.extend(train(&mut trainer, &set, 1));
         }
@@ -32,6 +33,8 @@ fn dropped_inputs_are_the_same_whatever_was_drawn_before() {
     assert_eq!(train(&mut stopped, &set, 2), calm[..2]);
     checkpoints.save(&stopped).unwrap();
     let mut resumed = trainer(config(0.3));
-    resumed.restore(&checkpoints.load_latest().unwrap().checkpoint).unwrap();
+    resumed
+        .restore(&checkpoints.load_latest().unwrap().checkpoint)
+        .unwrap();
     assert_eq!(train(&mut resumed, &set, 2), calm[2..]);
 }

@@ -9,12 +9,16 @@ use dsl_engine::{SampleSource, Trainer, TrainerConfig};
 use dsl_nets::Conditioning;
 
 use crate::support::{
-    BATCH, Points, assert_near, constant_margin, dsl, dsl_of, full_twin, mlp, series, train, trainer, values, zeroed,
+    BATCH, Points, assert_near, constant_margin, dsl, dsl_of, full_twin, mlp, series, train,
+    trainer, values, zeroed,
 };
 
 /// The margins that a trainer measures whose generator has not been trained.
 fn measure(config: &TrainerConfig, set: &Points) -> Margins {
-    trainer(config.clone()).margin_pass(&dsl_of(config), set).unwrap().margins
+    trainer(config.clone())
+        .margin_pass(&dsl_of(config), set)
+        .unwrap()
+        .margins
 }
 
 fn scalar(config: &TrainerConfig, set: &Points) -> f64 {
@@ -25,7 +29,9 @@ fn scalar(config: &TrainerConfig, set: &Points) -> f64 {
 
 /// Noise of the margin pass, two numbers per row.
 fn drawn_noise(trainer: &Trainer, draw: u64, rows: usize) -> Vec<f32> {
-    trainer.streams().normal(Stream::MARGIN.part("noise"), draw, 0, [rows, 2, 1, 1])
+    trainer
+        .streams()
+        .normal(Stream::MARGIN.part("noise"), draw, 0, [rows, 2, 1, 1])
 }
 
 /// A generator that always answers 0 has the error `|eps|^2`, whatever the timestep.
@@ -38,9 +44,19 @@ fn a_known_set_and_a_known_generator_give_the_exact_margin() {
         let trainer = Trainer::new(config.clone(), zeroed(mlp(3)), &Device::flex()).unwrap();
         let report = trainer.margin_pass(&dsl_of(&config), &set).unwrap();
         let error = |eps: &[f32]| f64::from((eps[0] * eps[0] + eps[1] * eps[1]) / 2.0);
-        let errors: Vec<f64> =
-            (0..2).flat_map(|draw| drawn_noise(&trainer, draw, 11).chunks(2).map(error).collect::<Vec<_>>()).collect();
-        assert_eq!(report.margins.bins, [errors.iter().sum::<f64>() / 22.0], "batch of {batch_size}");
+        let errors: Vec<f64> = (0..2)
+            .flat_map(|draw| {
+                drawn_noise(&trainer, draw, 11)
+                    .chunks(2)
+                    .map(error)
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(
+            report.margins.bins,
+            [errors.iter().sum::<f64>() / 22.0],
+            "batch of {batch_size}"
+        );
         assert_eq!(report.samples, 11);
     }
 }
@@ -54,8 +70,16 @@ fn the_margin_is_the_mean_of_the_errors_of_single_samples() {
         let trainer = trainer(config.clone());
         let (count, schedule) = (23, trainer.noise_schedule());
         let t = match timesteps {
-            TimestepStrategy::Uniform => trainer.streams().uniform_timesteps(Stream::MARGIN, 0, 0, count, 1000),
-            TimestepStrategy::Stratified => trainer.streams().stratified_timesteps(Stream::MARGIN, 0, count, 1000),
+            TimestepStrategy::Uniform => {
+                trainer
+                    .streams()
+                    .uniform_timesteps(Stream::MARGIN, 0, 0, count, 1000)
+            }
+            TimestepStrategy::Stratified => {
+                trainer
+                    .streams()
+                    .stratified_timesteps(Stream::MARGIN, 0, count, 1000)
+            }
         };
         let noise = drawn_noise(&trainer, 0, count);
         let model = trainer.sampling_model();
@@ -65,8 +89,11 @@ fn the_margin_is_the_mean_of_the_errors_of_single_samples() {
             let samples = set.samples(&[i as u64]).unwrap();
             let (native, loss) = (config.prediction_type, &config.loss);
             let noised = Noised::new(&samples, vec![t[i]], eps, schedule, native, loss, &device);
-            let answer =
-                model.denoiser.forward(noised.x_t(&device), noised.timesteps(&device), &Conditioning::none());
+            let answer = model.denoiser.forward(
+                noised.x_t(&device),
+                noised.timesteps(&device),
+                &Conditioning::none(),
+            );
             f64::from(values((answer - noised.eps(&device)).powi_scalar(2).mean())[0])
         };
         let expected = (0..count).map(error).sum::<f64>() / count as f64;
@@ -105,11 +132,18 @@ fn the_source_says_which_error_is_meant() {
     let with = |source| dsl(move |dsl| dsl.margin.source = source);
     let mut trainer = trainer(with(MarginSource::GenError));
     let pass = |trainer: &Trainer, source| {
-        trainer.margin_pass(&dsl_of(&with(source)), &set).unwrap().margins.bins[0]
+        trainer
+            .margin_pass(&dsl_of(&with(source)), &set)
+            .unwrap()
+            .margins
+            .bins[0]
     };
     train(&mut trainer, &set, 5);
     let gap = pass(&trainer, MarginSource::Gap);
-    let (of_g, of_phi) = (pass(&trainer, MarginSource::GenError), pass(&trainer, MarginSource::DiscError));
+    let (of_g, of_phi) = (
+        pass(&trainer, MarginSource::GenError),
+        pass(&trainer, MarginSource::DiscError),
+    );
     assert!(gap > 0.0 && gap < 0.5 * of_g, "{gap} {of_g}");
     // |d - eps| and |g - eps| differ by at most |d - g|.
     assert!(of_g != of_phi && (of_g.sqrt() - of_phi.sqrt()).abs() <= gap.sqrt());
@@ -122,20 +156,34 @@ fn the_source_says_which_error_is_meant() {
 fn the_scale_multiplies_and_bins_divide() {
     let set = Points::new(40);
     let plain = scalar(&dsl(|_| ()), &set);
-    assert_near("scaled", scalar(&dsl(|dsl| dsl.margin.scale = 1.1), &set), 1.1 * plain, 1e-12);
+    assert_near(
+        "scaled",
+        scalar(&dsl(|dsl| dsl.margin.scale = 1.1), &set),
+        1.1 * plain,
+        1e-12,
+    );
 
     let config = dsl(|dsl| dsl.margin.bins = 4);
     let margins = measure(&config, &set);
     assert_eq!((margins.bins.len(), margins.num_train_timesteps), (4, 1000));
     // Stratified draws put ten of the forty samples into each quarter.
     assert_near("mean", margins.mean(), plain, 1e-12);
-    assert!(margins.bins.iter().any(|bin| (bin / plain - 1.0).abs() > 0.02), "{margins:?}");
+    assert!(
+        margins
+            .bins
+            .iter()
+            .any(|bin| (bin / plain - 1.0).abs() > 0.02),
+        "{margins:?}"
+    );
 
     // More ranges than draws: an empty one takes the overall mean.
     let few = Points::new(3);
     let margins = measure(&dsl(|dsl| dsl.margin.bins = 50), &few);
     let overall = scalar(&dsl(|_| ()), &few);
-    assert_eq!(margins.bins.iter().filter(|bin| **bin == overall).count(), 47);
+    assert_eq!(
+        margins.bins.iter().filter(|bin| **bin == overall).count(),
+        47
+    );
 }
 
 #[test]
@@ -156,7 +204,10 @@ fn changes(change: impl FnOnce(&mut DslConfig), steps: u64) -> (Vec<f64>, Vec<us
     let set = Points::new(2 * BATCH);
     let mut trainer = trainer(dsl(change));
     let margins = series(&train(&mut trainer, &set, steps), "margin");
-    let changed = margins.windows(2).enumerate().filter(|(_, pair)| pair[0] != pair[1]);
+    let changed = margins
+        .windows(2)
+        .enumerate()
+        .filter(|(_, pair)| pair[0] != pair[1]);
     let changed = changed.map(|(i, _)| i + 2).collect();
     (margins, changed)
 }
@@ -167,7 +218,10 @@ fn passes_come_before_the_first_step_and_every_few_epochs_or_steps() {
     let (margins, changed) = changes(|dsl| dsl.margin.every_epochs = 3, 14);
     assert!(margins[0] > 0.0);
     assert_eq!(changed, [7, 13]);
-    assert_eq!(changes(|dsl| dsl.margin.every_steps = Some(5), 12).1, [6, 11]);
+    assert_eq!(
+        changes(|dsl| dsl.margin.every_steps = Some(5), 12).1,
+        [6, 11]
+    );
     // The count starts when DSL does.
     let set = Points::new(2 * BATCH);
     let mut late = trainer(dsl(|dsl| {
@@ -207,13 +261,35 @@ fn an_average_keeps_a_share_of_the_old_margin() {
         .0
     };
     let (plain, averaged) = (every(0.0, true), every(0.75, true));
-    assert_eq!(plain[0], averaged[0], "the first pass has nothing to average with");
-    assert_near("second", averaged[2], 0.75 * plain[0] + 0.25 * plain[2], 1e-12);
-    assert_near("third", averaged[4], 0.75 * averaged[2] + 0.25 * plain[4], 1e-12);
+    assert_eq!(
+        plain[0], averaged[0],
+        "the first pass has nothing to average with"
+    );
+    assert_near(
+        "second",
+        averaged[2],
+        0.75 * plain[0] + 0.25 * plain[2],
+        1e-12,
+    );
+    assert_near(
+        "third",
+        averaged[4],
+        0.75 * averaged[2] + 0.25 * plain[4],
+        1e-12,
+    );
 
     let averaged = every(0.75, false);
-    assert_eq!((averaged[0], averaged[2]), (0.0, plain[2]), "a margin that was never measured is not averaged with");
-    assert_near("after", averaged[4], 0.75 * plain[2] + 0.25 * plain[4], 1e-12);
+    assert_eq!(
+        (averaged[0], averaged[2]),
+        (0.0, plain[2]),
+        "a margin that was never measured is not averaged with"
+    );
+    assert_near(
+        "after",
+        averaged[4],
+        0.75 * plain[2] + 0.25 * plain[4],
+        1e-12,
+    );
 }
 
 #[test]
@@ -239,7 +315,12 @@ fn a_margin_pass_leaves_the_randomness_of_training_alone() {
             change(dsl);
         }));
         let reports = train(&mut trainer, &set, 14);
-        ["loss/discriminator", "loss/generator", "grad_norm/generator"].map(|name| series(&reports, name))
+        [
+            "loss/discriminator",
+            "loss/generator",
+            "grad_norm/generator",
+        ]
+        .map(|name| series(&reports, name))
     };
     let constant = |every_epochs: u64| {
         move |dsl: &mut DslConfig| {
@@ -276,10 +357,20 @@ fn a_margin_that_is_not_a_number_is_an_error() {
         }
         fn samples(&self, indices: &[u64]) -> Result<dsl_engine::Samples, dsl_engine::EngineError> {
             let x_0 = TensorData::new(vec![f32::NAN; 2 * indices.len()], [indices.len(), 2, 1, 1]);
-            Ok(dsl_engine::Samples { x_0, token_ids: None, views: 1 })
+            Ok(dsl_engine::Samples {
+                x_0,
+                token_ids: None,
+                views: 1,
+            })
         }
     }
     let config = dsl(|_| ());
-    let message = trainer(config.clone()).margin_pass(&dsl_of(&config), &Broken).unwrap_err().to_string();
-    assert!(message.contains("step 1") && message.contains("`margin`"), "{message}");
+    let message = trainer(config.clone())
+        .margin_pass(&dsl_of(&config), &Broken)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("step 1") && message.contains("`margin`"),
+        "{message}"
+    );
 }

@@ -9,7 +9,11 @@ use crate::support::{BATCH, Points, constant_margin, dsl, dsm, full_twin, state,
 fn batch_with(value: f32) -> Samples {
     let mut values = vec![0.5; 2 * BATCH];
     values[3] = value;
-    Samples { x_0: TensorData::new(values, [BATCH, 2, 1, 1]), token_ids: None, views: 1 }
+    Samples {
+        x_0: TensorData::new(values, [BATCH, 2, 1, 1]),
+        token_ids: None,
+        views: 1,
+    }
 }
 
 #[track_caller]
@@ -20,13 +24,20 @@ fn check(trainer: &mut Trainer, batch: &[Samples], culprit: &str) {
     let error = trainer.step(batch, &set).unwrap_err();
     let message = error.to_string();
     match error {
-        EngineError::NonFinite { step: found, name, value } => {
+        EngineError::NonFinite {
+            step: found,
+            name,
+            value,
+        } => {
             assert_eq!((found, name.as_str()), (step, culprit));
             assert!(!value.is_finite());
         }
         other => panic!("{other}"),
     }
-    assert!(message.contains(&format!("step {step}")) && message.contains(culprit), "{message}");
+    assert!(
+        message.contains(&format!("step {step}")) && message.contains(culprit),
+        "{message}"
+    );
     assert_eq!(state(trainer), before);
 }
 
@@ -74,8 +85,12 @@ fn a_bad_sample_moves_neither_network() {
 #[test]
 fn a_generator_that_overflows_stops_the_step_before_the_discriminator_learns_from_it() {
     // The generator's rate, lambda, what tells: at 1e8 outputs are finite and their squares are not.
-    let cases =
-        [(1e8, 0.0, "gap"), (1e8, 0.05, "gap"), (1e30, 0.0, "gap"), (1e30, 0.05, "loss/discriminator")];
+    let cases = [
+        (1e8, 0.0, "gap"),
+        (1e8, 0.05, "gap"),
+        (1e30, 0.0, "gap"),
+        (1e30, 0.05, "loss/discriminator"),
+    ];
     for (rate, lambda, culprit) in cases {
         let mut config = dsl(|dsl| {
             constant_margin(dsl, 1.0);
@@ -97,10 +112,35 @@ fn a_batch_that_does_not_fit_is_told() {
     let set = Points::new(16);
     let mut trainer = trainer(dsm());
     let mut refused = |x_0: TensorData, views: usize, expected: &str| {
-        let message = trainer.step(&[Samples { x_0, token_ids: None, views }], &set).unwrap_err().to_string();
-        assert!(message.contains("step 1") && message.contains(expected), "{message}");
+        let message = trainer
+            .step(
+                &[Samples {
+                    x_0,
+                    token_ids: None,
+                    views,
+                }],
+                &set,
+            )
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("step 1") && message.contains(expected),
+            "{message}"
+        );
     };
-    refused(TensorData::new(Vec::<f32>::new(), [0, 2, 1, 1]), 1, "no samples");
-    refused(TensorData::new(vec![0.0f32; 6], [3, 2]), 1, "[batch, channels, height, width], found [3, 2]");
-    refused(TensorData::new(vec![0.0f32; 6], [3, 2, 1, 1]), 2, "3 rows are not a multiple of 2 views");
+    refused(
+        TensorData::new(Vec::<f32>::new(), [0, 2, 1, 1]),
+        1,
+        "no samples",
+    );
+    refused(
+        TensorData::new(vec![0.0f32; 6], [3, 2]),
+        1,
+        "[batch, channels, height, width], found [3, 2]",
+    );
+    refused(
+        TensorData::new(vec![0.0f32; 6], [3, 2, 1, 1]),
+        2,
+        "3 rows are not a multiple of 2 views",
+    );
 }

@@ -25,7 +25,10 @@ struct Point {
 }
 
 fn tensor(values: [f32; 2]) -> Tensor<4> {
-    Tensor::from_data(TensorData::new(values.to_vec(), [1, 2, 1, 1]), &Device::flex().autodiff())
+    Tensor::from_data(
+        TensorData::new(values.to_vec(), [1, 2, 1, 1]),
+        &Device::flex().autodiff(),
+    )
 }
 
 fn pair(tensor: Tensor<4>) -> [f32; 2] {
@@ -39,7 +42,16 @@ impl Point {
         let margin = Tensor::full([1], self.margin, &Device::flex().autodiff());
         let measure = Measure::plain(Reduction::Sum);
         let (eps, g) = (tensor(self.eps), tensor(self.g));
-        let loss = discriminator_loss(d.clone(), eps, g, self.lambda, margin, &HingeConfig::default(), &measure).loss;
+        let loss = discriminator_loss(
+            d.clone(),
+            eps,
+            g,
+            self.lambda,
+            margin,
+            &HingeConfig::default(),
+            &measure,
+        )
+        .loss;
         let gradient = d.grad(&loss.backward()).unwrap();
         (values(loss)[0], pair(gradient.inner()))
     }
@@ -51,7 +63,17 @@ impl Point {
         let (config, hinge) = (GeneratorConfig::default(), HingeConfig::default());
         let measure = Measure::plain(Reduction::Sum);
         let (d, eps) = (tensor(d), tensor(self.eps));
-        let loss = generator_loss(g.clone(), d, eps, self.lambda, margin, &config, &hinge, &measure).loss;
+        let loss = generator_loss(
+            g.clone(),
+            d,
+            eps,
+            self.lambda,
+            margin,
+            &config,
+            &hinge,
+            &measure,
+        )
+        .loss;
         pair(g.grad(&loss.backward()).unwrap().inner())
     }
 
@@ -75,10 +97,18 @@ impl Point {
         let from_g = |scale: f32| [self.g[0] + scale * delta[0], self.g[1] + scale * delta[1]];
         if squared < (1.0 - lambda).powi(2) * m {
             let scale = 1.0 / (1.0 - lambda);
-            (from_g(scale), lambda * m - lambda * squared * scale, along(-2.0 * scale))
+            (
+                from_g(scale),
+                lambda * m - lambda * squared * scale,
+                along(-2.0 * scale),
+            )
         } else if squared < m {
             let scale = m.sqrt() / length;
-            (from_g(scale), (m.sqrt() - length).powi(2), along(-2.0 * scale))
+            (
+                from_g(scale),
+                (m.sqrt() - length).powi(2),
+                along(-2.0 * scale),
+            )
         } else {
             (self.eps, 0.0, along(-2.0))
         }
@@ -88,7 +118,10 @@ impl Point {
 #[track_caller]
 fn assert_pair(what: &str, found: [f32; 2], expected: [f32; 2], tolerance: f32) {
     for (found, expected) in found.iter().zip(&expected) {
-        assert!((found - expected).abs() < tolerance, "{what}: {found}, not {expected}");
+        assert!(
+            (found - expected).abs() < tolerance,
+            "{what}: {found}, not {expected}"
+        );
     }
 }
 
@@ -106,15 +139,27 @@ fn gradient_descent_finds_the_optimum_of_the_table() {
     ];
     let mut found = Vec::new();
     for (eps, g, lambda, margin) in points {
-        let point = Point { eps, g, lambda, margin };
+        let point = Point {
+            eps,
+            g,
+            lambda,
+            margin,
+        };
         let d = point.minimise();
         let (optimum, least, gradient) = point.table();
         let what = format!("{point:?}");
         assert_pair(&what, d, optimum, 2e-3);
-        assert!((point.eq_2(optimum).0 - least).abs() < 1e-5, "{what}: {} != {least}", point.eq_2(optimum).0);
+        assert!(
+            (point.eq_2(optimum).0 - least).abs() < 1e-5,
+            "{what}: {} != {least}",
+            point.eq_2(optimum).0
+        );
         // Nothing near it is lower.
         for (dx, dy) in [(0.01, 0.0), (-0.01, 0.0), (0.0, 0.01), (0.0, -0.01)] {
-            assert!(point.eq_2([optimum[0] + dx, optimum[1] + dy]).0 > least, "{what}");
+            assert!(
+                point.eq_2([optimum[0] + dx, optimum[1] + dy]).0 > least,
+                "{what}"
+            );
         }
         assert_pair(&what, point.eq_3_gradient(optimum), gradient, 1e-5);
         found.push(d[0]);
@@ -132,10 +177,16 @@ fn joint_updates_are_stable_exactly_for_lambda_below_two() {
     for lambda in [0.0, 0.05, 0.5, 1.5, 2.5] {
         let (mut d, mut g) = ([1.0f32, -0.4], [0.2f32, 0.9]);
         let mut exact = [[1.0f64, -0.4], [0.2, 0.9]];
-        let length = |d: [f32; 2], g: [f32; 2]| d.iter().chain(&g).map(|x| x * x).sum::<f32>().sqrt();
+        let length =
+            |d: [f32; 2], g: [f32; 2]| d.iter().chain(&g).map(|x| x * x).sum::<f32>().sqrt();
         let start = length(d, g);
         for step in 0..700 {
-            let point = Point { eps: [0.0; 2], g, lambda, margin: 1e12 };
+            let point = Point {
+                eps: [0.0; 2],
+                g,
+                lambda,
+                margin: 1e12,
+            };
             let (of_d, of_g) = (point.eq_2(d).1, point.eq_3_gradient(d));
             let [u, v] = exact;
             for i in 0..2 {
@@ -145,12 +196,29 @@ fn joint_updates_are_stable_exactly_for_lambda_below_two() {
                 exact[1][i] = v[i] + RATE * (2.0 * u[i] - 2.0 * v[i]);
             }
             if step < 100 {
-                assert_pair(&format!("lambda {lambda}"), d, exact[0].map(|x| x as f32), 1e-4);
-                assert_pair(&format!("lambda {lambda}"), g, exact[1].map(|x| x as f32), 1e-4);
+                assert_pair(
+                    &format!("lambda {lambda}"),
+                    d,
+                    exact[0].map(|x| x as f32),
+                    1e-4,
+                );
+                assert_pair(
+                    &format!("lambda {lambda}"),
+                    g,
+                    exact[1].map(|x| x as f32),
+                    1e-4,
+                );
             }
         }
         let growth = length(d, g) / start;
-        assert_eq!(growth > 1.0, lambda > 2.0, "lambda {lambda}: grew {growth}-fold");
-        assert!(!(0.01..100.0).contains(&growth), "lambda {lambda}: grew {growth}-fold");
+        assert_eq!(
+            growth > 1.0,
+            lambda > 2.0,
+            "lambda {lambda}: grew {growth}-fold"
+        );
+        assert!(
+            !(0.01..100.0).contains(&growth),
+            "lambda {lambda}: grew {growth}-fold"
+        );
     }
 }

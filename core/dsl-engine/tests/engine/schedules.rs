@@ -2,7 +2,10 @@
 
 use dsl_engine::trainer::{LrScheduleConfig, LrScheduleKind};
 
-use crate::support::{Points, assert_near, constant_margin, dsl, dsm, largest_difference, series, train, trainer, weights};
+use crate::support::{
+    Points, assert_near, constant_margin, dsl, dsm, largest_difference, series, train, trainer,
+    weights,
+};
 
 #[test]
 fn the_rate_rises_over_the_warm_up_and_falls_by_its_kind() {
@@ -10,7 +13,10 @@ fn the_rate_rises_over_the_warm_up_and_falls_by_its_kind() {
     let run = |kind| {
         let mut config = dsm();
         (config.train.steps, config.train.learning_rate) = (12, 0.5e-2);
-        config.train.lr_schedule = LrScheduleConfig { kind, warmup_steps: 4 };
+        config.train.lr_schedule = LrScheduleConfig {
+            kind,
+            warmup_steps: 4,
+        };
         let mut trainer = trainer(config);
         series(&train(&mut trainer, &set, 12), "learning_rate")
     };
@@ -18,11 +24,17 @@ fn the_rate_rises_over_the_warm_up_and_falls_by_its_kind() {
     let kinds: [(LrScheduleKind, Shape); 3] = [
         (LrScheduleKind::Constant, |_| 1.0),
         (LrScheduleKind::Linear, |progress| 1.0 - progress),
-        (LrScheduleKind::Cosine, |progress| 0.5 + 0.5 * (std::f64::consts::PI * progress).cos()),
+        (LrScheduleKind::Cosine, |progress| {
+            0.5 + 0.5 * (std::f64::consts::PI * progress).cos()
+        }),
     ];
     for (kind, shape) in kinds {
         for (step, rate) in run(kind).into_iter().enumerate() {
-            let factor = if step < 4 { (step + 1) as f64 / 4.0 } else { shape((step - 4) as f64 / 8.0) };
+            let factor = if step < 4 {
+                (step + 1) as f64 / 4.0
+            } else {
+                shape((step - 4) as f64 / 8.0)
+            };
             assert_near(&format!("{kind:?} {step}"), rate, 0.5e-2 * factor, 1e-12);
         }
     }
@@ -45,8 +57,16 @@ fn both_networks_follow_the_schedule_from_their_own_peaks() {
     assert_near("generator", f64::from(moved), 1e-2 / 10.0, 1e-3);
     // B starts at 0.
     let adapters = crate::support::adapter_weights(trainer.discriminator().unwrap());
-    let b = adapters.iter().filter(|(path, _)| path.ends_with("lora_b")).flat_map(|(_, b)| b);
-    assert_near("discriminator", f64::from(b.fold(0.0f32, |max, b| max.max(b.abs()))), 3e-3 / 10.0, 1e-3);
+    let b = adapters
+        .iter()
+        .filter(|(path, _)| path.ends_with("lora_b"))
+        .flat_map(|(_, b)| b);
+    assert_near(
+        "discriminator",
+        f64::from(b.fold(0.0f32, |max, b| max.max(b.abs()))),
+        3e-3 / 10.0,
+        1e-3,
+    );
 }
 
 #[test]

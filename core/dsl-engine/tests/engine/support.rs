@@ -8,8 +8,8 @@ use dsl_engine::objective::{DiscriminatorTrainable, DslConfig, DsmConfig, Margin
 use dsl_engine::rng::{Stream, Streams};
 use dsl_engine::trainer::AdamWConfig;
 use dsl_engine::{
-    EngineError, NoiseScheduleConfig, ObjectiveConfig, PredictionType, SampleSource, Samples, StepReport, TrainConfig,
-    Trainer, TrainerConfig,
+    EngineError, NoiseScheduleConfig, ObjectiveConfig, PredictionType, SampleSource, Samples,
+    StepReport, TrainConfig, Trainer, TrainerConfig,
 };
 use dsl_nets::{DenoiserConfig, MlpConfig, Model, ModelConfig, named_parameters};
 
@@ -26,7 +26,10 @@ impl Points {
             let (sin, cos) = (i as f32 * std::f32::consts::FRAC_PI_4).sin_cos();
             [cos + 0.1 * noise[0], sin + 0.1 * noise[1]]
         });
-        Self { values: values.collect(), views: 1 }
+        Self {
+            values: values.collect(),
+            views: 1,
+        }
     }
 
     pub fn with_views(self, views: usize) -> Self {
@@ -35,8 +38,13 @@ impl Points {
 
     /// The `size` objects of step `step` (from 0), in `parts` micro-batches.
     pub fn batch(&self, step: u64, size: usize, parts: usize) -> Vec<Samples> {
-        let indices: Vec<u64> = (0..size as u64).map(|i| (step * size as u64 + i) % self.len()).collect();
-        indices.chunks(size / parts).map(|part| self.samples(part).unwrap()).collect()
+        let indices: Vec<u64> = (0..size as u64)
+            .map(|i| (step * size as u64 + i) % self.len())
+            .collect();
+        indices
+            .chunks(size / parts)
+            .map(|part| self.samples(part).unwrap())
+            .collect()
     }
 }
 
@@ -47,15 +55,33 @@ impl SampleSource for Points {
 
     fn samples(&self, indices: &[u64]) -> Result<Samples, EngineError> {
         let object = 2 * self.views;
-        let rows = indices.iter().flat_map(|&i| &self.values[i as usize * object..][..object]);
-        let x_0 = TensorData::new(rows.copied().collect::<Vec<f32>>(), [indices.len() * self.views, 2, 1, 1]);
-        Ok(Samples { x_0, token_ids: None, views: self.views })
+        let rows = indices
+            .iter()
+            .flat_map(|&i| &self.values[i as usize * object..][..object]);
+        let x_0 = TensorData::new(
+            rows.copied().collect::<Vec<f32>>(),
+            [indices.len() * self.views, 2, 1, 1],
+        );
+        Ok(Samples {
+            x_0,
+            token_ids: None,
+            views: self.views,
+        })
     }
 }
 
 pub fn mlp(seed: u64) -> Model {
-    let mlp = MlpConfig { features: 2, hidden_sizes: vec![24, 24], time_embedding_dim: 8 };
-    ModelConfig { denoiser: DenoiserConfig::Mlp(mlp), text_encoder: None }.init(seed, &Device::flex()).unwrap()
+    let mlp = MlpConfig {
+        features: 2,
+        hidden_sizes: vec![24, 24],
+        time_embedding_dim: 8,
+    };
+    ModelConfig {
+        denoiser: DenoiserConfig::Mlp(mlp),
+        text_encoder: None,
+    }
+    .init(seed, &Device::flex())
+    .unwrap()
 }
 
 /// A captioned UNet small enough to train in a test.
@@ -95,11 +121,21 @@ impl SampleSource for Pictures {
     }
 
     fn samples(&self, indices: &[u64]) -> Result<Samples, EngineError> {
-        let pixels = indices.iter().flat_map(|&i| Streams::new(5).normal(Stream::new("pictures"), 0, i, [1, 3, 8, 8]));
-        let tokens = indices.iter().flat_map(|&i| (0..6).map(move |k| ((7 * i + 3 * k) % 30) as i64));
+        let pixels = indices
+            .iter()
+            .flat_map(|&i| Streams::new(5).normal(Stream::new("pictures"), 0, i, [1, 3, 8, 8]));
+        let tokens = indices
+            .iter()
+            .flat_map(|&i| (0..6).map(move |k| ((7 * i + 3 * k) % 30) as i64));
         Ok(Samples {
-            x_0: TensorData::new(pixels.map(|p| p.tanh()).collect::<Vec<f32>>(), [indices.len(), 3, 8, 8]),
-            token_ids: Some(TensorData::new(tokens.collect::<Vec<i64>>(), [indices.len(), 6])),
+            x_0: TensorData::new(
+                pixels.map(|p| p.tanh()).collect::<Vec<f32>>(),
+                [indices.len(), 3, 8, 8],
+            ),
+            token_ids: Some(TensorData::new(
+                tokens.collect::<Vec<i64>>(),
+                [indices.len(), 6],
+            )),
             views: 1,
         })
     }
@@ -111,7 +147,13 @@ pub fn config(objective: ObjectiveConfig) -> TrainerConfig {
     TrainerConfig {
         objective,
         loss: Default::default(),
-        train: TrainConfig { steps: 100, batch_size: BATCH, learning_rate: 1e-2, seed: 7, ..TrainConfig::default() },
+        train: TrainConfig {
+            steps: 100,
+            batch_size: BATCH,
+            learning_rate: 1e-2,
+            seed: 7,
+            ..TrainConfig::default()
+        },
         noise_schedule: NoiseScheduleConfig::default(),
         prediction_type: PredictionType::Epsilon,
     }
@@ -154,33 +196,60 @@ pub fn trainer(config: TrainerConfig) -> Trainer {
 
 /// Trains on `set` for `steps` steps of [`BATCH`] objects.
 pub fn train(trainer: &mut Trainer, set: &Points, steps: u64) -> Vec<StepReport> {
-    (0..steps).map(|_| trainer.step(&set.batch(trainer.step_count(), BATCH, 1), set).unwrap()).collect()
+    (0..steps)
+        .map(|_| {
+            trainer
+                .step(&set.batch(trainer.step_count(), BATCH, 1), set)
+                .unwrap()
+        })
+        .collect()
 }
 
 /// Values of one name over several reports.
 #[track_caller]
 pub fn series(reports: &[StepReport], name: &str) -> Vec<f64> {
-    reports.iter().map(|report| report.get(name).unwrap_or_else(|| panic!("no `{name}`"))).collect()
+    reports
+        .iter()
+        .map(|report| report.get(name).unwrap_or_else(|| panic!("no `{name}`")))
+        .collect()
 }
 
 /// All parameters by path.
 pub fn weights<M: Module>(module: &M) -> Vec<(String, Vec<f32>)> {
-    named_parameters(module).into_iter().map(|parameter| (parameter.path, parameter.values)).collect()
+    named_parameters(module)
+        .into_iter()
+        .map(|parameter| (parameter.path, parameter.values))
+        .collect()
 }
 
 /// Everything that a run has learned.
 pub fn state(trainer: &Trainer) -> impl PartialEq + std::fmt::Debug + use<> {
-    let adversary = trainer.adversary().map(|a| (weights(a.network()), a.margins().clone(), a.updates()));
-    (trainer.step_count(), weights(trainer.generator()), weights(&trainer.sampling_model()), adversary)
+    let adversary = trainer
+        .adversary()
+        .map(|a| (weights(a.network()), a.margins().clone(), a.updates()));
+    (
+        trainer.step_count(),
+        weights(trainer.generator()),
+        weights(&trainer.sampling_model()),
+        adversary,
+    )
 }
 
 /// Parameters that are not adapters'.
 pub fn base_weights<M: Module>(module: &M) -> Vec<(String, Vec<f32>)> {
-    named_parameters(module).into_iter().filter(|p| !p.is_adapter()).map(|p| (p.path, p.values)).collect()
+    named_parameters(module)
+        .into_iter()
+        .filter(|p| !p.is_adapter())
+        .map(|p| (p.path, p.values))
+        .collect()
 }
 
 pub fn adapter_weights<M: Module>(module: &M) -> Vec<(String, Vec<f32>)> {
-    named_parameters(module).into_iter().filter(|p| p.is_adapter()).map(|p| (p.path, p.values)).collect()
+    named_parameters(module)
+        .into_iter()
+        .filter(|p| p.is_adapter())
+        .map(|p| (p.path, p.values))
+        .collect()
 }
 
 /// Gradients by path, of the parameters that have one.
@@ -193,13 +262,22 @@ pub fn gradients<M: Module>(module: &M, gradients: &Gradients) -> Vec<(String, V
     }
     let mut collected = Collect(gradients, Vec::new());
     module.visit(&mut collected);
-    let paths = named_parameters(module).into_iter().map(|parameter| parameter.path);
-    paths.zip(collected.1).filter_map(|(path, gradient)| Some((path, gradient?))).collect()
+    let paths = named_parameters(module)
+        .into_iter()
+        .map(|parameter| parameter.path);
+    paths
+        .zip(collected.1)
+        .filter_map(|(path, gradient)| Some((path, gradient?)))
+        .collect()
 }
 
 /// Ids of the parameters that train.
 pub fn trainable_ids<M: Module>(module: &M) -> BTreeSet<ParamId> {
-    named_parameters(module).into_iter().filter(|p| p.require_grad).map(|p| p.id).collect()
+    named_parameters(module)
+        .into_iter()
+        .filter(|p| p.require_grad)
+        .map(|p| p.id)
+        .collect()
 }
 
 /// Largest difference between two sets of weights.
@@ -226,11 +304,20 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 /// Numbers that differ from call to call only by `name`.
 pub fn normal(name: &'static str, shape: [usize; 4], device: &Device) -> Tensor<4> {
-    Tensor::from_data(TensorData::new(Streams::new(1).normal(Stream::new(name), 0, 0, shape), shape), device)
+    Tensor::from_data(
+        TensorData::new(
+            Streams::new(1).normal(Stream::new(name), 0, 0, shape),
+            shape,
+        ),
+        device,
+    )
 }
 
 #[track_caller]
 pub fn assert_near(what: &str, found: f64, expected: f64, relative: f64) {
     let allowed = relative * expected.abs().max(1e-12);
-    assert!((found - expected).abs() <= allowed, "{what}: {found}, expected {expected}");
+    assert!(
+        (found - expected).abs() <= allowed,
+        "{what}: {found}, expected {expected}"
+    );
 }

@@ -14,7 +14,11 @@ fn a_fresh_adapter_gives_the_generator_a_gradient_of_exactly_zero() {
     let device = Device::flex().autodiff();
     let model = tiny_unet(1);
     let generator = model.denoiser.clone().train();
-    let discriminator = model.denoiser.with_lora(&LoraConfig::default(), 5).unwrap().train();
+    let discriminator = model
+        .denoiser
+        .with_lora(&LoraConfig::default(), 5)
+        .unwrap()
+        .train();
     let x_t = normal("x_t", [2, 3, 8, 8], &device);
     let target = normal("eps", [2, 3, 8, 8], &device);
     let timesteps = Tensor::from_floats([20.0, 800.0], &device);
@@ -40,20 +44,39 @@ fn a_fresh_adapter_gives_the_generator_a_gradient_of_exactly_zero() {
     assert_eq!(values(loss.loss.clone()), [0.0]);
     let gradients = crate::support::gradients(&generator, &loss.loss.backward());
     assert!(!gradients.is_empty());
-    assert!(gradients.iter().all(|(path, g)| g.iter().all(|g| *g == 0.0) || panic!("{path}")));
+    assert!(
+        gradients
+            .iter()
+            .all(|(path, g)| g.iter().all(|g| *g == 0.0) || panic!("{path}"))
+    );
 
     // The hinge is active everywhere and pulls nowhere: only the regression moves the adapters, and only their B.
     let gradient = |lambda: f64| {
         let (target, eps_g) = (target.clone(), eps_g.clone());
-        let loss = discriminator_loss(eps_phi(), target, eps_g, lambda, margin.clone(), &hinge, &measure);
+        let loss = discriminator_loss(
+            eps_phi(),
+            target,
+            eps_g,
+            lambda,
+            margin.clone(),
+            &hinge,
+            &measure,
+        );
         assert_eq!(values(loss.active), [1.0, 1.0]);
         crate::support::gradients(&discriminator, &loss.loss.backward())
     };
     let (with_hinge, without) = (gradient(0.05), gradient(0.0));
     assert_eq!(with_hinge, without);
     for (path, gradient) in &without {
-        assert!(path.ends_with("lora_a") || path.ends_with("lora_b"), "{path} is frozen");
-        assert_eq!(gradient.iter().any(|g| *g != 0.0), path.ends_with("lora_b"), "{path}");
+        assert!(
+            path.ends_with("lora_a") || path.ends_with("lora_b"),
+            "{path} is frozen"
+        );
+        assert_eq!(
+            gradient.iter().any(|g| *g != 0.0),
+            path.ends_with("lora_b"),
+            "{path}"
+        );
     }
 }
 
@@ -73,7 +96,11 @@ fn in_simultaneous_order_the_generator_waits_one_step() {
         let start = weights(trainer.generator());
         let report = train(&mut trainer, &set, 1).remove(0);
         assert_eq!(weights(trainer.generator()), start);
-        for (name, value) in [("loss/generator", 0.0), ("gap", 0.0), ("grad_norm/generator", 0.0)] {
+        for (name, value) in [
+            ("loss/generator", 0.0),
+            ("gap", 0.0),
+            ("grad_norm/generator", 0.0),
+        ] {
             assert_eq!(report.get(name), Some(value), "{name}");
         }
         assert_eq!(report.get("hinge/active_fraction"), Some(1.0));
@@ -91,8 +118,15 @@ fn in_the_default_order_the_generator_learns_from_the_first_step() {
     let mut trainer = trainer(dsl(|_| ()));
     let start = weights(trainer.generator());
     let report = train(&mut trainer, &set, 1).remove(0);
-    assert!(report.get("loss/generator").unwrap() > 0.0 && report.get("grad_norm/generator").unwrap() > 0.0);
+    assert!(
+        report.get("loss/generator").unwrap() > 0.0
+            && report.get("grad_norm/generator").unwrap() > 0.0
+    );
     assert_ne!(weights(trainer.generator()), start);
     let moved: Vec<NamedParameter> = named_parameters(trainer.discriminator().unwrap());
-    assert!(moved.iter().any(|p| p.path.ends_with("lora_b") && p.values.iter().any(|v| *v != 0.0)));
+    assert!(
+        moved
+            .iter()
+            .any(|p| p.path.ends_with("lora_b") && p.values.iter().any(|v| *v != 0.0))
+    );
 }

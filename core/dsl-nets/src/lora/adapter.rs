@@ -43,7 +43,13 @@ pub struct LoraConfig {
 
 impl Default for LoraConfig {
     fn default() -> Self {
-        Self { rank: 8, alpha: 8.0, dropout: 0.0, targets: Vec::new(), init: LoraInit::default() }
+        Self {
+            rank: 8,
+            alpha: 8.0,
+            dropout: 0.0,
+            targets: Vec::new(),
+            init: LoraInit::default(),
+        }
     }
 }
 
@@ -52,13 +58,25 @@ impl LoraConfig {
     /// [`NetsError::InvalidConfig`] for a rank of 0, a dropout outside 0..1, or an alpha that is not finite.
     pub fn validate(&self) -> Result<(), NetsError> {
         if self.rank == 0 {
-            return Err(NetsError::config("rank", self.rank, "it must be at least 1"));
+            return Err(NetsError::config(
+                "rank",
+                self.rank,
+                "it must be at least 1",
+            ));
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return Err(NetsError::config("dropout", self.dropout, "it must be at least 0 and less than 1"));
+            return Err(NetsError::config(
+                "dropout",
+                self.dropout,
+                "it must be at least 0 and less than 1",
+            ));
         }
         if !self.alpha.is_finite() {
-            return Err(NetsError::config("alpha", self.alpha, "it must be a finite number"));
+            return Err(NetsError::config(
+                "alpha",
+                self.alpha,
+                "it must be a finite number",
+            ));
         }
         Ok(())
     }
@@ -100,10 +118,18 @@ impl LoraAdapter {
     /// # Shapes
     /// - `x`: `[.., d_input]`; result: `[.., d_output]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let x = if self.dropout > 0.0 && x.device().is_autodiff() { self.drop_inputs(x) } else { x };
+        let x = if self.dropout > 0.0 && x.device().is_autodiff() {
+            self.drop_inputs(x)
+        } else {
+            x
+        };
         let down = ops::linear(x, self.lora_a.val(), None);
         let up = ops::linear(down, self.lora_b.val(), None);
-        if self.scale == 1.0 { up } else { up * self.scale }
+        if self.scale == 1.0 {
+            up
+        } else {
+            up * self.scale
+        }
     }
 
     fn drop_inputs<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
@@ -124,7 +150,10 @@ pub(crate) fn attach(
     let patterns = targets
         .iter()
         .map(|pattern| {
-            Regex::new(pattern).map_err(|source| NetsError::TargetPattern { pattern: pattern.clone(), source })
+            Regex::new(pattern).map_err(|source| NetsError::TargetPattern {
+                pattern: pattern.clone(),
+                source,
+            })
         })
         .collect::<Result<Vec<_>, _>>()?;
     let mut adapted = 0;
@@ -134,13 +163,18 @@ pub(crate) fn attach(
             example = path.to_owned();
         }
         if patterns.iter().any(|pattern| pattern.is_match(path)) {
-            let init = ParameterInit::new(seed, &linear.weight.device()).at(path).at("lora");
+            let init = ParameterInit::new(seed, &linear.weight.device())
+                .at(path)
+                .at("lora");
             linear.lora = Some(LoraAdapter::new(&init, config, linear.weight.dims()));
             adapted += 1;
         }
     });
     if adapted == 0 {
-        return Err(NetsError::NoTargets { targets: targets.to_vec(), example });
+        return Err(NetsError::NoTargets {
+            targets: targets.to_vec(),
+            example,
+        });
     }
     Ok(adapted)
 }

@@ -19,7 +19,10 @@ const CONFIG: &str = "adapter_config.json";
 
 /// Attaches the adapter in `folder` to `network`; adapted layers are exactly those in the file.
 pub(crate) fn load(network: &mut impl ForEachLinear, folder: &Path) -> Result<usize, NetsError> {
-    let wrong = |reason: String| NetsError::Adapter { path: folder.to_owned(), reason };
+    let wrong = |reason: String| NetsError::Adapter {
+        path: folder.to_owned(),
+        reason,
+    };
     let config = read_config(folder)?;
     let file = WeightFile::open(&folder.join(WEIGHTS))?;
     let mut halves: BTreeMap<String, [Option<FileTensor>; 2]> = BTreeMap::new();
@@ -30,7 +33,9 @@ pub(crate) fn load(network: &mut impl ForEachLinear, folder: &Path) -> Result<us
         } else if let Some(layer) = bare.strip_suffix(".lora_B.weight") {
             (layer, 1)
         } else {
-            return Err(wrong(format!("`{key}` is not a LoRA matrix of a linear layer")));
+            return Err(wrong(format!(
+                "`{key}` is not a LoRA matrix of a linear layer"
+            )));
         };
         halves.entry(layer.to_owned()).or_default()[half] = Some(file.read(&key)?);
     }
@@ -38,8 +43,16 @@ pub(crate) fn load(network: &mut impl ForEachLinear, folder: &Path) -> Result<us
     let total = halves.len();
     let mut failure = None;
     network.for_each_linear("", &mut |path, linear| {
-        let Some(matrices) = halves.remove(path) else { return };
-        match adapter(matrices, &config, linear.weight.dims(), path, &linear.weight) {
+        let Some(matrices) = halves.remove(path) else {
+            return;
+        };
+        match adapter(
+            matrices,
+            &config,
+            linear.weight.dims(),
+            path,
+            &linear.weight,
+        ) {
             Ok(adapter) => linear.lora = Some(adapter),
             Err(reason) => failure = failure.take().or(Some(reason)),
         }
@@ -62,22 +75,40 @@ struct AdapterConfig {
 fn read_config(folder: &Path) -> Result<AdapterConfig, NetsError> {
     let path = folder.join(CONFIG);
     let text = std::fs::read_to_string(&path).map_err(|e| NetsError::read(&path, e))?;
-    let config: Value = serde_json::from_str(&text)
-        .map_err(|source| NetsError::Json { what: path.display().to_string(), source })?;
-    let wrong = |reason: String| NetsError::Adapter { path: path.clone(), reason };
+    let config: Value = serde_json::from_str(&text).map_err(|source| NetsError::Json {
+        what: path.display().to_string(),
+        source,
+    })?;
+    let wrong = |reason: String| NetsError::Adapter {
+        path: path.clone(),
+        reason,
+    };
     if config["peft_type"] != json!("LORA") {
-        return Err(wrong(format!("`peft_type` is {}, only LORA can be read", config["peft_type"])));
+        return Err(wrong(format!(
+            "`peft_type` is {}, only LORA can be read",
+            config["peft_type"]
+        )));
     }
     for field in ["rank_pattern", "alpha_pattern"] {
-        if config[field].as_object().is_some_and(|patterns| !patterns.is_empty()) {
-            return Err(wrong(format!("`{field}` is not supported: every layer needs the same rank and alpha")));
+        if config[field]
+            .as_object()
+            .is_some_and(|patterns| !patterns.is_empty())
+        {
+            return Err(wrong(format!(
+                "`{field}` is not supported: every layer needs the same rank and alpha"
+            )));
         }
     }
     if config["use_dora"] == json!(true) {
         return Err(wrong("`use_dora` is not supported".to_owned()));
     }
-    let alpha = config["lora_alpha"].as_f64().ok_or_else(|| wrong("`lora_alpha` is missing".to_owned()))?;
-    Ok(AdapterConfig { alpha, use_rslora: config["use_rslora"] == json!(true) })
+    let alpha = config["lora_alpha"]
+        .as_f64()
+        .ok_or_else(|| wrong("`lora_alpha` is missing".to_owned()))?;
+    Ok(AdapterConfig {
+        alpha,
+        use_rslora: config["use_rslora"] == json!(true),
+    })
 }
 
 fn adapter(
@@ -103,8 +134,17 @@ fn adapter(
         let values = transpose(&tensor.values, rows, columns);
         Param::from_data(TensorData::new(values, [columns, rows]), &device)
     };
-    let divisor = if config.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
-    Ok(LoraAdapter { lora_a: param(a), lora_b: param(b), scale: config.alpha / divisor, dropout: 0.0 })
+    let divisor = if config.use_rslora {
+        (rank as f64).sqrt()
+    } else {
+        rank as f64
+    };
+    Ok(LoraAdapter {
+        lora_a: param(a),
+        lora_b: param(b),
+        scale: config.alpha / divisor,
+        dropout: 0.0,
+    })
 }
 
 /// Writes the adapters of `network` to `folder`.
@@ -117,18 +157,26 @@ pub(crate) fn save(network: &mut impl ForEachLinear, folder: &Path) -> Result<()
         for (name, param) in [("lora_A", &lora.lora_a), ("lora_B", &lora.lora_b)] {
             let [rows, columns] = param.dims();
             let values: Vec<f32> = param.val().inner().into_data().iter::<f32>().collect();
-            let tensor = FileTensor { shape: vec![columns, rows], values: transpose(&values, rows, columns) };
+            let tensor = FileTensor {
+                shape: vec![columns, rows],
+                values: transpose(&values, rows, columns),
+            };
             tensors.push((format!("{PREFIX}{path}.{name}.weight"), tensor));
         }
         targets.push(path.to_owned());
         ranks.push((lora.lora_a.dims()[1], lora.scale));
     });
-    let wrong = |reason: &str| NetsError::Adapter { path: folder.to_owned(), reason: reason.to_owned() };
+    let wrong = |reason: &str| NetsError::Adapter {
+        path: folder.to_owned(),
+        reason: reason.to_owned(),
+    };
     let Some(&(rank, scale)) = ranks.first() else {
         return Err(wrong("the network has no adapter to write"));
     };
     if ranks.iter().any(|&other| other != (rank, scale)) {
-        return Err(wrong("adapters of different rank or scale cannot be written to one folder"));
+        return Err(wrong(
+            "adapters of different rank or scale cannot be written to one folder",
+        ));
     }
 
     std::fs::create_dir_all(folder).map_err(|e| NetsError::write(folder, e))?;

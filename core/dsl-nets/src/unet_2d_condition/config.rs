@@ -158,30 +158,110 @@ impl Default for UNet2DConditionConfig {
 fn neutral_options() -> Vec<(&'static str, Vec<Value>, &'static str)> {
     let adds = "its extra embedding layers are not built";
     vec![
-        ("act_fn", vec![json!("silu"), json!("swish")], "the activation is always silu"),
-        ("addition_embed_type", vec![Value::Null], "SDXL's added embeddings are not built"),
-        ("addition_time_embed_dim", vec![Value::Null], "SDXL's added embeddings are not built"),
-        ("attention_type", vec![json!("default")], "gated attention layers are not built"),
+        (
+            "act_fn",
+            vec![json!("silu"), json!("swish")],
+            "the activation is always silu",
+        ),
+        (
+            "addition_embed_type",
+            vec![Value::Null],
+            "SDXL's added embeddings are not built",
+        ),
+        (
+            "addition_time_embed_dim",
+            vec![Value::Null],
+            "SDXL's added embeddings are not built",
+        ),
+        (
+            "attention_type",
+            vec![json!("default")],
+            "gated attention layers are not built",
+        ),
         ("class_embed_type", vec![Value::Null], adds),
         ("class_embeddings_concat", vec![json!(false)], adds),
-        ("cross_attention_norm", vec![Value::Null], "keys and values are not normalised"),
-        ("dropout", vec![json!(0), json!(0.0)], "residual blocks have no dropout"),
-        ("dual_cross_attention", vec![json!(false)], "only single cross attention is built"),
-        ("encoder_hid_dim", vec![Value::Null], "text features are used as they are"),
-        ("encoder_hid_dim_type", vec![Value::Null], "text features are used as they are"),
-        ("mid_block_only_cross_attention", vec![Value::Null, json!(false)], "transformers always have self attention"),
-        ("mid_block_scale_factor", vec![json!(1), json!(1.0)], "residual sums are not scaled"),
+        (
+            "cross_attention_norm",
+            vec![Value::Null],
+            "keys and values are not normalised",
+        ),
+        (
+            "dropout",
+            vec![json!(0), json!(0.0)],
+            "residual blocks have no dropout",
+        ),
+        (
+            "dual_cross_attention",
+            vec![json!(false)],
+            "only single cross attention is built",
+        ),
+        (
+            "encoder_hid_dim",
+            vec![Value::Null],
+            "text features are used as they are",
+        ),
+        (
+            "encoder_hid_dim_type",
+            vec![Value::Null],
+            "text features are used as they are",
+        ),
+        (
+            "mid_block_only_cross_attention",
+            vec![Value::Null, json!(false)],
+            "transformers always have self attention",
+        ),
+        (
+            "mid_block_scale_factor",
+            vec![json!(1), json!(1.0)],
+            "residual sums are not scaled",
+        ),
         ("num_class_embeds", vec![Value::Null], adds),
-        ("only_cross_attention", vec![json!(false)], "transformers always have self attention"),
-        ("projection_class_embeddings_input_dim", vec![Value::Null], adds),
-        ("resnet_out_scale_factor", vec![json!(1), json!(1.0)], "residual sums are not scaled"),
-        ("resnet_skip_time_act", vec![json!(false)], "the timestep embedding is always activated"),
-        ("resnet_time_scale_shift", vec![json!("default")], "the timestep embedding is only added"),
-        ("reverse_transformer_layers_per_block", vec![Value::Null], "the up path mirrors the down path"),
+        (
+            "only_cross_attention",
+            vec![json!(false)],
+            "transformers always have self attention",
+        ),
+        (
+            "projection_class_embeddings_input_dim",
+            vec![Value::Null],
+            adds,
+        ),
+        (
+            "resnet_out_scale_factor",
+            vec![json!(1), json!(1.0)],
+            "residual sums are not scaled",
+        ),
+        (
+            "resnet_skip_time_act",
+            vec![json!(false)],
+            "the timestep embedding is always activated",
+        ),
+        (
+            "resnet_time_scale_shift",
+            vec![json!("default")],
+            "the timestep embedding is only added",
+        ),
+        (
+            "reverse_transformer_layers_per_block",
+            vec![Value::Null],
+            "the up path mirrors the down path",
+        ),
         ("time_cond_proj_dim", vec![Value::Null], adds),
-        ("time_embedding_act_fn", vec![Value::Null], "the timestep embedding ends in a linear layer"),
-        ("time_embedding_type", vec![json!("positional")], "only the sinusoidal timestep embedding is built"),
-        ("timestep_post_act", vec![Value::Null], "the timestep embedding ends in a linear layer"),
+        (
+            "time_embedding_act_fn",
+            vec![Value::Null],
+            "the timestep embedding ends in a linear layer",
+        ),
+        (
+            "time_embedding_type",
+            vec![json!("positional")],
+            "only the sinusoidal timestep embedding is built",
+        ),
+        (
+            "timestep_post_act",
+            vec![Value::Null],
+            "the timestep embedding ends in a linear layer",
+        ),
     ]
 }
 
@@ -195,25 +275,35 @@ impl UNet2DConditionConfig {
     /// [`NetsError::UnsupportedOption`] for an option that changes the architecture in a way that is not implemented, and for
     /// one that is not known at all; [`NetsError::InvalidConfig`] for values that contradict each other.
     pub fn from_diffusers_json(text: &str) -> Result<Self, NetsError> {
-        let json_error = |source| NetsError::Json { what: "the UNet's config.json".to_owned(), source };
+        let json_error = |source| NetsError::Json {
+            what: "the UNet's config.json".to_owned(),
+            source,
+        };
         let all: Map<String, Value> = serde_json::from_str(text).map_err(json_error)?;
         let neutral = neutral_options();
         let known = serde_json::to_value(Self::default()).map_err(json_error)?;
-        let unsupported = |field: &str, found: &Value, reason: String| NetsError::UnsupportedOption {
-            field: field.to_owned(),
-            found: json_text(found),
-            reason,
-        };
+        let unsupported =
+            |field: &str, found: &Value, reason: String| NetsError::UnsupportedOption {
+                field: field.to_owned(),
+                found: json_text(found),
+                reason,
+            };
 
         let mut own = Map::new();
         for (field, value) in all {
             if field == "_class_name" {
                 if value != json!("UNet2DConditionModel") {
-                    return Err(unsupported(&field, &value, "only UNet2DConditionModel can be read".to_owned()));
+                    return Err(unsupported(
+                        &field,
+                        &value,
+                        "only UNet2DConditionModel can be read".to_owned(),
+                    ));
                 }
             } else if field.starts_with('_') || IGNORED_OPTIONS.contains(&field.as_str()) {
                 continue;
-            } else if let Some((_, allowed, reason)) = neutral.iter().find(|(name, ..)| *name == field) {
+            } else if let Some((_, allowed, reason)) =
+                neutral.iter().find(|(name, ..)| *name == field)
+            {
                 if !allowed.contains(&value) {
                     let reason = format!("{reason}; it must be {}", json_text(&allowed[0]));
                     return Err(unsupported(&field, &value, reason));
@@ -221,7 +311,11 @@ impl UNet2DConditionConfig {
             } else if known.get(&field).is_some() {
                 own.insert(field, value);
             } else {
-                return Err(unsupported(&field, &value, "this option is not known".to_owned()));
+                return Err(unsupported(
+                    &field,
+                    &value,
+                    "this option is not known".to_owned(),
+                ));
             }
         }
         let config: Self = serde_json::from_value(Value::Object(own)).map_err(json_error)?;
@@ -235,7 +329,11 @@ impl UNet2DConditionConfig {
         if let Ok(Value::Object(own)) = serde_json::to_value(self) {
             all.extend(own);
         }
-        all.extend(neutral_options().into_iter().map(|(name, allowed, _)| (name.to_owned(), allowed[0].clone())));
+        all.extend(
+            neutral_options()
+                .into_iter()
+                .map(|(name, allowed, _)| (name.to_owned(), allowed[0].clone())),
+        );
         let mut text = format!("{:#}", Value::Object(all));
         text.push('\n');
         text
@@ -248,18 +346,29 @@ impl UNet2DConditionConfig {
     pub fn validate(&self) -> Result<(), NetsError> {
         let blocks = self.block_out_channels.len();
         if blocks == 0 {
-            return Err(NetsError::config("block_out_channels", &self.block_out_channels, "at least one block is needed"));
+            return Err(NetsError::config(
+                "block_out_channels",
+                &self.block_out_channels,
+                "at least one block is needed",
+            ));
         }
-        for (field, found) in [("down_block_types", self.down_block_types.len()), ("up_block_types", self.up_block_types.len())] {
+        for (field, found) in [
+            ("down_block_types", self.down_block_types.len()),
+            ("up_block_types", self.up_block_types.len()),
+        ] {
             if found != blocks {
-                let reason = format!("block_out_channels has {blocks} entries, so {field} needs as many");
+                let reason =
+                    format!("block_out_channels has {blocks} entries, so {field} needs as many");
                 return Err(NetsError::config(field, found, reason));
             }
         }
         for (field, value) in [
             ("layers_per_block", &self.layers_per_block),
             ("cross_attention_dim", &self.cross_attention_dim),
-            ("transformer_layers_per_block", &self.transformer_layers_per_block),
+            (
+                "transformer_layers_per_block",
+                &self.transformer_layers_per_block,
+            ),
             (self.heads_field(), self.heads()),
         ] {
             if matches!(value, OneOrMany::Many(values) if values.len() != blocks) {
@@ -282,47 +391,78 @@ impl UNet2DConditionConfig {
         }
         for (index, &channels) in self.block_out_channels.iter().enumerate() {
             if channels == 0 || channels % self.norm_num_groups != 0 {
-                let reason = format!("every entry must be a multiple of norm_num_groups = {}", self.norm_num_groups);
+                let reason = format!(
+                    "every entry must be a multiple of norm_num_groups = {}",
+                    self.norm_num_groups
+                );
                 return Err(NetsError::config("block_out_channels", channels, reason));
             }
             let heads = self.heads().at(index);
             if channels % heads != 0 {
-                let reason = format!("it is the number of heads and must divide the block's {channels} channels");
+                let reason = format!(
+                    "it is the number of heads and must divide the block's {channels} channels"
+                );
                 return Err(NetsError::config(self.heads_field(), heads, reason));
             }
         }
         if !self.block_out_channels[0].is_multiple_of(2) {
-            return Err(NetsError::config("block_out_channels", self.block_out_channels[0], "the first entry must be even"));
+            return Err(NetsError::config(
+                "block_out_channels",
+                self.block_out_channels[0],
+                "the first entry must be even",
+            ));
         }
-        for (field, kernel) in [("conv_in_kernel", self.conv_in_kernel), ("conv_out_kernel", self.conv_out_kernel)] {
+        for (field, kernel) in [
+            ("conv_in_kernel", self.conv_in_kernel),
+            ("conv_out_kernel", self.conv_out_kernel),
+        ] {
             if kernel % 2 == 0 {
                 return Err(NetsError::config(field, kernel, "it must be odd"));
             }
         }
         if self.downsample_padding != 1 {
-            return Err(NetsError::config("downsample_padding", self.downsample_padding, "only 1 is supported"));
+            return Err(NetsError::config(
+                "downsample_padding",
+                self.downsample_padding,
+                "only 1 is supported",
+            ));
         }
         if self.norm_eps <= 0.0 || !self.norm_eps.is_finite() {
-            return Err(NetsError::config("norm_eps", self.norm_eps, "it must be positive"));
+            return Err(NetsError::config(
+                "norm_eps",
+                self.norm_eps,
+                "it must be positive",
+            ));
         }
         let half = self.block_out_channels[0] as f64 / 2.0;
         if self.freq_shift >= half || !self.freq_shift.is_finite() {
-            return Err(NetsError::config("freq_shift", self.freq_shift, "it must be less than half the first block's channels"));
+            return Err(NetsError::config(
+                "freq_shift",
+                self.freq_shift,
+                "it must be less than half the first block's channels",
+            ));
         }
         Ok(())
     }
 
     /// Number of heads per block, in diffusers' misleading field or in the later one.
     pub(crate) fn heads(&self) -> &OneOrMany {
-        self.num_attention_heads.as_ref().unwrap_or(&self.attention_head_dim)
+        self.num_attention_heads
+            .as_ref()
+            .unwrap_or(&self.attention_head_dim)
     }
 
     fn heads_field(&self) -> &'static str {
-        if self.num_attention_heads.is_some() { "num_attention_heads" } else { "attention_head_dim" }
+        if self.num_attention_heads.is_some() {
+            "num_attention_heads"
+        } else {
+            "attention_head_dim"
+        }
     }
 
     /// Features of the timestep embedding.
     pub(crate) fn time_embed_dim(&self) -> usize {
-        self.time_embedding_dim.unwrap_or(self.block_out_channels[0] * 4)
+        self.time_embedding_dim
+            .unwrap_or(self.block_out_channels[0] * 4)
     }
 }

@@ -20,7 +20,11 @@ use crate::parameters::{ParameterPath, named_parameters};
 ///
 /// # Errors
 /// [`NetsError::Io`] and [`NetsError::WeightFile`] from reading; what does not fit is in the report.
-pub fn load<M: Module>(module: M, file: &WeightFile, prefixes: &[(&str, &str)]) -> Result<(M, LoadReport), NetsError> {
+pub fn load<M: Module>(
+    module: M,
+    file: &WeightFile,
+    prefixes: &[(&str, &str)],
+) -> Result<(M, LoadReport), NetsError> {
     // Buffers that old files hold beside their weights.
     let buffer = |key: &str| key.ends_with("position_ids");
     let keys: BTreeMap<String, String> = file
@@ -28,7 +32,9 @@ pub fn load<M: Module>(module: M, file: &WeightFile, prefixes: &[(&str, &str)]) 
         .into_iter()
         .filter(|key| !buffer(key))
         .map(|key| {
-            let renamed = prefixes.iter().find_map(|(from, to)| key.strip_prefix(from).map(|rest| format!("{to}{rest}")));
+            let renamed = prefixes
+                .iter()
+                .find_map(|(from, to)| key.strip_prefix(from).map(|rest| format!("{to}{rest}")));
             (renamed.unwrap_or_else(|| key.clone()), key)
         })
         .collect();
@@ -41,7 +47,12 @@ pub fn load<M: Module>(module: M, file: &WeightFile, prefixes: &[(&str, &str)]) 
         failure: None,
     };
     let module = module.map(&mut loader);
-    let Loader { mut report, unused, failure, .. } = loader;
+    let Loader {
+        mut report,
+        unused,
+        failure,
+        ..
+    } = loader;
     if let Some(error) = failure {
         return Err(error);
     }
@@ -56,10 +67,17 @@ pub fn load<M: Module>(module: M, file: &WeightFile, prefixes: &[(&str, &str)]) 
 ///
 /// # Errors
 /// As [`load`], and [`NetsError::WeightsDoNotFit`].
-pub fn load_complete<M: Module>(module: M, file: &WeightFile, prefixes: &[(&str, &str)]) -> Result<M, NetsError> {
+pub fn load_complete<M: Module>(
+    module: M,
+    file: &WeightFile,
+    prefixes: &[(&str, &str)],
+) -> Result<M, NetsError> {
     let (module, report) = load(module, file, prefixes)?;
     if !report.is_complete() {
-        return Err(NetsError::WeightsDoNotFit { path: file.name().to_owned(), report: Box::new(report) });
+        return Err(NetsError::WeightsDoNotFit {
+            path: file.name().to_owned(),
+            report: Box::new(report),
+        });
     }
     if !report.unused.is_empty() {
         tracing::warn!(file = %file.name().display(), "weights left over: {report}");
@@ -83,10 +101,16 @@ pub fn save<M: Module>(
         .into_iter()
         .filter(|parameter| !parameter.is_adapter())
         .map(|parameter| {
-            let mut tensor = FileTensor { shape: parameter.shape, values: parameter.values };
+            let mut tensor = FileTensor {
+                shape: parameter.shape,
+                values: parameter.values,
+            };
             if parameter.is_transposed {
                 let [rows, columns] = [tensor.shape[0], tensor.shape[1]];
-                tensor = FileTensor { shape: vec![columns, rows], values: transpose(&tensor.values, rows, columns) };
+                tensor = FileTensor {
+                    shape: vec![columns, rows],
+                    values: transpose(&tensor.values, rows, columns),
+                };
             }
             (parameter.path, tensor)
         })
@@ -110,22 +134,37 @@ impl Loader<'_> {
     /// The values for the parameter at the current path, in the network's layout.
     fn find(&mut self, path: &str, shape: &[usize]) -> Option<Vec<f32>> {
         let transposed = self.path.is_transposed();
-        let expected: Vec<usize> = if transposed { shape.iter().rev().copied().collect() } else { shape.to_vec() };
+        let expected: Vec<usize> = if transposed {
+            shape.iter().rev().copied().collect()
+        } else {
+            shape.to_vec()
+        };
         let Some(key) = self.keys.get(path) else {
-            self.report.missing.push(MissingKey { key: path.to_owned(), did_you_mean: None });
+            self.report.missing.push(MissingKey {
+                key: path.to_owned(),
+                did_you_mean: None,
+            });
             return None;
         };
         self.unused.remove(path);
         let found = self.file.shape(key).unwrap_or_default();
         if !same_but_for_ones(found, &expected) {
             let found = found.to_vec();
-            self.report.mismatched.push(ShapeMismatch { key: path.to_owned(), expected, found });
+            self.report.mismatched.push(ShapeMismatch {
+                key: path.to_owned(),
+                expected,
+                found,
+            });
             return None;
         }
         match self.file.read(key) {
             Ok(tensor) => {
                 self.report.applied.push(path.to_owned());
-                Some(if transposed { transpose(&tensor.values, expected[0], expected[1]) } else { tensor.values })
+                Some(if transposed {
+                    transpose(&tensor.values, expected[0], expected[1])
+                } else {
+                    tensor.values
+                })
             }
             Err(error) => {
                 self.failure = self.failure.take().or(Some(error));
@@ -164,7 +203,10 @@ impl ModuleMapper for Loader<'_> {
 /// Whether two shapes are equal, axes of length 1 at the end left aside.
 fn same_but_for_ones(a: &[usize], b: &[usize]) -> bool {
     let trim = |shape: &[usize]| {
-        let keep = shape.iter().rposition(|&n| n != 1).map_or(0, |last| last + 1);
+        let keep = shape
+            .iter()
+            .rposition(|&n| n != 1)
+            .map_or(0, |last| last + 1);
         shape[..keep].to_vec()
     };
     trim(a) == trim(b)

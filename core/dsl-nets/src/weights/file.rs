@@ -63,7 +63,10 @@ impl WeightFile {
         file.read_exact(&mut start).map_err(io)?;
         let header = u64::from_le_bytes(start);
         if header > MAX_HEADER_BYTES || header + 8 > length {
-            return Err(Self::damaged(path, format!("its header would have {header} bytes, the file has {length}")));
+            return Err(Self::damaged(
+                path,
+                format!("its header would have {header} bytes, the file has {length}"),
+            ));
         }
         let mut head = start.to_vec();
         head.resize(8 + header as usize, 0);
@@ -77,29 +80,50 @@ impl WeightFile {
     /// [`NetsError::WeightFile`] when the bytes are not a whole safetensors file.
     pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self, NetsError> {
         let (name, length) = (Path::new(name), bytes.len() as u64);
-        let header = bytes.get(..8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
+        let header = bytes
+            .get(..8)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u64::from_le_bytes);
         let end = header.saturating_add(8);
         if header > MAX_HEADER_BYTES || end > length || length < 8 {
-            return Err(Self::damaged(name, format!("its header would have {header} bytes, there are {length}")));
+            return Err(Self::damaged(
+                name,
+                format!("its header would have {header} bytes, there are {length}"),
+            ));
         }
         let head = bytes[..end as usize].to_vec();
         Self::with_header(name, Source::Bytes(bytes), &head, length)
     }
 
-    fn with_header(name: &Path, source: Source, head: &[u8], length: u64) -> Result<Self, NetsError> {
-        let metadata: Metadata =
-            serde_json::from_slice(&head[8..]).map_err(|e| Self::damaged(name, format!("its header: {e}")))?;
+    fn with_header(
+        name: &Path,
+        source: Source,
+        head: &[u8],
+        length: u64,
+    ) -> Result<Self, NetsError> {
+        let metadata: Metadata = serde_json::from_slice(&head[8..])
+            .map_err(|e| Self::damaged(name, format!("its header: {e}")))?;
         let data_start = head.len() as u64;
         let expected = data_start + metadata.data_len() as u64;
         if expected != length {
-            let reason = format!("its header describes {expected} bytes, the file has {length}; it was cut or changed");
+            let reason = format!(
+                "its header describes {expected} bytes, the file has {length}; it was cut or changed"
+            );
             return Err(Self::damaged(name, reason));
         }
-        Ok(Self { name: name.to_owned(), source, data_start, metadata })
+        Ok(Self {
+            name: name.to_owned(),
+            source,
+            data_start,
+            metadata,
+        })
     }
 
     fn damaged(path: &Path, reason: String) -> NetsError {
-        NetsError::WeightFile { path: path.to_owned(), reason }
+        NetsError::WeightFile {
+            path: path.to_owned(),
+            reason,
+        }
     }
 
     /// The file's name, for messages.
@@ -121,7 +145,12 @@ impl WeightFile {
 
     /// The free-form entries of the header.
     pub fn metadata(&self) -> BTreeMap<String, String> {
-        self.metadata.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect()
+        self.metadata
+            .metadata()
+            .iter()
+            .flatten()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect()
     }
 
     /// Reads one tensor, stored as f32, f16, bf16 or f64, into f32.
@@ -129,26 +158,48 @@ impl WeightFile {
     /// # Errors
     /// [`NetsError::WeightFile`] when there is no such tensor or its numbers are of another kind.
     pub fn read(&self, key: &str) -> Result<FileTensor, NetsError> {
-        let info = self.metadata.info(key).ok_or_else(|| Self::damaged(&self.name, format!("it has no tensor `{key}`")))?;
+        let info = self
+            .metadata
+            .info(key)
+            .ok_or_else(|| Self::damaged(&self.name, format!("it has no tensor `{key}`")))?;
         let (begin, end) = info.data_offsets;
         let bytes = self.bytes(begin, end)?;
         let values: Vec<f32> = match info.dtype {
-            Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            Dtype::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            Dtype::F32 => bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+                .collect(),
+            Dtype::F16 => bytes
+                .chunks_exact(2)
+                .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
+            Dtype::BF16 => bytes
+                .chunks_exact(2)
+                .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())
+                .collect(),
             Dtype::F64 => bytes
                 .chunks_exact(8)
-                .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32)
+                .map(|b| {
+                    f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32
+                })
                 .collect(),
             Dtype::I64 => bytes
                 .chunks_exact(8)
-                .map(|b| i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32)
+                .map(|b| {
+                    i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32
+                })
                 .collect(),
             other => {
-                return Err(Self::damaged(&self.name, format!("`{key}` is stored as {other:?}, which is not a float")));
+                return Err(Self::damaged(
+                    &self.name,
+                    format!("`{key}` is stored as {other:?}, which is not a float"),
+                ));
             }
         };
-        Ok(FileTensor { shape: info.shape.clone(), values })
+        Ok(FileTensor {
+            shape: info.shape.clone(),
+            values,
+        })
     }
 
     fn bytes(&self, begin: usize, end: usize) -> Result<Cow<'_, [u8]>, NetsError> {
@@ -172,7 +223,9 @@ impl WeightFile {
 
 impl std::fmt::Debug for WeightFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WeightFile").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("WeightFile")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -197,7 +250,9 @@ impl View for Encoded {
         let values = self.tensor.values.iter();
         Cow::Owned(match self.dtype {
             WeightDType::F32 => values.flat_map(|v| v.to_le_bytes()).collect(),
-            WeightDType::F16 => values.flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
+            WeightDType::F16 => values
+                .flat_map(|v| f16::from_f32(*v).to_le_bytes())
+                .collect(),
         })
     }
 
@@ -218,9 +273,14 @@ pub(crate) fn write_tensors(
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), NetsError> {
     let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
-    let views = tensors.into_iter().map(|(key, tensor)| (key, Encoded { dtype, tensor }));
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|e| NetsError::WeightFile { path: path.to_owned(), reason: e.to_string() })?;
+    let views = tensors
+        .into_iter()
+        .map(|(key, tensor)| (key, Encoded { dtype, tensor }));
+    let bytes =
+        safetensors::serialize(views, Some(metadata)).map_err(|e| NetsError::WeightFile {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        })?;
     write_atomically(path, &bytes)
 }
 

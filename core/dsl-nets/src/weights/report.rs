@@ -48,18 +48,28 @@ const SHOWN: usize = 5;
 impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} applied", self.applied.len())?;
-        list(f, "missing", &self.missing, |missing| match &missing.did_you_mean {
-            Some(near) => format!("`{}` (the file has `{near}`)", missing.key),
-            None => format!("`{}`", missing.key),
+        list(f, "missing", &self.missing, |missing| {
+            match &missing.did_you_mean {
+                Some(near) => format!("`{}` (the file has `{near}`)", missing.key),
+                None => format!("`{}`", missing.key),
+            }
         })?;
         list(f, "of another shape", &self.mismatched, |m| {
-            format!("`{}` (expected {:?}, found {:?})", m.key, m.expected, m.found)
+            format!(
+                "`{}` (expected {:?}, found {:?})",
+                m.key, m.expected, m.found
+            )
         })?;
         list(f, "unused", &self.unused, |key| format!("`{key}`"))
     }
 }
 
-fn list<T>(f: &mut fmt::Formatter<'_>, what: &str, items: &[T], show: impl Fn(&T) -> String) -> fmt::Result {
+fn list<T>(
+    f: &mut fmt::Formatter<'_>,
+    what: &str,
+    items: &[T],
+    show: impl Fn(&T) -> String,
+) -> fmt::Result {
     if items.is_empty() {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use dsl_nets::weights::FileTensor;
-use dsl_nets::{UNet2DCondition, UNet2DConditionConfig, ParameterInit, WeightFile, weights};
+use dsl_nets::{ParameterInit, UNet2DCondition, UNet2DConditionConfig, WeightFile, weights};
 use serde_json::Value;
 
 pub struct Fixture {
@@ -16,8 +16,10 @@ pub struct Fixture {
 }
 
 pub fn root() -> PathBuf {
-    std::env::var_os("DSL_FIXTURES")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"), PathBuf::from)
+    std::env::var_os("DSL_FIXTURES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures"),
+        PathBuf::from,
+    )
 }
 
 impl Fixture {
@@ -34,7 +36,9 @@ impl Fixture {
 
     /// Tolerance relative to the largest magnitude of a tensor: for "out", "loss" or "grad".
     pub fn tolerance(&self, kind: &str) -> f64 {
-        self.meta["tolerance_rel_to_max_abs"][kind].as_f64().unwrap()
+        self.meta["tolerance_rel_to_max_abs"][kind]
+            .as_f64()
+            .unwrap()
     }
 
     pub fn read(&self, key: &str) -> FileTensor {
@@ -75,8 +79,20 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 #[track_caller]
 pub fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}: number of elements");
-    let max_abs = expected.iter().fold(0.0f64, |m, v| m.max(f64::from(v.abs())));
-    let worst = found.iter().zip(expected).map(|(a, b)| f64::from((a - b).abs())).fold(0.0, f64::max);
-    assert!(found.iter().all(|v| v.is_finite()), "{what}: a value is not finite");
-    assert!(worst <= tolerance * max_abs, "{what}: differs by {worst:e}, allowed {tolerance:e} of {max_abs:e}");
+    let max_abs = expected
+        .iter()
+        .fold(0.0f64, |m, v| m.max(f64::from(v.abs())));
+    let worst = found
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| f64::from((a - b).abs()))
+        .fold(0.0, f64::max);
+    assert!(
+        found.iter().all(|v| v.is_finite()),
+        "{what}: a value is not finite"
+    );
+    assert!(
+        worst <= tolerance * max_abs,
+        "{what}: differs by {worst:e}, allowed {tolerance:e} of {max_abs:e}"
+    );
 }

@@ -1,7 +1,9 @@
 //! Fresh values are a function of seed and path.
 
 use burn::tensor::{Device, Distribution, Tensor};
-use dsl_nets::{DenoiserConfig, MlpConfig, Model, ModelConfig, TextEncoderConfig, named_parameters};
+use dsl_nets::{
+    DenoiserConfig, MlpConfig, Model, ModelConfig, TextEncoderConfig, named_parameters,
+};
 
 pub fn small_config() -> ModelConfig {
     serde_json::from_value(serde_json::json!({
@@ -31,7 +33,10 @@ pub fn small_config() -> ModelConfig {
 
 pub fn same_parameters(a: &Model, b: &Model) -> bool {
     let (a, b) = (named_parameters(a), named_parameters(b));
-    a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.path == b.path && a.values == b.values)
+    a.len() == b.len()
+        && a.iter()
+            .zip(&b)
+            .all(|(a, b)| a.path == b.path && a.values == b.values)
 }
 
 #[test]
@@ -46,22 +51,41 @@ fn values_follow_from_the_seed_alone() {
     for thread in threads {
         assert!(same_parameters(&first, &thread.join().unwrap()));
     }
-    assert!(!same_parameters(&first, &config.init(4, &Device::flex()).unwrap()));
+    assert!(!same_parameters(
+        &first,
+        &config.init(4, &Device::flex()).unwrap()
+    ));
 }
 
 #[test]
 fn a_parameter_does_not_depend_on_the_rest_of_the_network() {
     let device = Device::flex();
     let with_text = small_config().init(5, &device).unwrap();
-    let alone = ModelConfig { text_encoder: None, ..small_config() }.init(5, &device).unwrap();
-    let (with_text, alone) = (named_parameters(&with_text.denoiser), named_parameters(&alone.denoiser));
-    assert!(with_text.iter().zip(&alone).all(|(a, b)| a.values == b.values && a.id == b.id));
+    let alone = ModelConfig {
+        text_encoder: None,
+        ..small_config()
+    }
+    .init(5, &device)
+    .unwrap();
+    let (with_text, alone) = (
+        named_parameters(&with_text.denoiser),
+        named_parameters(&alone.denoiser),
+    );
+    assert!(
+        with_text
+            .iter()
+            .zip(&alone)
+            .all(|(a, b)| a.values == b.values && a.id == b.id)
+    );
 }
 
 #[test]
 fn ids_are_distinct_and_the_same_every_time() {
     let ids = |seed| -> Vec<_> {
-        named_parameters(&small_config().init(seed, &Device::flex()).unwrap()).into_iter().map(|p| p.id).collect()
+        named_parameters(&small_config().init(seed, &Device::flex()).unwrap())
+            .into_iter()
+            .map(|p| p.id)
+            .collect()
     };
     let (a, b) = (ids(1), ids(2));
     assert_eq!(a, b);
@@ -72,7 +96,11 @@ fn ids_are_distinct_and_the_same_every_time() {
 #[test]
 fn fresh_values_have_the_usual_spread() {
     let config = ModelConfig {
-        denoiser: DenoiserConfig::Mlp(MlpConfig { features: 2, hidden_sizes: vec![256], time_embedding_dim: 62 }),
+        denoiser: DenoiserConfig::Mlp(MlpConfig {
+            features: 2,
+            hidden_sizes: vec![256],
+            time_embedding_dim: 62,
+        }),
         text_encoder: Some(TextEncoderConfig::default()),
     };
     let parameters = named_parameters(&config.init(0, &Device::flex()).unwrap());

@@ -9,13 +9,22 @@ use crate::init::small_config;
 use crate::unet::gradients_by_key;
 
 fn inputs(device: &Device) -> (Tensor<4>, Tensor<1>, Conditioning) {
-    let wave = |count: usize, step: f32| Tensor::<1>::from_floats(
-        (0..count).map(|i| (i as f32 * step).sin()).collect::<Vec<_>>().as_slice(),
-        device,
-    );
+    let wave = |count: usize, step: f32| {
+        Tensor::<1>::from_floats(
+            (0..count)
+                .map(|i| (i as f32 * step).sin())
+                .collect::<Vec<_>>()
+                .as_slice(),
+            device,
+        )
+    };
     let x = wave(2 * 3 * 8 * 8, 0.37).reshape([2, 3, 8, 8]);
     let text = wave(2 * 5 * 12, 0.73).reshape([2, 5, 12]);
-    (x, Tensor::from_floats([10.0, 700.0], device), Conditioning::text(text))
+    (
+        x,
+        Tensor::from_floats([10.0, 700.0], device),
+        Conditioning::text(text),
+    )
 }
 
 fn base(device: &Device) -> Denoiser {
@@ -29,7 +38,8 @@ fn a_fresh_adapter_changes_nothing() {
     let base = base(&device);
     let adapted = base.with_lora(&LoraConfig::default(), 9).unwrap();
     assert!(adapted.is_at_identity() && adapted.has_lora() && !base.has_lora());
-    let [before, after] = [&base, &adapted].map(|net| values(net.forward(x.clone(), t.clone(), &c)));
+    let [before, after] =
+        [&base, &adapted].map(|net| values(net.forward(x.clone(), t.clone(), &c)));
     assert_eq!(before, after);
 }
 
@@ -39,7 +49,11 @@ fn only_adapters_receive_gradients() {
     let (x, t, c) = inputs(&device);
     let base = base(&device);
     let adapted = base.with_lora(&LoraConfig::default(), 9).unwrap();
-    let grads = adapted.forward(x.clone(), t.clone(), &c).powi_scalar(2).mean().backward();
+    let grads = adapted
+        .forward(x.clone(), t.clone(), &c)
+        .powi_scalar(2)
+        .mean()
+        .backward();
     let by_key = gradients_by_key(&adapted, &grads);
     for (key, grad) in &by_key {
         // B is zero, so the gradient of A is computed and zero; that of B is not zero.
@@ -47,18 +61,28 @@ fn only_adapters_receive_gradients() {
         assert_eq!(grad.is_empty(), !(is_b || key.ends_with("lora_a")), "{key}");
         assert_eq!(grad.iter().any(|g| *g != 0.0), is_b, "{key}");
     }
-    assert_eq!(parameters::count_trainable(&adapted), adapted.lora_parameter_count());
+    assert_eq!(
+        parameters::count_trainable(&adapted),
+        adapted.lora_parameter_count()
+    );
 
     // The base that was adapted still trains.
     let grads = base.forward(x, t, &c).powi_scalar(2).mean().backward();
-    assert!(gradients_by_key(&base, &grads).values().all(|grad| !grad.is_empty()));
+    assert!(
+        gradients_by_key(&base, &grads)
+            .values()
+            .all(|grad| !grad.is_empty())
+    );
 }
 
 #[test]
 fn an_evaluated_network_trains_its_adapters_alone_again() {
     let device = Device::flex().autodiff();
     let adapted = base(&device).with_lora(&LoraConfig::default(), 9).unwrap();
-    let (trainable, again) = (parameters::count_trainable(&adapted), adapted.valid().train());
+    let (trainable, again) = (
+        parameters::count_trainable(&adapted),
+        adapted.valid().train(),
+    );
     assert_eq!(parameters::count_trainable(&again), trainable);
 }
 
@@ -66,19 +90,33 @@ fn an_evaluated_network_trains_its_adapters_alone_again() {
 fn targets_are_patterns_over_paths() {
     let device = Device::flex();
     let layers = |targets: &[&str]| -> Result<Vec<String>, NetsError> {
-        let config = LoraConfig { targets: targets.iter().map(|t| (*t).to_owned()).collect(), ..LoraConfig::default() };
+        let config = LoraConfig {
+            targets: targets.iter().map(|t| (*t).to_owned()).collect(),
+            ..LoraConfig::default()
+        };
         let adapted = base(&device).with_lora(&config, 0)?;
-        let paths = named_parameters(&adapted).into_iter().filter_map(|p| p.path.strip_suffix(".lora.lora_a").map(str::to_owned));
+        let paths = named_parameters(&adapted)
+            .into_iter()
+            .filter_map(|p| p.path.strip_suffix(".lora.lora_a").map(str::to_owned));
         Ok(paths.collect())
     };
     // Three transformers (down, middle, two in the up block) with two attentions of four projections each.
     assert_eq!(layers(&[]).unwrap().len(), 4 * 8);
     assert_eq!(
         layers(&[r"^mid_block.*attn1\.to_q$", r"time_embedding"]).unwrap(),
-        ["time_embedding.linear_1", "time_embedding.linear_2", "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"]
+        [
+            "time_embedding.linear_1",
+            "time_embedding.linear_2",
+            "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+        ]
     );
-    assert!(matches!(layers(&["attn9"]), Err(NetsError::NoTargets { example, .. }) if example.ends_with("to_q")));
-    assert!(matches!(layers(&["("]), Err(NetsError::TargetPattern { .. })));
+    assert!(
+        matches!(layers(&["attn9"]), Err(NetsError::NoTargets { example, .. }) if example.ends_with("to_q"))
+    );
+    assert!(matches!(
+        layers(&["("]),
+        Err(NetsError::TargetPattern { .. })
+    ));
 }
 
 #[test]
@@ -86,15 +124,24 @@ fn sizes_of_the_decision_table() {
     // Rank 8 on a [c, c] projection adds 16 c; on to_k and to_v of attn2, 8 (c + text features).
     let device = Device::flex();
     let adapted = base(&device).with_lora(&LoraConfig::default(), 0).unwrap();
-    assert_eq!(adapted.lora_parameter_count(), 4 * (6 * 16 * 16 + 2 * 8 * (16 + 12)));
+    assert_eq!(
+        adapted.lora_parameter_count(),
+        4 * (6 * 16 * 16 + 2 * 8 * (16 + 12))
+    );
 }
 
 #[test]
 fn fresh_adapters_follow_from_the_seed() {
     let device = Device::flex();
     let a = |seed| -> Vec<Vec<f32>> {
-        let adapted = base(&device).with_lora(&LoraConfig::default(), seed).unwrap();
-        named_parameters(&adapted).into_iter().filter(|p| p.path.ends_with("lora_a")).map(|p| p.values).collect()
+        let adapted = base(&device)
+            .with_lora(&LoraConfig::default(), seed)
+            .unwrap();
+        named_parameters(&adapted)
+            .into_iter()
+            .filter(|p| p.path.ends_with("lora_a"))
+            .map(|p| p.values)
+            .collect()
     };
     assert_eq!(a(1), a(1));
     assert_ne!(a(1), a(2));
@@ -105,12 +152,22 @@ fn an_adapter_survives_a_peft_folder() {
     let device = Device::flex();
     let (x, t, c) = inputs(&device);
     let base = base(&device);
-    let adapted = base.with_lora(&LoraConfig { rank: 2, alpha: 6.0, ..LoraConfig::default() }, 4).unwrap();
+    let adapted = base
+        .with_lora(
+            &LoraConfig {
+                rank: 2,
+                alpha: 6.0,
+                ..LoraConfig::default()
+            },
+            4,
+        )
+        .unwrap();
     let adapted = loud(adapted);
     let folder = tempfile::tempdir().unwrap();
     adapted.save_peft_adapter(folder.path()).unwrap();
     let read = base.load_peft_adapter(folder.path()).unwrap();
-    let [a, b, plain] = [&adapted, &read, &base].map(|net| values(net.forward(x.clone(), t.clone(), &c)));
+    let [a, b, plain] =
+        [&adapted, &read, &base].map(|net| values(net.forward(x.clone(), t.clone(), &c)));
     assert_eq!(a, b);
     assert_ne!(a, plain);
     assert!(!read.is_at_identity());
@@ -125,7 +182,11 @@ fn loud(network: Denoiser) -> Denoiser {
         }
 
         fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            if self.0 { param.map(|value| value + 0.05) } else { param }
+            if self.0 {
+                param.map(|value| value + 0.05)
+            } else {
+                param
+            }
         }
     }
     network.map(&mut Loud(false))
@@ -135,15 +196,25 @@ fn loud(network: Denoiser) -> Denoiser {
 fn a_peft_adapter_of_another_network_is_refused() {
     let device = Device::flex();
     let folder = tempfile::tempdir().unwrap();
-    base(&device).with_lora(&LoraConfig::default(), 0).unwrap().save_peft_adapter(folder.path()).unwrap();
+    base(&device)
+        .with_lora(&LoraConfig::default(), 0)
+        .unwrap()
+        .save_peft_adapter(folder.path())
+        .unwrap();
     let mut config = small_config();
     if let dsl_nets::DenoiserConfig::Unet(unet) = &mut config.denoiser {
         unet.cross_attention_dim = dsl_nets::OneOrMany::One(20);
     }
     config.text_encoder = None;
     let other = config.init(0, &device).unwrap().denoiser;
-    let message = other.load_peft_adapter(folder.path()).unwrap_err().to_string();
-    assert!(message.contains("attn2.to_k` takes lora_A [rank, 20]"), "{message}");
+    let message = other
+        .load_peft_adapter(folder.path())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("attn2.to_k` takes lora_A [rank, 20]"),
+        "{message}"
+    );
 }
 
 /// Needs `dsl`, whose `lora` folder is a PEFT adapter for the UNet of its `meta.base`.
@@ -152,9 +223,24 @@ fn peft_adapter_fixture_is_read() {
     let fixture = Fixture::open("dsl");
     let device = Device::flex();
     let base = Denoiser::Unet(fixture.unet(&device));
-    let adapted = base.load_peft_adapter(&fixture.folder.join("lora")).unwrap();
-    let default_targets = base.with_lora(&LoraConfig { rank: 1, ..LoraConfig::default() }, 0).unwrap();
-    let count = |net: &Denoiser| named_parameters(net).iter().filter(|p| p.is_adapter()).count();
+    let adapted = base
+        .load_peft_adapter(&fixture.folder.join("lora"))
+        .unwrap();
+    let default_targets = base
+        .with_lora(
+            &LoraConfig {
+                rank: 1,
+                ..LoraConfig::default()
+            },
+            0,
+        )
+        .unwrap();
+    let count = |net: &Denoiser| {
+        named_parameters(net)
+            .iter()
+            .filter(|p| p.is_adapter())
+            .count()
+    };
     assert_eq!(count(&adapted), count(&default_targets));
     assert!(adapted.has_lora());
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Device, Gradients, Tensor};
 use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Tensor};
 use dsl_nets::{UNet2DConditionConfig, named_parameters};
 
 use crate::fixture::{Fixture, assert_close, values};
@@ -49,25 +49,49 @@ fn check_gradients(name: &str) {
     let fixture = Fixture::open(name);
     let device = Device::flex().autodiff();
     let unet = fixture.unet(&device);
-    let sample = fixture.tensor::<4>("in.train.sample", &device).require_grad();
-    let text = fixture.tensor::<3>("in.train.encoder_hidden_states", &device).require_grad();
+    let sample = fixture
+        .tensor::<4>("in.train.sample", &device)
+        .require_grad();
+    let text = fixture
+        .tensor::<3>("in.train.encoder_hidden_states", &device)
+        .require_grad();
     let target = fixture.tensor::<4>("in.train.target", &device);
     let timestep = fixture.tensor::<1>("in.train.timestep", &device);
-    let loss = (unet.forward(sample.clone(), timestep, text.clone()) - target).powi_scalar(2).mean();
+    let loss = (unet.forward(sample.clone(), timestep, text.clone()) - target)
+        .powi_scalar(2)
+        .mean();
     fixture.check("loss", "loss.train", &values(loss.clone()));
 
     let grads = loss.backward();
-    fixture.check("grad", "grad.in.sample", &values(sample.grad(&grads).unwrap()));
-    fixture.check("grad", "grad.in.encoder_hidden_states", &values(text.grad(&grads).unwrap()));
+    fixture.check(
+        "grad",
+        "grad.in.sample",
+        &values(sample.grad(&grads).unwrap()),
+    );
+    fixture.check(
+        "grad",
+        "grad.in.encoder_hidden_states",
+        &values(text.grad(&grads).unwrap()),
+    );
     let by_key = gradients_by_key(&unet, &grads);
     let mut checked = 0;
     for key in fixture.io.keys() {
-        let Some(parameter) = key.strip_prefix("grad.").filter(|name| !name.starts_with("in.")) else { continue };
+        let Some(parameter) = key
+            .strip_prefix("grad.")
+            .filter(|name| !name.starts_with("in."))
+        else {
+            continue;
+        };
         fixture.check("grad", &key, &by_key[parameter]);
         checked += 1;
     }
     assert!(checked > 10, "only {checked} gradients in the fixture");
-    let l2 = by_key.values().flatten().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+    let l2 = by_key
+        .values()
+        .flatten()
+        .map(|g| f64::from(*g).powi(2))
+        .sum::<f64>()
+        .sqrt();
     fixture.check("grad", "out.all_grads_l2", &[l2 as f32]);
 }
 
@@ -76,7 +100,8 @@ pub fn gradients_by_key<M: Module>(module: &M, grads: &Gradients) -> BTreeMap<St
     struct Collector<'a>(&'a Gradients, Vec<Vec<f32>>);
     impl ModuleVisitor for Collector<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.1.push(param.val().grad(self.0).map(values).unwrap_or_default());
+            self.1
+                .push(param.val().grad(self.0).map(values).unwrap_or_default());
         }
     }
     let mut collector = Collector(grads, Vec::new());
@@ -87,7 +112,9 @@ pub fn gradients_by_key<M: Module>(module: &M, grads: &Gradients) -> BTreeMap<St
         .map(|(parameter, grad)| {
             if parameter.is_transposed && !grad.is_empty() {
                 let [rows, columns] = [parameter.shape[0], parameter.shape[1]];
-                let turned = (0..columns).flat_map(|c| (0..rows).map(move |r| r * columns + c)).map(|i| grad[i]);
+                let turned = (0..columns)
+                    .flat_map(|c| (0..rows).map(move |r| r * columns + c))
+                    .map(|i| grad[i]);
                 (parameter.path, turned.collect())
             } else {
                 (parameter.path, grad)
@@ -103,7 +130,11 @@ fn a_single_timestep_stands_for_the_whole_batch() {
     let unet = fixture.unet(&device);
     let x = fixture.tensor::<4>("in.case0.sample", &device);
     let text = fixture.tensor::<3>("in.case0.encoder_hidden_states", &device);
-    let one = unet.forward(x.clone(), Tensor::from_floats([37.0], &device), text.clone());
+    let one = unet.forward(
+        x.clone(),
+        Tensor::from_floats([37.0], &device),
+        text.clone(),
+    );
     let each = unet.forward(x.clone(), Tensor::full([x.dims()[0]], 37.0, &device), text);
     assert_close("prediction", &values(one), &values(each), 0.0);
 }
@@ -118,37 +149,73 @@ fn diffusers_config_is_read_and_written() {
     // Every option that the reference writes is written back.
     let [ours, theirs] = [config.to_diffusers_json(), text]
         .map(|text| serde_json::from_str::<BTreeMap<String, serde_json::Value>>(&text).unwrap());
-    for (key, value) in theirs.iter().filter(|(key, _)| !key.starts_with('_') && *key != "addition_embed_type_num_heads") {
+    for (key, value) in theirs
+        .iter()
+        .filter(|(key, _)| !key.starts_with('_') && *key != "addition_embed_type_num_heads")
+    {
         let found = &ours[key];
-        assert!(found == value || found.as_f64().is_some() && found.as_f64() == value.as_f64(), "{key}: {found} {value}");
+        assert!(
+            found == value || found.as_f64().is_some() && found.as_f64() == value.as_f64(),
+            "{key}: {found} {value}"
+        );
     }
 }
 
 #[test]
 fn options_without_a_layer_are_refused_with_a_reason() {
     let check = |json: &str, expected: &str| {
-        let message = UNet2DConditionConfig::from_diffusers_json(json).unwrap_err().to_string();
+        let message = UNet2DConditionConfig::from_diffusers_json(json)
+            .unwrap_err()
+            .to_string();
         assert!(message.contains(expected), "{message}");
     };
-    check(r#"{"addition_embed_type": "text_time"}"#, "SDXL's added embeddings are not built; it must be null");
-    check(r#"{"something_new": 1}"#, "`something_new` = 1 is not supported: this option is not known");
-    check(r#"{"block_out_channels": [320, 100]}"#, "`down_block_types` = 4 cannot be used");
-    check(r#"{"block_out_channels": [320, 640, 1280, 1290]}"#, "multiple of norm_num_groups = 32");
-    check(r#"{"attention_head_dim": 7}"#, "number of heads and must divide");
-    check(r#"{"_class_name": "UNet2DModel"}"#, "only UNet2DConditionModel can be read");
+    check(
+        r#"{"addition_embed_type": "text_time"}"#,
+        "SDXL's added embeddings are not built; it must be null",
+    );
+    check(
+        r#"{"something_new": 1}"#,
+        "`something_new` = 1 is not supported: this option is not known",
+    );
+    check(
+        r#"{"block_out_channels": [320, 100]}"#,
+        "`down_block_types` = 4 cannot be used",
+    );
+    check(
+        r#"{"block_out_channels": [320, 640, 1280, 1290]}"#,
+        "multiple of norm_num_groups = 32",
+    );
+    check(
+        r#"{"attention_head_dim": 7}"#,
+        "number of heads and must divide",
+    );
+    check(
+        r#"{"_class_name": "UNet2DModel"}"#,
+        "only UNet2DConditionModel can be read",
+    );
 }
 
-/// The names and shapes of published networks, built without their memory: compare a tiny network's key grammar.
 #[test]
 fn keys_of_a_network_are_those_of_its_file_fixture() {
     for name in ["unet_sd15", "unet_sd2_v"] {
         let fixture = Fixture::open(name);
         let unet = fixture.unet(&Device::flex());
-        let file = dsl_nets::WeightFile::open(&fixture.folder.join("unet/diffusion_pytorch_model.safetensors")).unwrap();
-        let mut ours: Vec<String> = named_parameters(&unet).into_iter().map(|p| p.path).collect();
+        let file = dsl_nets::WeightFile::open(
+            &fixture
+                .folder
+                .join("unet/diffusion_pytorch_model.safetensors"),
+        )
+        .unwrap();
+        let mut ours: Vec<String> = named_parameters(&unet)
+            .into_iter()
+            .map(|p| p.path)
+            .collect();
         ours.sort();
         assert_eq!(ours, file.keys(), "{name}");
-        let count: u64 = named_parameters(&unet).iter().map(|p| p.values.len() as u64).sum();
+        let count: u64 = named_parameters(&unet)
+            .iter()
+            .map(|p| p.values.len() as u64)
+            .sum();
         assert_eq!(Some(count), fixture.meta["parameters"].as_u64(), "{name}");
     }
 }

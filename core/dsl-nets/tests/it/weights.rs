@@ -19,10 +19,18 @@ fn a_model_survives_its_file() {
     assert_eq!(file.metadata()["tokenizer"], "{}");
     assert_eq!(file.metadata()["format"], "pt");
 
-    let read = small_config().init(2, &device).unwrap().load_complete(&file).unwrap();
+    let read = small_config()
+        .init(2, &device)
+        .unwrap()
+        .load_complete(&file)
+        .unwrap();
     assert!(same_parameters(&model, &read));
     let bytes = WeightFile::from_bytes("bundled", std::fs::read(&path).unwrap()).unwrap();
-    let read = small_config().init(2, &device).unwrap().load_complete(&bytes).unwrap();
+    let read = small_config()
+        .init(2, &device)
+        .unwrap()
+        .load_complete(&bytes)
+        .unwrap();
     assert!(same_parameters(&model, &read));
     // Nothing but the file itself is left behind.
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -34,13 +42,20 @@ fn loading_keeps_what_trains_and_under_which_id() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let mut model = small_config().init(1, &device).unwrap();
-    model.save(&path, WeightDType::F32, &BTreeMap::new()).unwrap();
+    model
+        .save(&path, WeightDType::F32, &BTreeMap::new())
+        .unwrap();
     model.denoiser = model.denoiser.with_lora(&LoraConfig::default(), 0).unwrap();
     let state = |model: &_| -> Vec<_> {
-        named_parameters::<dsl_nets::Model>(model).into_iter().map(|p| (p.path, p.id, p.require_grad)).collect()
+        named_parameters::<dsl_nets::Model>(model)
+            .into_iter()
+            .map(|p| (p.path, p.id, p.require_grad))
+            .collect()
     };
     let before = state(&model);
-    let model = model.load_complete(&WeightFile::open(&path).unwrap()).unwrap();
+    let model = model
+        .load_complete(&WeightFile::open(&path).unwrap())
+        .unwrap();
     assert_eq!(before, state(&model));
     assert!(model.denoiser.has_lora());
 }
@@ -51,8 +66,14 @@ fn half_precision_rounds_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("half.safetensors");
     let model = small_config().init(1, &device).unwrap();
-    model.save(&path, WeightDType::F16, &BTreeMap::new()).unwrap();
-    let read = small_config().init(2, &device).unwrap().load_complete(&WeightFile::open(&path).unwrap()).unwrap();
+    model
+        .save(&path, WeightDType::F16, &BTreeMap::new())
+        .unwrap();
+    let read = small_config()
+        .init(2, &device)
+        .unwrap()
+        .load_complete(&WeightFile::open(&path).unwrap())
+        .unwrap();
     for (a, b) in named_parameters(&model).iter().zip(named_parameters(&read)) {
         for (a, b) in a.values.iter().zip(b.values) {
             assert!((a - b).abs() <= 5e-4 * a.abs().max(1e-4), "{a} {b}");
@@ -64,11 +85,24 @@ fn half_precision_rounds_once() {
 fn linear_weights_are_transposed_in_files() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    small_config().init(1, &Device::flex()).unwrap().save(&path, WeightDType::F32, &BTreeMap::new()).unwrap();
+    small_config()
+        .init(1, &Device::flex())
+        .unwrap()
+        .save(&path, WeightDType::F32, &BTreeMap::new())
+        .unwrap();
     let file = WeightFile::open(&path).unwrap();
-    assert_eq!(file.shape("text_encoder.encoder.layers.0.mlp.fc1.weight"), Some([24, 12].as_slice()));
-    assert_eq!(file.shape("denoiser.time_embedding.linear_1.weight"), Some([32, 8].as_slice()));
-    assert_eq!(file.shape("text_encoder.embeddings.token_embedding.weight"), Some([30, 12].as_slice()));
+    assert_eq!(
+        file.shape("text_encoder.encoder.layers.0.mlp.fc1.weight"),
+        Some([24, 12].as_slice())
+    );
+    assert_eq!(
+        file.shape("denoiser.time_embedding.linear_1.weight"),
+        Some([32, 8].as_slice())
+    );
+    assert_eq!(
+        file.shape("text_encoder.embeddings.token_embedding.weight"),
+        Some([30, 12].as_slice())
+    );
 }
 
 #[test]
@@ -80,22 +114,58 @@ fn what_does_not_fit_is_named() {
     let text = config.text_encoder.as_mut().unwrap();
     text.vocab_size = 31;
     text.num_hidden_layers = 2;
-    config.init(1, &device).unwrap().save(&path, WeightDType::F32, &BTreeMap::new()).unwrap();
+    config
+        .init(1, &device)
+        .unwrap()
+        .save(&path, WeightDType::F32, &BTreeMap::new())
+        .unwrap();
     let file = WeightFile::open(&path).unwrap();
 
-    let (_, report) = small_config().init(2, &device).unwrap().load(&file).unwrap();
+    let (_, report) = small_config()
+        .init(2, &device)
+        .unwrap()
+        .load(&file)
+        .unwrap();
     assert_eq!(report.mismatched.len(), 1);
-    assert_eq!((&report.mismatched[0].expected, &report.mismatched[0].found), (&vec![30, 12], &vec![31, 12]));
+    assert_eq!(
+        (&report.mismatched[0].expected, &report.mismatched[0].found),
+        (&vec![30, 12], &vec![31, 12])
+    );
     assert_eq!(report.unused.len(), 16);
     assert!(report.missing.is_empty() && !report.is_complete());
-    let error = small_config().init(2, &device).unwrap().load_complete(&file).unwrap_err();
-    assert!(error.to_string().contains("expected [30, 12], found [31, 12]"), "{error}");
+    let error = small_config()
+        .init(2, &device)
+        .unwrap()
+        .load_complete(&file)
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("expected [30, 12], found [31, 12]"),
+        "{error}"
+    );
 
     // The other way round, keys are missing; the text encoder alone has no near neighbour.
-    let plain = ModelConfig { text_encoder: None, ..small_config() };
-    plain.init(1, &device).unwrap().save(&path, WeightDType::F32, &BTreeMap::new()).unwrap();
-    let (_, report) = small_config().init(2, &device).unwrap().load(&WeightFile::open(&path).unwrap()).unwrap();
-    assert!(report.missing.iter().all(|m| m.key.starts_with("text_encoder.")));
+    let plain = ModelConfig {
+        text_encoder: None,
+        ..small_config()
+    };
+    plain
+        .init(1, &device)
+        .unwrap()
+        .save(&path, WeightDType::F32, &BTreeMap::new())
+        .unwrap();
+    let (_, report) = small_config()
+        .init(2, &device)
+        .unwrap()
+        .load(&WeightFile::open(&path).unwrap())
+        .unwrap();
+    assert!(
+        report
+            .missing
+            .iter()
+            .all(|m| m.key.starts_with("text_encoder."))
+    );
     assert!(!report.missing.is_empty() && report.unused.is_empty());
 }
 
@@ -103,12 +173,25 @@ fn what_does_not_fit_is_named() {
 fn damaged_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    small_config().init(1, &Device::flex()).unwrap().save(&path, WeightDType::F32, &BTreeMap::new()).unwrap();
+    small_config()
+        .init(1, &Device::flex())
+        .unwrap()
+        .save(&path, WeightDType::F32, &BTreeMap::new())
+        .unwrap();
     let whole = std::fs::read(&path).unwrap();
     for length in [0, 5, 100, whole.len() - 1] {
         std::fs::write(&path, &whole[..length]).unwrap();
-        assert!(matches!(WeightFile::open(&path), Err(NetsError::WeightFile { .. })), "{length}");
-        assert!(WeightFile::from_bytes("bytes", whole[..length].to_vec()).is_err(), "{length}");
+        assert!(
+            matches!(WeightFile::open(&path), Err(NetsError::WeightFile { .. })),
+            "{length}"
+        );
+        assert!(
+            WeightFile::from_bytes("bytes", whole[..length].to_vec()).is_err(),
+            "{length}"
+        );
     }
-    assert!(matches!(WeightFile::open(&folder.path().join("none")), Err(NetsError::Io { .. })));
+    assert!(matches!(
+        WeightFile::open(&folder.path().join("none")),
+        Err(NetsError::Io { .. })
+    ));
 }
