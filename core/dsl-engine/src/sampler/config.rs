@@ -130,7 +130,7 @@ pub struct SamplerConfig {
     pub sample_max_value: f64,
     /// Space the noise levels as Karras et al. 2022, eq. 5 (rho 7); `euler` and `dpmpp_2m` kinds.
     pub use_karras_sigmas: bool,
-    /// Where `euler` and `dpmpp_2m` kinds end.
+    /// Where the `euler` and `dpmpp_2m` kinds end.
     pub final_sigmas_type: FinalSigmasType,
     /// Order of the `dpmpp_2m` kinds: 1 (equals DDIM) or 2.
     #[schemars(range(min = 1, max = 2))]

@@ -60,7 +60,7 @@ impl Dpmpp2m {
             );
             levels = sigmas::karras(max, min, levels.len());
             let whole = match schedule.config().beta_schedule {
-                BetaSchedule::SquaredcosCapV2 => f64::trunc,
+                BetaSchedule::SquaredcosCapV2 => sigmas::cut_off,
                 BetaSchedule::Linear | BetaSchedule::ScaledLinear | BetaSchedule::Sigmoid => {
                     f64::round_ties_even
                 }
@@ -89,8 +89,6 @@ fn factors(config: &SamplerConfig, sigmas: &[f32], step: usize) -> Factors {
     let ends_low = config.euler_at_final
         || config.final_sigmas_type == FinalSigmasType::Zero
         || (config.lower_order_final && steps < FEW_STEPS);
-    let first_order = config.solver_order == 1 || step == 0 || (step + 1 == steps && ends_low);
-
     let mix = |sigma: f32| {
         let sigma = f64::from(sigma);
         let a = 1.0 / (sigma * sigma + 1.0).sqrt();
@@ -101,6 +99,10 @@ fn factors(config: &SamplerConfig, sigmas: &[f32], step: usize) -> Factors {
     let (_, s) = mix(sigmas[step]);
     let (next_a, next_s) = mix(sigmas[step + 1]);
     let h = lambda(sigmas[step + 1]) - lambda(sigmas[step]);
+
+    // Karras levels that end at sigma_min end with a step that goes nowhere.
+    let first_order =
+        config.solver_order == 1 || step == 0 || h == 0.0 || (step + 1 == steps && ends_low);
 
     let stochastic = config.kind == SamplerKind::Dpmpp2mSde;
     // The stochastic form integrates twice the distance, and shrinks x_t the more.

@@ -50,8 +50,8 @@ impl Euler {
         }
         let ancestral = config.kind == SamplerKind::EulerA;
         let last = match config.final_sigmas_type {
-            FinalSigmasType::SigmaMin if !ancestral => training[0],
-            FinalSigmasType::SigmaMin | FinalSigmasType::Zero => 0.0,
+            FinalSigmasType::Zero => 0.0,
+            FinalSigmasType::SigmaMin => training[0],
         };
         let sigmas: Vec<f32> = levels.into_iter().map(|s| s as f32).chain([last]).collect();
         // The sample starts as pure noise of the first level; `leading` spacing, which does not start

@@ -41,13 +41,17 @@ pub(super) fn karras(max: f64, min: f64, count: usize) -> Vec<f64> {
 /// first and the last one.
 pub(super) fn to_timestep(training: &[f32], sigma: f64) -> f64 {
     let log_sigma = sigma.max(1e-10).ln();
-    let log = |t: usize| training[t].ln();
-    let above = training.partition_point(|s| f64::from(s.ln()) <= log_sigma);
+    let log = |t: usize| f64::from(training[t]).ln();
+    let above = training.partition_point(|&s| f64::from(s) <= sigma);
     let low = above.saturating_sub(1).min(training.len() - 2);
-    let (from, to) = (log(low), log(low + 1));
-    let share = (f64::from(from) - log_sigma) / f64::from(from - to);
-    let share = share.clamp(0.0, 1.0);
-    (1.0 - share) * low as f64 + share * (low + 1) as f64
+    let share = (log_sigma - log(low)) / (log(low + 1) - log(low));
+    low as f64 + share.clamp(0.0, 1.0)
+}
+
+/// `timestep` cut off to a whole number, where one that is whole but for its rounding stays so.
+pub(super) fn cut_off(timestep: f64) -> f64 {
+    const ROUNDING: f64 = 1e-4;
+    (timestep + ROUNDING).floor()
 }
 
 #[cfg(test)]
@@ -78,6 +82,10 @@ mod tests {
             let back = to_timestep(&training, f64::from(training[t]));
             assert!((back - t as f64).abs() < 1e-3, "{t} came back as {back}");
         }
+        assert_eq!(
+            cut_off(to_timestep(&training, f64::from(training[999]))),
+            999.0
+        );
         assert_eq!(to_timestep(&training, 0.0), 0.0);
         assert_eq!(to_timestep(&training, 1e9), 999.0);
     }

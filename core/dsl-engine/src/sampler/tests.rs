@@ -233,6 +233,39 @@ fn sampling_starts_from_noise_and_ends_without() {
 }
 
 #[test]
+fn a_last_step_that_goes_nowhere_leaves_the_sample_as_it_is() {
+    for kind in [
+        SamplerKind::Euler,
+        SamplerKind::Dpmpp2m,
+        SamplerKind::Dpmpp2mSde,
+    ] {
+        for solver_type in [SolverType::Midpoint, SolverType::Heun] {
+            let config = SamplerConfig {
+                use_karras_sigmas: true,
+                final_sigmas_type: FinalSigmasType::SigmaMin,
+                solver_type,
+                ..config(kind, 20)
+            };
+            let run = config
+                .build(&schedule(false), PredictionType::Sample)
+                .expect("valid");
+            let shape = [1, 1, 2, 2];
+            let x_0 = normal(9, shape);
+            let out = run.sample(
+                normal(0, shape),
+                |_, _| x_0.clone(),
+                |step| normal(step as u64 + 1, shape),
+            );
+            let sigma_min = schedule(false).sigma(0);
+            assert!(
+                max_difference(out, x_0) < 5.0 * sigma_min,
+                "{kind:?} {solver_type:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn an_error_of_the_network_ends_the_run() {
     let run = config(SamplerKind::Ddim, 10)
         .build(&schedule(false), PredictionType::Epsilon)

@@ -68,6 +68,36 @@ fn micro_batches_give_the_update_of_the_whole_batch() {
     }
 }
 
+/// Threads change who computes a part, not what is computed.
+#[test]
+fn workers_change_no_bit() {
+    let full = dsl(|dsl| {
+        constant_margin(dsl, 1.0);
+        full_twin(dsl);
+        dsl.update.g_steps = 2;
+    });
+    for config in [dsm(), dsl(|dsl| constant_margin(dsl, 1.0)), full] {
+        let (alone, expected) = run(config.clone(), 4);
+        for workers in [2, 3, 4, 8] {
+            let mut config = config.clone();
+            config.train.workers = workers;
+            // The whole batch is still of a size that four parts and these workers divide.
+            config.train.batch_size = 4 * workers * BATCH;
+            let (side_by_side, found) = run(config, 4);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert_eq!(found.values, expected.values, "{workers} workers");
+            }
+            assert_eq!(
+                weights(side_by_side.generator()),
+                weights(alone.generator())
+            );
+            if let (Some(a), Some(b)) = (side_by_side.discriminator(), alone.discriminator()) {
+                assert_eq!(weights(a), weights(b));
+            }
+        }
+    }
+}
+
 /// With a huge `adam_epsilon` a first AdamW step is `learning_rate / adam_epsilon` times the gradient, so that the
 /// gradient that was applied can be read off.
 #[test]

@@ -70,6 +70,18 @@ fn further_updates_cost_one_forward_each() {
     );
 }
 
+/// Micro-batches that are worked on side by side keep their graphs, as a single one does.
+#[test]
+fn with_a_worker_per_micro_batch_no_forward_is_repeated() {
+    let with = |mut config: TrainerConfig, workers: usize| {
+        config.train.workers = workers;
+        counts(config, 4)
+    };
+    assert_eq!(with(dsm(), 4), (4, 0));
+    assert_eq!(with(dsl(|_| ()), 4), (4, 8));
+    assert_eq!(with(dsl(|_| ()), 2), (8, 8));
+}
+
 /// A margin pass is inference on the training set, not part of the step's cost.
 #[test]
 fn margin_passes_are_not_counted() {

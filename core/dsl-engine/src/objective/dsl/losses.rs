@@ -137,6 +137,7 @@ pub fn discriminator_loss(
 ///
 /// # Shapes
 /// As [`discriminator_loss`]; `eps_phi` is detached here.
+#[expect(clippy::too_many_arguments, reason = "outputs, constants and conventions of Eq. 3 and of the hinge")]
 pub fn generator_loss(
     eps_g: Tensor<4>,
     eps_phi: Tensor<4>,
