@@ -105,13 +105,9 @@ impl MlpDenoiser {
         } else {
             timestep.expand([batch])
         };
-        let mut hidden = Tensor::cat(
-            vec![
-                x_t.reshape([batch, features]),
-                self.time_proj.forward(timestep),
-            ],
-            1,
-        );
+        // Sinusoids are computed in float32: the timesteps 998 and 999 are one number in bfloat16.
+        let sinusoids = self.time_proj.forward(timestep).cast(x_t.dtype());
+        let mut hidden = Tensor::cat(vec![x_t.reshape([batch, features]), sinusoids], 1);
         let last = self.layers.len() - 1;
         for (index, layer) in self.layers.iter().enumerate() {
             hidden = layer.forward(hidden);

@@ -152,9 +152,9 @@ impl UNet2DCondition {
         } else {
             timestep.expand([batch])
         };
-        let temb = self
-            .time_embedding
-            .forward(self.time_proj.forward(timestep));
+        // Sinusoids are computed in float32: the timesteps 998 and 999 are one number in bfloat16.
+        let sinusoids = self.time_proj.forward(timestep).cast(x_t.dtype());
+        let temb = self.time_embedding.forward(sinusoids);
         // Every residual block begins by activating the embedding; once is enough.
         let temb = ops::silu(temb);
 

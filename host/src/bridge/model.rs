@@ -132,7 +132,7 @@ fn diffusers_unet(path: &Path) -> Result<DenoiserConfig> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read `{}`", path.display()))
         .map_err(failure::usage)?;
-    let config: UNet2DConditionConfig = serde_json::from_str(&text)
+    let config = UNet2DConditionConfig::from_diffusers_json(&text)
         .with_context(|| format!("`{}` is not the configuration of a UNet2DConditionModel", path.display()))
         .map_err(failure::usage)?;
     Ok(DenoiserConfig::Unet(config))

@@ -40,7 +40,7 @@ impl Prefetch {
     ///
     /// # Errors
     /// What the data set says.
-    pub fn next(&mut self) -> Result<Vec<Samples>, EngineError> {
+    pub fn next_batch(&mut self) -> Result<Vec<Samples>, EngineError> {
         let received = self.batches.as_ref().map(Receiver::recv);
         match received {
             Some(Ok(batch)) => batch,

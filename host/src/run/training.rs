@@ -143,7 +143,7 @@ impl<'a> Training<'a> {
         let mut progress = Progress::begin(ProgressMode::detect(quiet), "training", first, last);
         let mut speed = SpeedMeter::new();
         for _ in first..last {
-            let batch = batches.next()?;
+            let batch = batches.next_batch()?;
             let step = self.session.trainer.step(&batch, &self.session.data)?;
             speed.step(step.images as u64);
             let loss = step.get("loss/generator");

@@ -5,6 +5,7 @@
 
 mod config;
 mod dataset;
+mod defaults;
 mod evaluator;
 mod gaussian_mixture;
 mod task;

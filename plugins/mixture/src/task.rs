@@ -1,9 +1,11 @@
 //! The task: points of the mixture to train on, points to test on, and the closed form to measure against.
 
+use dsl_sdk::serde_json::Value;
 use dsl_sdk::{Dataset, Evaluator, Host, PluginError, Requirements, Task, TaskDescription};
 
 use crate::config::MixtureConfig;
 use crate::dataset::{MixturePoints, POINT, Points};
+use crate::defaults;
 use crate::evaluator::ScoreError;
 use crate::gaussian_mixture::GaussianMixture;
 
@@ -24,6 +26,10 @@ impl Task for Mixture {
         "Points of a two-dimensional Gaussian mixture whose score is known in closed form";
 
     type Config = MixtureConfig;
+
+    fn host_defaults() -> Value {
+        defaults::host_defaults()
+    }
 
     fn open(config: MixtureConfig, _host: Host) -> Result<Self, PluginError> {
         let mixture = config.mixture()?;

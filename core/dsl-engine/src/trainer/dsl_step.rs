@@ -38,16 +38,7 @@ impl Trainer {
             let seeds = self.streams.seeds(Stream::LORA.part("dropout"), self.step, 0, 1);
             self.device.seed(seeds[0]);
         }
-        let passes = self.generate(batch);
-        let seen: Vec<Seen> = passes
-            .iter()
-            .map(|pass| Seen {
-                eps_g: pass.eps_g.clone().detach(),
-                conditioning: pass.conditioning.detach(),
-            })
-            .collect();
-        // The kept graphs serve the generator's first update only: after it the generator has other weights.
-        let mut kept = (batch.len() <= self.workers()).then_some(passes);
+        let (seen, mut kept) = self.generate(batch);
 
         let mut report = StepReport::default();
         let mut targets = Vec::new();
@@ -152,19 +143,24 @@ impl Trainer {
         report: &mut StepReport,
     ) -> Result<(), EngineError> {
         let (device, lambda, step) = (self.device.clone(), self.lambda(dsl), self.step + 1);
-        let passes = match kept {
-            Some(passes) => passes,
-            None => self.generate(batch),
+        let kept: Vec<Option<GeneratorPass>> = match kept {
+            Some(passes) => passes.into_iter().map(Some).collect(),
+            None => batch.iter().map(|_| None).collect(),
         };
+        self.forwards.generator += kept.iter().filter(|pass| pass.is_none()).count() as u32;
+        let precision = self.config.train.precision;
         let margins = self.adversary_mut().margins.clone();
         let inputs: Vec<_> = batch
             .iter()
-            .zip(passes)
+            .zip(kept)
             .zip(targets)
-            .map(|((noised, pass), target)| (noised.clone(), pass, target.clone()))
+            .map(|((noised, pass), target)| {
+                (noised.clone(), pass, target.clone(), self.generator.module().clone())
+            })
             .collect();
         let (count, config, hinge) = (batch.len() as f64, dsl.generator.clone(), dsl.hinge.clone());
-        let done = side_by_side(inputs, self.workers(), move |(noised, pass, eps_phi)| {
+        let done = side_by_side(inputs, self.workers(), move |(noised, pass, eps_phi, model)| {
+            let pass = pass.unwrap_or_else(|| GeneratorPass::run(&model, &noised, &device, precision));
             let result = generator_loss(
                 pass.eps_g.clone(),
                 eps_phi,
@@ -210,17 +206,26 @@ impl Trainer {
         Ok(())
     }
 
-    /// The generator's answers with their graphs, micro-batches side by side.
-    fn generate(&mut self, batch: &[Noised]) -> Vec<GeneratorPass> {
+    /// The generator's answers, micro-batches side by side. Their graphs are kept for the generator's first update where
+    /// there are no more of them than are worked on at the same time; after that update it has other weights.
+    fn generate(&mut self, batch: &[Noised]) -> (Vec<Seen>, Option<Vec<GeneratorPass>>) {
         self.forwards.generator += batch.len() as u32;
         let (device, precision) = (self.device.clone(), self.config.train.precision);
+        let keep = batch.len() <= self.workers();
         let inputs: Vec<_> = batch
             .iter()
             .map(|noised| (noised.clone(), self.generator.module().clone()))
             .collect();
-        side_by_side(inputs, self.workers(), move |(noised, model)| {
-            GeneratorPass::run(&model, &noised, &device, precision)
-        })
+        let done = side_by_side(inputs, self.workers(), move |(noised, model)| {
+            let pass = GeneratorPass::run(&model, &noised, &device, precision);
+            let seen = Seen {
+                eps_g: pass.eps_g.clone().detach(),
+                conditioning: pass.conditioning.detach(),
+            };
+            (seen, keep.then_some(pass))
+        });
+        let (seen, kept): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+        (seen, kept.into_iter().collect())
     }
 
     /// The moved discriminator's outputs, without gradients.
