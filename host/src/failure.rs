@@ -1,8 +1,10 @@
 //! How a failed command ends: one message, and an exit code that says whose turn it is.
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use dsl_loader::LoaderError;
+use dsl_engine::EngineError;
+use dsl_loader::{ErrorCode, LoaderError};
 
 use crate::config::ConfigErrors;
 use crate::report::write_stderr;
@@ -22,12 +24,23 @@ pub fn usage(error: impl Into<anyhow::Error>) -> anyhow::Error {
     error.into().context(Usage)
 }
 
-/// A plugin that is not there was named wrongly; everything else about plugins is a failure.
-pub fn of_loader(error: LoaderError) -> anyhow::Error {
-    match error {
-        LoaderError::NotFound { .. } => usage(error),
-        other => other.into(),
-    }
+/// What is wrong with a plugin: a name that stands for no plugin, and a setting that it refuses, are the user's to mend;
+/// everything else is a failure.
+fn is_usage(error: &LoaderError) -> bool {
+    matches!(
+        error,
+        LoaderError::NotFound { .. }
+            | LoaderError::NotAPlugin { .. }
+            | LoaderError::Plugin { code: ErrorCode::Config, .. }
+    )
+}
+
+/// Prints a result on stdout.
+///
+/// # Errors
+/// A stdout that cannot be written to.
+pub fn print(text: &str) -> Result<(), anyhow::Error> {
+    std::io::stdout().write_all(text.as_bytes()).or_else(closed_pipe)
 }
 
 /// A reader of stdout that has seen enough (`| head`) is no failure.
@@ -47,7 +60,11 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(2);
     }
     let mut text = format!("error: {}", chain(error));
-    if let Some(loader) = error.chain().find_map(|cause| cause.downcast_ref::<LoaderError>()) {
+    if is_disk_full(error) && !text.contains("hint:") {
+        text.push_str("\nhint: free some space; nothing half-written was left");
+    }
+    let loader = error.chain().find_map(of_plugin);
+    if let Some(loader) = loader {
         if let Some(help) = loader.help() {
             text.push_str(&format!("\nhint: {help}"));
         }
@@ -60,7 +77,24 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         }
     }
     write_stderr(format!("{text}\n").as_bytes());
-    ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+    ExitCode::from(if error.is::<Usage>() || loader.is_some_and(is_usage) { 2 } else { 1 })
+}
+
+/// What the loader said, also where it was the data of a step that failed.
+fn of_plugin<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a LoaderError> {
+    match cause.downcast_ref() {
+        Some(EngineError::Data(source)) => source.downcast_ref(),
+        _ => cause.downcast_ref(),
+    }
+}
+
+/// Whether there was no room for a file: on the disk, in the user's share of it, or in the size that files may have.
+fn is_disk_full(error: &anyhow::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| matches!(cause.kind(), StorageFull | QuotaExceeded | FileTooLarge))
 }
 
 /// The messages from the outermost to the innermost, without those that the one before already ends with.

@@ -10,7 +10,11 @@ use signal_hook::flag;
 ///
 /// SIGHUP keeps its meaning: who starts a run under `nohup` wants it to outlive the terminal.
 #[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt {
+    requested: Arc<AtomicBool>,
+    /// Whether plugins are not to know of it for now.
+    held_back: Arc<AtomicBool>,
+}
 
 /// Why signals cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +42,8 @@ impl Interrupt {
         for signal in [SIGINT, SIGTERM] {
             // In this order: a signal that finds the flag set ends the process, and only then is
             // the flag set by the first.
-            flag::register_conditional_shutdown(signal, 128 + signal, interrupt.0.clone())?;
-            flag::register(signal, interrupt.0.clone())?;
+            flag::register_conditional_shutdown(signal, 128 + signal, interrupt.flag())?;
+            flag::register(signal, interrupt.flag())?;
         }
         #[cfg(unix)]
         announce_first()?;
@@ -48,17 +52,31 @@ impl Interrupt {
 
     /// Whether the run is to save and end.
     pub fn requested(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.requested.load(Ordering::Relaxed)
     }
 
     /// Asks the run to save and end.
     pub fn request(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.requested.store(true, Ordering::Relaxed);
     }
 
     /// The flag itself, for code that knows nothing of signals.
     pub fn flag(&self) -> Arc<AtomicBool> {
-        self.0.clone()
+        self.requested.clone()
+    }
+
+    /// Whether plugins are to give up what they are doing.
+    pub fn stops_plugins(&self) -> bool {
+        self.requested() && !self.held_back.load(Ordering::SeqCst)
+    }
+
+    /// Does work that reads data and must not end half done: a step and its validation are saved whole. Plugins learn
+    /// of a signal when it is over.
+    pub fn hold_back<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.held_back.store(true, Ordering::SeqCst);
+        let done = work();
+        self.held_back.store(false, Ordering::SeqCst);
+        done
     }
 }
 
@@ -112,6 +130,16 @@ mod tests {
         }
         std::thread::sleep(Duration::from_millis(300));
         std::process::exit(7);
+    }
+
+    #[test]
+    fn plugins_learn_of_a_signal_when_the_step_is_over() {
+        let interrupt = Interrupt::new();
+        interrupt.hold_back(|| {
+            interrupt.request();
+            assert!(interrupt.requested() && !interrupt.stops_plugins());
+        });
+        assert!(interrupt.stops_plugins());
     }
 
     fn check(role: &str, code: i32) {

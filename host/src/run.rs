@@ -37,10 +37,10 @@ pub fn start(args: &RunArgs, quiet: bool) -> Result<()> {
     let parts = plugin::parts(&plugin)?;
     let resolved = config::resolve(&parts, args.config.as_deref(), &args.sets)?;
     if args.dry_run {
-        for (key, value, origin) in resolved.origins() {
-            println!("{key} = {value}  # {origin}");
-        }
-        return Ok(());
+        let lines = resolved.origins().into_iter();
+        let text: String =
+            lines.map(|(key, value, origin)| format!("{key} = {value}  # {origin}\n")).collect();
+        return failure::print(&text);
     }
     let mut config = resolved.config;
     let path = match &args.out {

@@ -4,6 +4,7 @@
 //! runs/quickstart/
 //!   config.json          the configuration as resolved, every default spelled out
 //!   run.json             versions, plugin and its hash, device, seed; one entry per start and resume
+//!   model.json           shape and meaning of the generator; tokenizer.json beside it where it reads text
 //!   metrics.jsonl        one JSON object per logged step
 //!   samples/             pictures, and prompts.json with what they show
 //!   checkpoints/
@@ -35,6 +36,10 @@ use lock::RunLock;
 
 const CONFIG: &str = "config.json";
 const RECORD: &str = "run.json";
+/// Shape and meaning of the generator.
+pub(crate) const MODEL_CARD: &str = "model.json";
+/// Of generators that read text.
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
 const METRICS: &str = "metrics.jsonl";
 const SAMPLES: &str = "samples";
 const CHECKPOINTS: &str = "checkpoints";
@@ -73,6 +78,7 @@ impl RunDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(RunDirError::io("look at", path, source)),
         }
+        let begun_before = path.join(lock::LOCK).exists();
 
         let mut made = Vec::new();
         let begun = Self::make_folders(path, &mut made).and_then(|()| RunLock::take(path));
@@ -82,6 +88,9 @@ impl RunDir {
                 if let Err(error) = check_usable(path) {
                     drop(lock);
                     return Err(error);
+                }
+                if begun_before {
+                    remove_beginning(path);
                 }
                 Ok(Self {
                     path: path.into(),
@@ -250,13 +259,12 @@ impl RunDir {
         self.write_record(&record)
     }
 
-    /// Gives up a run that never began: removes the two files of its beginning and the folders that
+    /// Gives up a run that never began: removes the files of its beginning and the folders that
     /// [`create`](RunDir::create) made, as far as nothing else lies in them. What it did not make
     /// stays.
     pub fn discard(self) {
-        for file in [self.config_path(), self.record_path()] {
-            let _ = fs::remove_file(file);
-        }
+        let _ = fs::remove_file(self.config_path());
+        remove_beginning(&self.path);
         remove_made(&self.path, &self.made);
     }
 }
@@ -281,10 +289,29 @@ fn remove_made(path: &Path, made: &[PathBuf]) {
     }
 }
 
+/// Removes what a run writes before `config.json`, which makes it a run. Only for the holder of the lock, and where
+/// [`check_usable`] found no more than this.
+fn remove_beginning(path: &Path) {
+    for name in BEGINNING {
+        let _ = fs::remove_file(path.join(name));
+    }
+    let events = fs::read_dir(path.join(TENSORBOARD));
+    for entry in events.into_iter().flatten().flatten() {
+        let _ = fs::remove_file(entry.path());
+    }
+    let _ = atomic::remove_stale(path);
+}
+
+/// What a run writes before `config.json`, beside event files.
+const BEGINNING: [&str; 4] = [RECORD, MODEL_CARD, TOKENIZER, METRICS];
+
 /// Whether a new run may begin in this existing folder: it is empty, or holds no more than what a
-/// process killed in [`RunDir::create`] leaves.
+/// process killed before its run had begun leaves: a lock, and files without a step in them.
 fn check_usable(path: &Path) -> Result<(), RunDirError> {
-    if path.join(RECORD).exists() || path.join(CONFIG).exists() {
+    let is_beginning = path.join(lock::LOCK).exists()
+        && !path.join(CONFIG).exists()
+        && fs::metadata(path.join(METRICS)).map_or(true, |metrics| metrics.len() == 0);
+    if path.join(CONFIG).exists() || !is_beginning && path.join(RECORD).exists() {
         return Err(RunDirError::ExistingRun(path.into()));
     }
     let entries = fs::read_dir(path).map_err(|source| RunDirError::io("list", path, source))?;
@@ -293,6 +320,7 @@ fn check_usable(path: &Path) -> Result<(), RunDirError> {
         let name = entry.file_name();
         let ours = name == lock::LOCK
             || atomic::is_temporary(&name)
+            || is_beginning && (name == TENSORBOARD || BEGINNING.iter().any(|file| name == *file))
             || [SAMPLES, CHECKPOINTS, TENSORBOARD]
                 .iter()
                 .any(|folder| name == *folder)

@@ -206,7 +206,7 @@ fn read_metadata(path: &Path) -> Result<Vec<Entry>, PluginError> {
                 )));
             }
         };
-        let Some(name) = fields.remove("file_name") else {
+        let Some(name) = fields.shift_remove("file_name") else {
             let keys = fields
                 .keys()
                 .map(|key| format!("`{key}`"))

@@ -7,7 +7,6 @@ use anyhow::Result;
 use dsl_loader::{HostCallbacks, Plugin};
 
 use crate::config::PluginParts;
-use crate::failure;
 use crate::interrupt::Interrupt;
 use crate::run_dir::PluginRecord;
 
@@ -16,7 +15,7 @@ struct Callbacks(Interrupt);
 
 impl HostCallbacks for Callbacks {
     fn cancelled(&self) -> bool {
-        self.0.requested()
+        self.0.stops_plugins()
     }
 
     fn progress(&self, plugin: &str, done: u64, total: u64, what: &str) {
@@ -29,7 +28,7 @@ impl HostCallbacks for Callbacks {
 /// # Errors
 /// A usage error where there is none of that name; what the loader says otherwise.
 pub fn open(name_or_path: &str, interrupt: &Interrupt) -> Result<Plugin> {
-    let path = Plugin::find(name_or_path).map_err(failure::of_loader)?;
+    let path = Plugin::find(name_or_path)?;
     open_file(&path, interrupt)
 }
 
@@ -38,7 +37,7 @@ pub fn open(name_or_path: &str, interrupt: &Interrupt) -> Result<Plugin> {
 /// # Errors
 /// What the loader says.
 pub fn open_file(path: &Path, interrupt: &Interrupt) -> Result<Plugin> {
-    Plugin::open(path, Arc::new(Callbacks(interrupt.clone()))).map_err(failure::of_loader)
+    Ok(Plugin::open(path, Arc::new(Callbacks(interrupt.clone())))?)
 }
 
 /// The plugin's part of the configuration.

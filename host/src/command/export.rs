@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use dsl_nets::WeightDType;
 
 use crate::bridge::model_card;
+use crate::failure;
 use crate::run::open_finished;
 
 /// Write a run's generator to one safetensors file
@@ -47,6 +48,5 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         Format::F16 => WeightDType::F16,
     };
     model_card::write(&args.out, &run.model, &run.card, run.tokenizer.as_ref(), dtype)?;
-    println!("{}", args.out.display());
-    Ok(())
+    failure::print(&format!("{}\n", args.out.display()))
 }

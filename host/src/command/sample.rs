@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use crate::failure;
 use crate::report::{self, Samples};
 use crate::run::open_finished;
 use crate::sampling::{self, SampleSource};
@@ -63,6 +64,5 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
     let picture = report::picture(Samples::new(&drawn.values, drawn.shape)?, None)?;
     report::write_png(&args.out, &picture)
         .with_context(|| format!("the samples of `{}` were not written", args.run.display()))?;
-    println!("{}", args.out.display());
-    Ok(())
+    failure::print(&format!("{}\n", args.out.display()))
 }

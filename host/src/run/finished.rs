@@ -11,10 +11,7 @@ use super::{checkpoints, read_config, trainer_config};
 use crate::bridge::model_card::ModelCard;
 use crate::config::RunConfig;
 use crate::failure;
-use crate::run_dir::{RunDir, write_atomic};
-
-const CARD: &str = "model.json";
-const TOKENIZER: &str = "tokenizer.json";
+use crate::run_dir::{MODEL_CARD, RunDir, TOKENIZER, write_atomic};
 
 /// The generator of a run's last checkpoint.
 pub struct Finished {
@@ -39,8 +36,8 @@ pub struct Finished {
 pub fn open_finished(path: &Path) -> Result<Finished> {
     let run = RunDir::open_to_read(path).map_err(failure::usage)?;
     let config = read_config(&run)?;
-    let card: ModelCard = serde_json::from_str(&read(&run.path().join(CARD))?)
-        .with_context(|| format!("`{}` cannot be read", run.path().join(CARD).display()))?;
+    let card: ModelCard = serde_json::from_str(&read(&run.path().join(MODEL_CARD))?)
+        .with_context(|| format!("`{}` cannot be read", run.path().join(MODEL_CARD).display()))?;
     let tokenizer = match card.max_tokens() {
         0 => None,
         _ => Some(Tokenizer::from_json(&read(&run.path().join(TOKENIZER))?)?),
@@ -66,7 +63,7 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
 /// Keeps what is needed to use the generator of a run's checkpoints.
 pub(super) fn write_model(run: &RunDir, card: &ModelCard, tokenizer: Option<&Tokenizer>) -> Result<()> {
     let write = |name: &str, text: &str| write_atomic(&run.path().join(name), text.as_bytes());
-    write(CARD, &format!("{:#}\n", serde_json::to_value(card)?))?;
+    write(MODEL_CARD, &format!("{:#}\n", serde_json::to_value(card)?))?;
     if let Some(tokenizer) = tokenizer {
         write(TOKENIZER, &tokenizer.to_json()?)?;
     }

@@ -11,6 +11,7 @@ use crate::bridge::data::{Data, TrainingBatches};
 use crate::bridge::evaluate::Evaluation;
 use crate::bridge::prefetch::Prefetch;
 use crate::config::RunConfig;
+use crate::failure;
 use crate::interrupt::Interrupt;
 use crate::report::{
     Metrics, Progress, ProgressMode, Report, Samples, SpeedMeter, describe_duration, peak_memory_bytes,
@@ -40,12 +41,15 @@ pub(super) fn train(
         Err(error) if is_interrupt(error) => SessionEnd::Interrupted,
         Err(_) => SessionEnd::Failed,
     };
-    run.end_session(step, end)?;
-    match result {
-        Ok(()) => {
-            training.name_files(run, begun.elapsed());
-            Ok(())
+    if let Err(error) = run.end_session(step, end) {
+        // What stopped the run, such as a full disk, is the better message.
+        match &result {
+            Ok(()) => return Err(error.into()),
+            Err(_) => tracing::debug!("{error}"),
         }
+    }
+    match result {
+        Ok(()) => training.name_files(run, begun.elapsed()),
         Err(error) if is_interrupt(&error) => {
             bail!(
                 "interrupted after step {step}, which is saved\nhint: `dsl-host run --resume {}` goes on",
@@ -143,17 +147,27 @@ impl<'a> Training<'a> {
         let mut progress = Progress::begin(ProgressMode::detect(quiet), "training", first, last);
         let mut speed = SpeedMeter::new();
         for _ in first..last {
-            let batch = batches.next_batch()?;
-            let step = self.session.trainer.step(&batch, &self.session.data)?;
-            speed.step(step.images as u64);
-            let loss = step.get("loss/generator");
-            progress.update(step.step, &training_details(loss, speed.images_per_second()));
-            let stop = interrupt.requested();
-            if self.after(&step, &speed, &mut progress, stop)? {
-                // Pictures, validation and checkpoints are not training: they do not count for the speed.
-                speed.skip();
-            }
-            if stop && step.step < last {
+            let batch = match batches.next_batch() {
+                Err(EngineError::Interrupted) => {
+                    // The plugin gave up on a batch. All of the step before it is reported.
+                    self.save()?;
+                    return Err(EngineError::Interrupted.into());
+                }
+                read => read?,
+            };
+            let stopped = interrupt.hold_back(|| -> Result<bool> {
+                let step = self.session.trainer.step(&batch, &self.session.data)?;
+                speed.step(step.images as u64);
+                let loss = step.get("loss/generator");
+                progress.update(step.step, &training_details(loss, speed.images_per_second()));
+                let stop = interrupt.requested();
+                if self.after(&step, &speed, &mut progress, stop)? {
+                    // Pictures, validation and checkpoints are not training: they do not count for the speed.
+                    speed.skip();
+                }
+                Ok(stop && step.step < last)
+            })?;
+            if stopped {
                 return Err(EngineError::Interrupted.into());
             }
         }
@@ -201,12 +215,18 @@ impl<'a> Training<'a> {
         let save = every(config.checkpoint.every_steps) || last || stop;
         if save {
             progress.note("saving");
-            self.report.sync()?;
-            self.checkpoints
-                .save(&self.session.trainer)
-                .context("the checkpoint was not written")?;
+            self.save()?;
         }
         Ok(validate || draw || save)
+    }
+
+    /// Metrics first: a checkpoint's lines are always there.
+    fn save(&self) -> Result<()> {
+        self.report.sync()?;
+        self.checkpoints
+            .save(&self.session.trainer)
+            .context("the checkpoint was not written")?;
+        Ok(())
     }
 
     fn validate(&mut self) -> Result<Vec<(String, f64)>> {
@@ -238,16 +258,16 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    fn name_files(&self, run: &RunDir, elapsed: std::time::Duration) {
+    fn name_files(&self, run: &RunDir, elapsed: std::time::Duration) -> Result<()> {
         tracing::info!("done in {}", describe_duration(elapsed));
-        println!("{}", run.path().display());
-        println!("  {}", run.metrics_path().display());
-        if let Some(picture) = self.pictures.last() {
-            println!("  {}", picture.display());
+        let picture = self.pictures.last().cloned();
+        let checkpoint = self.checkpoints.steps().last().map(|step| self.checkpoints.path(*step));
+        let files = [Some(run.metrics_path()), picture, checkpoint];
+        let mut text = format!("{}\n", run.path().display());
+        for file in files.iter().flatten() {
+            text.push_str(&format!("  {}\n", file.display()));
         }
-        if let Some(step) = self.checkpoints.steps().last() {
-            println!("  {}", self.checkpoints.path(*step).display());
-        }
+        failure::print(&text)
     }
 }
 

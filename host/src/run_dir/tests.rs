@@ -74,6 +74,30 @@ fn what_a_process_killed_at_the_start_leaves_is_no_hindrance() {
     assert!(names(temp.path()).contains(".lock"));
     fs::write(temp.path().join(".dsl-host-tmp-1"), "{").unwrap();
     drop(RunDir::create(temp.path()).unwrap());
+    // A later moment: all but `config.json` is there.
+    for name in ["run.json", "model.json", "tensorboard/events.out.tfevents.1.0000"] {
+        fs::write(temp.path().join(name), "{}").unwrap();
+    }
+    fs::write(temp.path().join("metrics.jsonl"), "").unwrap();
+    let run = RunDir::create(temp.path()).unwrap();
+    assert!(!run.record_path().exists() && !run.metrics_path().exists());
+    assert!(names(&run.tensorboard_path()).is_empty());
+}
+
+#[test]
+fn a_run_that_lost_its_configuration_is_not_taken_for_a_beginning() {
+    let temp = tempfile::tempdir().unwrap();
+    let path = temp.path().join("run");
+    drop(begun(&path));
+    fs::remove_file(path.join("config.json")).unwrap();
+    fs::write(path.join("metrics.jsonl"), "{\"step\":1}\n").unwrap();
+    let error = RunDir::create(&path).unwrap_err();
+    assert!(matches!(error, RunDirError::ExistingRun(_)), "{error}");
+    fs::remove_file(path.join("metrics.jsonl")).unwrap();
+    fs::create_dir(path.join("checkpoints/step-00000001")).unwrap();
+    let error = RunDir::create(&path).unwrap_err();
+    assert!(error.to_string().contains("checkpoints"), "{error}");
+    assert!(path.join("run.json").exists());
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! The configuration of the task: what is read, and how a picture and a caption are made of it.
 
+use std::collections::BTreeMap;
+
 use dsl_sdk::PluginError;
 use dsl_sdk::captions::CaptionChoice;
 use dsl_sdk::image::{Filter, Resize};
 use dsl_sdk::schemars::JsonSchema;
-use dsl_sdk::serde::{Deserialize, Serialize};
+use dsl_sdk::serde::{Deserialize, Deserializer, Serialize, de};
+use dsl_sdk::serde_json::Value;
 
 /// Text to image.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +25,7 @@ pub struct T2iConfig {
 pub struct DataConfig {
     /// A folder of pictures (Hugging Face imagefolder, or .txt captions), a folder of WebDataset shards, one shard, or a pattern
     /// such as `shards/train-{000000..000017}.tar`. `null` is the emoji set inside the plugin.
+    #[schemars(extend("format" = "path"))]
     pub path: Option<String>,
     /// How `path` is read.
     pub format: Format,
@@ -38,6 +42,11 @@ pub struct DataConfig {
     /// Column or key that holds keywords, as a list or as text with commas. Only some values of `caption` use it.
     #[schemars(length(min = 1))]
     pub keywords_column: String,
+    /// Which samples are used: for a column of metadata.jsonl, or a key of a shard's .json, the values of which a sample must have
+    /// one, such as `{group: [Food & Drink, Animals & Nature]}`. Of a list, one entry suffices; of several columns, each must
+    /// hold. Empty: all samples.
+    #[schemars(extend("additionalProperties" = {"type": "array", "items": {"type": ["string", "number", "boolean"]}, "minItems": 1}))]
+    pub only: BTreeMap<String, Vec<Wanted>>,
     /// Which text a sample gets.
     pub caption: CaptionChoice,
     /// Probability that the host replaces a sample's caption by the empty one, for classifier-free guidance. 0.1 as in
@@ -72,6 +81,7 @@ impl Default for DataConfig {
             test_split: None,
             caption_column: None,
             keywords_column: "keywords".to_owned(),
+            only: BTreeMap::new(),
             caption: CaptionChoice::Caption,
             dropout: 0.1,
             resolution: 32,
@@ -81,6 +91,24 @@ impl Default for DataConfig {
             flip: 0.0,
             on_error: OnError::Fail,
             cache_mib: 512,
+        }
+    }
+}
+
+/// A value of `only`, compared as text: numbers and `true` or `false` by what JSON writes for them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(crate = "dsl_sdk::serde", transparent)]
+#[schemars(crate = "dsl_sdk::schemars", inline)]
+pub struct Wanted(pub String);
+
+impl<'de> Deserialize<'de> for Wanted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::String(text) => Ok(Self(text)),
+            value @ (Value::Number(_) | Value::Bool(_)) => Ok(Self(value.to_string())),
+            other => Err(de::Error::custom(format!(
+                "{other} in `only`, expected a text, a number, true or false"
+            ))),
         }
     }
 }
@@ -144,6 +172,18 @@ impl DataConfig {
                     key,
                     "empty".to_owned(),
                     "a text, or null where the default is null",
+                );
+            }
+        }
+        for (column, values) in &self.only {
+            if column.trim().is_empty() {
+                return outside("only", "a map with an empty column".to_owned(), "a name");
+            }
+            if values.is_empty() {
+                return outside(
+                    &format!("only.{column}"),
+                    "an empty list".to_owned(),
+                    "one value or more; without the column, its values do not matter",
                 );
             }
         }

@@ -20,6 +20,7 @@ use crate::config::{DataConfig, OnError};
 
 mod cache;
 pub(crate) mod locate;
+mod only;
 pub(crate) mod source;
 
 /// The column with the pictures.

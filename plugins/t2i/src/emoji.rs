@@ -21,8 +21,9 @@ const TRAIN: [(&str, &[u8]); 3] = [
 ];
 const TEST: [(&str, &[u8]); 1] = [shard!("test-000000.tar.gz")];
 
-/// Captions of the train split that differ in colour, shape and subject, and can be told apart at 32 × 32 pixels.
-pub(crate) const SAMPLE_PROMPTS: [&str; 8] = [
+/// Captions of the train split that differ in colour, shape and subject, and can be told apart at 32 × 32 pixels. The first eight
+/// are the prompts; the others take the places of those that `only` leaves out, and have some of every group.
+const PROMPTS: [&str; 28] = [
     "red apple",
     "grinning face",
     "red heart",
@@ -31,7 +32,45 @@ pub(crate) const SAMPLE_PROMPTS: [&str; 8] = [
     "crescent moon",
     "evergreen tree",
     "police car",
+    "watermelon",
+    "tiger face",
+    "ghost",
+    "banana",
+    "penguin",
+    "purple heart",
+    "pizza",
+    "cactus",
+    "thumbs up",
+    "light bulb",
+    "red circle",
+    "trophy",
+    "rainbow flag",
+    "astronaut",
+    "guitar",
+    "yellow square",
+    "sailboat",
+    "waving hand",
+    "key",
+    "basketball",
 ];
+
+/// Up to `count` captions of `there`, each of them different.
+pub(crate) fn sample_prompts(there: &[&str], count: usize) -> Vec<String> {
+    let known = PROMPTS.iter().filter(|prompt| there.contains(prompt));
+    let mut prompts: Vec<&str> = known.copied().take(count).collect();
+    // Spread over the set, since neighbours in it look alike.
+    let step = (there.len() / count.max(1)).max(1);
+    let spread = (0..step).flat_map(|start| there.iter().skip(start).step_by(step));
+    for text in spread {
+        if prompts.len() >= count {
+            break;
+        }
+        if !prompts.contains(text) {
+            prompts.push(text);
+        }
+    }
+    prompts.into_iter().map(str::to_owned).collect()
+}
 
 /// The shards of the train split.
 pub(crate) fn train() -> Vec<ShardSource> {

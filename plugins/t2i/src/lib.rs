@@ -12,7 +12,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-pub use config::{DataConfig, Format, OnError, T2iConfig};
+pub use config::{DataConfig, Format, OnError, T2iConfig, Wanted};
 pub use dataset::CaptionedImages;
 pub use task::T2i;
 

@@ -10,7 +10,7 @@ use dsl_sdk::{
 
 use crate::config::{DataConfig, T2iConfig};
 use crate::dataset::locate::{Location, locate};
-use crate::dataset::source::Source;
+use crate::dataset::source::{OpenError, Source};
 use crate::dataset::{CAPTION, CaptionedImages, IMAGE};
 use crate::{assets, defaults, emoji};
 
@@ -67,18 +67,24 @@ impl Task for T2i {
         // The captions of the train split are read now: what is wrong with them should be said before any work begins.
         let source = open_source(&located.train, &config, &host)?;
         let sample_prompts = match config.path {
-            None => emoji::SAMPLE_PROMPTS.map(str::to_owned).into(),
+            None => emoji::sample_prompts(&texts(&source), MAX_SAMPLE_PROMPTS),
             Some(_) => first_captions(&source),
         };
+        // A value may well be in one split alone, so only the first is held to have them all.
+        for note in source.kept.iter().flat_map(|kept| &kept.unmatched) {
+            tracing::warn!("{note}");
+        }
         let train = State::Ready(ready(TRAIN, source, &config, &host)?);
         let mut splits = vec![Split {
             name: TRAIN,
             state: Mutex::new(train),
         }];
-        if let Some(test) = located.test {
+        if let Some(test) = located.test
+            && let Some(state) = test_state(test, &config, &host)?
+        {
             splits.push(Split {
                 name: TEST,
-                state: Mutex::new(State::Located(test)),
+                state: Mutex::new(state),
             });
         }
         Ok(Self {
@@ -128,14 +134,36 @@ impl Task for T2i {
     }
 }
 
-fn open_source(
-    location: &Location,
+/// The test split: read when it is first asked for; under `only` at once, since one of which nothing is left is no split.
+fn test_state(
+    location: Location,
     config: &DataConfig,
     host: &Host,
-) -> Result<Source, PluginError> {
+) -> Result<Option<State>, PluginError> {
+    if config.only.is_empty() {
+        return Ok(Some(State::Located(location)));
+    }
+    match open_source(&location, config, host) {
+        Ok(source) => Ok(Some(State::Ready(ready(TEST, source, config, host)?))),
+        Err(OpenError::NothingKept(error)) => {
+            tracing::warn!("there is no `{TEST}` split: {}", error.message);
+            Ok(None)
+        }
+        Err(OpenError::Failed(error)) => Err(error),
+    }
+}
+
+fn open_source(location: &Location, config: &DataConfig, host: &Host) -> Result<Source, OpenError> {
     let source = Source::open(location, config, host)?;
     for note in &source.notes {
         tracing::warn!("{note}");
+    }
+    if let Some(kept) = &source.kept {
+        tracing::info!(
+            "`task.data.only` keeps {} of {} samples",
+            kept.samples,
+            kept.of
+        );
     }
     Ok(source)
 }
@@ -169,22 +197,28 @@ fn ready(
     Ok(Arc::new(images))
 }
 
-/// The first captions that differ.
-fn first_captions(source: &Source) -> Vec<String> {
-    let mut prompts: Vec<String> = Vec::new();
-    for text in source
+/// The first caption of each sample.
+fn texts(source: &Source) -> Vec<&str> {
+    source
         .samples
         .iter()
         .filter_map(|sample| sample.captions.texts.first())
-    {
+        .map(String::as_str)
+        .collect()
+}
+
+/// The first captions that differ.
+fn first_captions(source: &Source) -> Vec<String> {
+    let mut prompts: Vec<&str> = Vec::new();
+    for text in texts(source) {
         if prompts.len() == MAX_SAMPLE_PROMPTS {
             break;
         }
-        if !prompts.contains(text) {
-            prompts.push(text.clone());
+        if !prompts.contains(&text) {
+            prompts.push(text);
         }
     }
-    prompts
+    prompts.into_iter().map(str::to_owned).collect()
 }
 
 /// One split, used from several places: with one cache.

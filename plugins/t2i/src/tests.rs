@@ -2,5 +2,6 @@
 
 mod bad_input;
 mod forms;
+mod only;
 mod samples;
 mod set;

@@ -1,4 +1,10 @@
 //! End-to-end tests: the program and its plugins, as a user runs them.
 
+mod bad_input;
+mod commands;
+mod examples;
+mod layering;
+mod mixture;
+mod resume;
 mod schemas;
 mod support;

@@ -2,18 +2,19 @@
 
 use std::path::PathBuf;
 
-use dsl_sdk::captions::{self, CaptionChoice, Captions};
-use dsl_sdk::image::is_picture_name;
+use dsl_sdk::captions::{self, Captions};
 use dsl_sdk::image_folder::{ImageFolder, Reading};
 use dsl_sdk::serde_json::{Map, Value};
-use dsl_sdk::webdataset::{self, WebDataset};
+use dsl_sdk::webdataset::WebDataset;
 use dsl_sdk::{Host, PluginError};
+use shards::{ShardNotes, record_of, shard_sample};
 
 use super::locate::Location;
+use super::only::{Kept, Only};
 use crate::config::{DataConfig, OnError};
 
-/// Endings of texts in shards, in the order in which they are tried.
-const TEXT_MEMBERS: [&str; 2] = ["txt", "caption"];
+mod shards;
+
 /// How often the host is asked for a stop and told of progress, in samples.
 const REPORT_EVERY: usize = 1000;
 
@@ -24,6 +25,8 @@ pub(crate) struct Source {
     shards: Option<WebDataset>,
     /// What was left out, under `on_error: skip`.
     pub skipped: Skipped,
+    /// What `only` kept, where it is set.
+    pub kept: Option<Kept>,
     /// Choices that were made where more than one was possible, for the log.
     pub notes: Vec<String>,
 }
@@ -62,13 +65,35 @@ enum Flaw {
     Caption(PluginError),
 }
 
+/// Why there are no samples.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// `only` kept none.
+    NothingKept(PluginError),
+    Failed(PluginError),
+}
+
+impl From<PluginError> for OpenError {
+    fn from(error: PluginError) -> Self {
+        OpenError::Failed(error)
+    }
+}
+
+impl From<OpenError> for PluginError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::NothingKept(error) | OpenError::Failed(error) => error,
+        }
+    }
+}
+
 impl Source {
-    /// Lists the samples; pictures are not opened.
+    /// Lists the samples that `only` keeps; pictures are not opened.
     pub(crate) fn open(
         location: &Location,
         config: &DataConfig,
         host: &Host,
-    ) -> Result<Self, PluginError> {
+    ) -> Result<Self, OpenError> {
         let source = match location {
             Location::Folder { folder, root } => {
                 Self::from_folder(ImageFolder::open(folder, root.as_deref())?, config, host)?
@@ -126,6 +151,7 @@ impl Source {
             samples: Vec::new(),
             shards,
             skipped: Skipped::default(),
+            kept: None,
             notes: Vec::new(),
         }
     }
@@ -160,8 +186,9 @@ impl Source {
         folder: ImageFolder,
         config: &DataConfig,
         host: &Host,
-    ) -> Result<Self, PluginError> {
+    ) -> Result<Self, OpenError> {
         let mut source = Self::empty(None);
+        let mut only = Only::new(&config.only);
         source.notes.extend(folder.ambiguity.clone());
         if folder.reading == Reading::Metadata
             && let Some(entry) = folder.entries.first()
@@ -173,8 +200,16 @@ impl Source {
         let total = folder.entries.len();
         for (index, entry) in folder.entries.into_iter().enumerate() {
             report(host, index, total)?;
+            if only.as_mut().is_some_and(|only| !only.keeps(&entry.fields)) {
+                continue;
+            }
             let sample = folder_sample(folder.reading, entry, config);
             source.add(config, sample)?;
+        }
+        source.set_kept(only)?;
+        if source.kept.is_some() {
+            // Without a record there is no value that could be in the list.
+            return Ok(source);
         }
         for picture in folder.unlisted {
             let error = PluginError::config(format!("no line of metadata.jsonl names the picture `{}`", picture.display()))
@@ -188,20 +223,39 @@ impl Source {
         shards: WebDataset,
         config: &DataConfig,
         host: &Host,
-    ) -> Result<Self, PluginError> {
+    ) -> Result<Self, OpenError> {
         let mut source = Self::empty(None);
+        let mut only = Only::new(&config.only);
         let mut notes = ShardNotes::default();
         let total = shards.samples().len();
         for (index, sample) in shards.samples().iter().enumerate() {
             report(host, index, total)?;
-            let sample = shard_sample(&shards, index, sample, config, &mut notes);
+            let sample = match &mut only {
+                None => shard_sample(&shards, index, None, config, &mut notes),
+                Some(only) => match record_of(&shards, sample) {
+                    Ok(record) if only.keeps(&record) => {
+                        shard_sample(&shards, index, Some(record), config, &mut notes)
+                    }
+                    Ok(_) => continue,
+                    Err(error) => Err(Flaw::Caption(error)),
+                },
+            };
             source.add(config, sample)?;
         }
+        source.set_kept(only)?;
         source
             .notes
             .extend([notes.picture, notes.text].into_iter().flatten());
         source.shards = Some(shards);
         Ok(source)
+    }
+
+    fn set_kept(&mut self, only: Option<Only<'_>>) -> Result<(), OpenError> {
+        self.kept = only
+            .map(Only::finish)
+            .transpose()
+            .map_err(OpenError::NothingKept)?;
+        Ok(())
     }
 }
 
@@ -324,161 +378,5 @@ fn text_of(bytes: Vec<u8>) -> Result<String, &'static str> {
         Err("the text is empty")
     } else {
         Ok(text)
-    }
-}
-
-/// What the first sample with a choice led to.
-#[derive(Default)]
-struct ShardNotes {
-    looked: bool,
-    picture: Option<String>,
-    text: Option<String>,
-}
-
-fn shard_sample(
-    shards: &WebDataset,
-    index: usize,
-    sample: &webdataset::Sample,
-    config: &DataConfig,
-    notes: &mut ShardNotes,
-) -> Result<Sample, Flaw> {
-    let member = picture_member(shards, sample, notes)?;
-    let captions = shard_captions(shards, sample, config, notes)?;
-    Ok(Sample {
-        captions,
-        picture: PictureRef::Member {
-            sample: index,
-            member,
-        },
-    })
-}
-
-/// The member that is the picture: one named by its format alone (`png`) before one with a longer ending (`left.png`).
-fn picture_member(
-    shards: &WebDataset,
-    sample: &webdataset::Sample,
-    notes: &mut ShardNotes,
-) -> Result<usize, Flaw> {
-    let pictures: Vec<usize> = (0..sample.members.len())
-        .filter(|&member| is_picture_name(&format!("key.{}", sample.members[member].extension)))
-        .collect();
-    let plain = pictures
-        .iter()
-        .copied()
-        .find(|&member| !sample.members[member].extension.contains('.'));
-    let Some(taken) = plain.or(pictures.first().copied()) else {
-        let found = sample
-            .members
-            .iter()
-            .map(|member| format!(".{}", member.extension))
-            .collect::<Vec<_>>()
-            .join(", ");
-        return Err(Flaw::Picture(
-            PluginError::config(format!(
-                "`{}` has no picture; it has {found}",
-                shards.origin(sample)
-            ))
-            .with_help(
-                "PNG, JPEG and WebP are read; `task.data.on_error: skip` leaves such samples out",
-            ),
-        ));
-    };
-    if pictures.len() > 1 {
-        notes.picture.get_or_insert_with(|| {
-            format!(
-                "`{}` has {} pictures: .{} was taken",
-                shards.origin(sample),
-                pictures.len(),
-                sample.members[taken].extension,
-            )
-        });
-    }
-    Ok(taken)
-}
-
-fn shard_captions(
-    shards: &WebDataset,
-    sample: &webdataset::Sample,
-    config: &DataConfig,
-    notes: &mut ShardNotes,
-) -> Result<Captions, Flaw> {
-    let column = config.caption_column.as_deref();
-    let text_member = match column {
-        Some(column) => sample
-            .member(&column.to_lowercase())
-            .filter(|member| member.extension != "json"),
-        None => TEXT_MEMBERS
-            .iter()
-            .find_map(|extension| sample.member(extension)),
-    };
-    let uses_keywords = config.caption != CaptionChoice::Caption;
-    // The first sample's record is read in any case, to tell the user of a second reading.
-    let is_first = !std::mem::replace(&mut notes.looked, true);
-    let wants_record = text_member.is_none() || uses_keywords || is_first;
-    let record = match sample.member("json").filter(|_| wants_record) {
-        Some(member) => record_of(shards, sample, member).map(Some),
-        None => Ok(None),
-    };
-    let record = match (record, text_member) {
-        (Ok(record), _) => record.unwrap_or_default(),
-        // A broken record does not matter where nothing is taken from it.
-        (Err(_), Some(_)) if !uses_keywords => Map::new(),
-        (Err(error), _) => return Err(Flaw::Caption(error)),
-    };
-    let found = captions::find_in(&record, column);
-    let texts = match (text_member, found) {
-        (Some(member), found) => {
-            let origin = shards.member_origin(sample, member);
-            if let Some((column, _)) = found {
-                notes.text.get_or_insert_with(|| {
-                    format!(
-                        "`{origin}` is a caption, and so is `{column}` of the .json: .{} was taken",
-                        member.extension
-                    )
-                });
-            }
-            let bytes = shards.read(sample, member).map_err(Flaw::Caption)?;
-            vec![text_of(bytes).map_err(|why| no_caption(&origin, why))?]
-        }
-        (None, Some((_, texts))) => {
-            if let Some(note) = two_columns(&record, config, &shards.origin(sample)) {
-                notes.text.get_or_insert(note);
-            }
-            texts
-        }
-        (None, None) => {
-            let why = match (sample.member("json"), column) {
-                (Some(_), _) => columns(&record, config),
-                (None, Some(column)) => {
-                    format!("there is neither .{column} nor .json with `{column}`")
-                }
-                (None, None) => "there is no .txt, .caption or .json with it".to_owned(),
-            };
-            return Err(no_caption(&shards.origin(sample), &why));
-        }
-    };
-    Ok(Captions {
-        texts,
-        keywords: keywords(&record, config),
-    })
-}
-
-fn record_of(
-    shards: &WebDataset,
-    sample: &webdataset::Sample,
-    member: &webdataset::Member,
-) -> Result<Map<String, Value>, PluginError> {
-    let bytes = shards.read(sample, member)?;
-    let origin = || shards.member_origin(sample, member);
-    match dsl_sdk::serde_json::from_slice(&bytes) {
-        Ok(Value::Object(record)) => Ok(record),
-        Ok(_) => Err(PluginError::config(format!(
-            "`{}` is JSON, but no object {{…}}",
-            origin()
-        ))),
-        Err(error) => Err(PluginError::config(format!(
-            "`{}` is not JSON: {error}",
-            origin()
-        ))),
     }
 }

@@ -1,5 +1,7 @@
 //! A plugin that is wrong on purpose, in the way its configuration says: tests load it to see what a host makes of it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use dsl_sdk::{
     Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Host,
     Injection, PluginError, Task, TaskDescription,
@@ -34,6 +36,8 @@ pub enum Fault {
     Warns,
     /// Works until the host asks for a stop.
     Endless,
+    /// The same, after four batches of training.
+    EndlessAfterFour,
 }
 
 /// Settings.
@@ -97,6 +101,7 @@ impl Task for Misbehave {
         Ok(Box::new(Line {
             fault: self.fault,
             host: self.host.clone(),
+            batches: AtomicU64::new(0),
         }))
     }
 }
@@ -104,6 +109,8 @@ impl Task for Misbehave {
 struct Line {
     fault: Fault,
     host: Host,
+    /// Batches of training so far.
+    batches: AtomicU64,
 }
 
 impl Drop for Line {
@@ -135,6 +142,10 @@ impl Dataset for Line {
 
     fn batch(&self, request: &BatchRequest<'_>) -> Result<Batch, PluginError> {
         let mut width = 2;
+        let before = match request.augment {
+            true => self.batches.fetch_add(1, Ordering::Relaxed),
+            false => 0,
+        };
         match self.fault {
             Fault::PanicInBatch => panic!("told to panic at sample {:?}", request.indices.first()),
             Fault::ErrorInBatch => {
@@ -144,7 +155,8 @@ impl Dataset for Line {
             }
             Fault::WrongShape => width = 3,
             Fault::Warns => tracing::warn!(count = request.indices.len(), "told to warn"),
-            Fault::Endless => {
+            Fault::EndlessAfterFour if before < 4 => {}
+            Fault::Endless | Fault::EndlessAfterFour => {
                 for done in 0.. {
                     if self.host.cancelled() {
                         return Err(PluginError::cancelled());
