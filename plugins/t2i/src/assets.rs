@@ -3,7 +3,6 @@
 use dsl_sdk::Asset;
 
 /// A file of `plugins/t2i/assets`, under its own name.
-#[allow(unused_macros)] // Used by the lines of `ASSETS`, of which there may be none.
 macro_rules! asset {
     ($name:literal) => {
         Asset {
@@ -13,5 +12,5 @@ macro_rules! asset {
     };
 }
 
-/// The files, one line each, such as `asset!("base.safetensors")`.
-pub(crate) const ASSETS: &[Asset] = &[];
+/// The files, one line each.
+pub(crate) const ASSETS: &[Asset] = &[asset!("base.safetensors")];

@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dsl-host", &["dsl-engine", "dsl-loader", "dsl-nets"]),
     ("t2i", &["dsl-sdk"]),
     ("mixture", &["dsl-sdk"]),
+    ("quickstart", &[]),
     ("dsl-tests", &[]),
     ("misbehave", &["dsl-sdk"]),
     ("other-abi", &["dsl-abi"]),
