@@ -15,7 +15,9 @@ use crate::logging::Verbosity;
 /// configuration cannot be used.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, propagate_version = true)]
-#[command(after_help = "Examples:\n  dsl-host run --plugin t2i.so --out runs/a\n  dsl-host sample --run runs/a --prompt \"red apple\" --count 8 --out grid.png")]
+#[command(
+    after_help = "Examples:\n  dsl-host run --plugin t2i.so --out runs/a\n  dsl-host sample --run runs/a --prompt \"red apple\" --count 8 --out grid.png"
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

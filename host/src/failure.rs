@@ -31,7 +31,10 @@ fn is_usage(error: &LoaderError) -> bool {
         error,
         LoaderError::NotFound { .. }
             | LoaderError::NotAPlugin { .. }
-            | LoaderError::Plugin { code: ErrorCode::Config, .. }
+            | LoaderError::Plugin {
+                code: ErrorCode::Config,
+                ..
+            }
     )
 }
 
@@ -40,7 +43,9 @@ fn is_usage(error: &LoaderError) -> bool {
 /// # Errors
 /// A stdout that cannot be written to.
 pub fn print(text: &str) -> Result<(), anyhow::Error> {
-    std::io::stdout().write_all(text.as_bytes()).or_else(closed_pipe)
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .or_else(closed_pipe)
 }
 
 /// A reader of stdout that has seen enough (`| head`) is no failure.
@@ -77,7 +82,11 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         }
     }
     write_stderr(format!("{text}\n").as_bytes());
-    ExitCode::from(if error.is::<Usage>() || loader.is_some_and(is_usage) { 2 } else { 1 })
+    ExitCode::from(if error.is::<Usage>() || loader.is_some_and(is_usage) {
+        2
+    } else {
+        1
+    })
 }
 
 /// What the loader said, also where it was the data of a step that failed.

@@ -15,9 +15,8 @@ fn main() -> ExitCode {
             Command::Sample(args) => command::sample::sample(args),
             Command::Export(args) => command::export::export(args),
             Command::Schema(args) => command::schema::schema(args, &mut std::io::stdout()),
-            Command::Devices(args) => {
-                command::devices::devices(args, &mut std::io::stdout()).or_else(failure::closed_pipe)
-            }
+            Command::Devices(args) => command::devices::devices(args, &mut std::io::stdout())
+                .or_else(failure::closed_pipe),
         });
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -104,7 +104,7 @@ impl Report {
     /// # Errors
     /// [`RunDirError::DiskFull`] or [`RunDirError::Io`].
     pub fn prompts(&self, prompts: &serde_json::Value) -> Result<PathBuf, RunDirError> {
-        let path = self.samples.join("prompts.json");
+        let path = self.samples.join(PROMPTS);
         let text = format!("{prompts:#}\n");
         if std::fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
             return Ok(path);
@@ -121,6 +121,9 @@ impl Report {
         self.metrics.sync()
     }
 }
+
+/// What the pictures show, beside them.
+pub(crate) const PROMPTS: &str = "prompts.json";
 
 /// As many digits as keep a folder in order.
 pub(crate) fn sample_name(step: u64) -> String {

@@ -38,8 +38,9 @@ pub fn start(args: &RunArgs, quiet: bool) -> Result<()> {
     let resolved = config::resolve(&parts, args.config.as_deref(), &args.sets)?;
     if args.dry_run {
         let lines = resolved.origins().into_iter();
-        let text: String =
-            lines.map(|(key, value, origin)| format!("{key} = {value}  # {origin}\n")).collect();
+        let text: String = lines
+            .map(|(key, value, origin)| format!("{key} = {value}  # {origin}\n"))
+            .collect();
         return failure::print(&text);
     }
     let mut config = resolved.config;
@@ -57,7 +58,11 @@ pub fn start(args: &RunArgs, quiet: bool) -> Result<()> {
             return Err(error);
         }
     };
-    training::train(session, &run, report, &config, &interrupt, quiet)
+    let trained = training::train(session, &run, report, &config, &interrupt, quiet);
+    if trained.is_err() && !run.has_results() {
+        run.discard();
+    }
+    trained
 }
 
 /// Goes on with a run from its last usable checkpoint.
@@ -69,9 +74,8 @@ pub fn resume(path: &Path, quiet: bool) -> Result<()> {
     let run = RunDir::open(path).map_err(failure::usage)?;
     let record = run.read_record()?;
     let config = read_config(&run)?;
-    let plugin = plugin::open_file(&record.plugin.path, &interrupt).with_context(|| {
-        format!("the plugin of `{}` cannot be loaded again", path.display())
-    })?;
+    let plugin = plugin::open_file(&record.plugin.path, &interrupt)
+        .with_context(|| format!("the plugin of `{}` cannot be loaded again", path.display()))?;
     let mut session = Session::open(&config, &plugin)?;
     let checkpoints = checkpoints(&run, &config);
     if !checkpoints.steps().is_empty() {
@@ -97,11 +101,18 @@ pub fn resume(path: &Path, quiet: bool) -> Result<()> {
 fn begin(config: &mut RunConfig, plugin: &Plugin, run: &RunDir) -> Result<(Session, Report)> {
     let session = Session::open(config, plugin)?;
     if config.sampling.prompts.is_empty() {
-        config.sampling.prompts.clone_from(&session.task.describe().sample_prompts);
+        config
+            .sampling
+            .prompts
+            .clone_from(&session.task.describe().sample_prompts);
     }
     session.write_model(run)?;
     let report = Report::create(run)?;
-    let record = RunRecord::begin(plugin::record(plugin), &config.device.to_string(), config.train.seed);
+    let record = RunRecord::begin(
+        plugin::record(plugin),
+        &config.device.to_string(),
+        config.train.seed,
+    );
     run.write_record(&record)?;
     // Last: a folder with this file is a run.
     run.write_config(&serde_json::to_value(&*config)?)?;
@@ -151,7 +162,14 @@ impl Session {
         });
         let data = data.with_captions(captions.clone());
         let trainer = Trainer::new(trainer_config(config), prepared.model.clone(), &device)?;
-        Ok(Self { task, data, captions, prepared, trainer, device })
+        Ok(Self {
+            task,
+            data,
+            captions,
+            prepared,
+            trainer,
+            device,
+        })
     }
 
     /// What `dsl-host sample` needs beside a checkpoint.

@@ -259,6 +259,16 @@ impl RunDir {
         self.write_record(&record)
     }
 
+    /// Whether there is anything of a step in it: a line of metrics, or a checkpoint.
+    pub fn has_results(&self) -> bool {
+        let is_empty = |metrics: fs::Metadata| metrics.len() == 0;
+        let checkpoints = fs::read_dir(self.checkpoints_path()).into_iter().flatten();
+        !fs::metadata(self.metrics_path()).map_or(true, is_empty)
+            || checkpoints
+                .flatten()
+                .any(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+    }
+
     /// Gives up a run that never began: removes the files of its beginning and the folders that
     /// [`create`](RunDir::create) made, as far as nothing else lies in them. What it did not make
     /// stays.
@@ -295,6 +305,7 @@ fn remove_beginning(path: &Path) {
     for name in BEGINNING {
         let _ = fs::remove_file(path.join(name));
     }
+    let _ = fs::remove_file(path.join(SAMPLES).join(crate::report::PROMPTS));
     let events = fs::read_dir(path.join(TENSORBOARD));
     for entry in events.into_iter().flatten().flatten() {
         let _ = fs::remove_file(entry.path());

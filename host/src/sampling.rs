@@ -52,7 +52,8 @@ pub fn draw(
         .map_err(failure::usage)?;
     let has_text = source.tokenizer.is_some();
     // Without text there is nothing to guide by.
-    let guidance = Guidance::new(if has_text { config.guidance_scale } else { 1.0 }).map_err(failure::usage)?;
+    let guidance = Guidance::new(if has_text { config.guidance_scale } else { 1.0 })
+        .map_err(failure::usage)?;
     let streams = Streams::new(config.seed);
     let [channels, height, width] = source.card.sample_shape;
     let count = config.count as usize;
@@ -65,7 +66,11 @@ pub fn draw(
             Tensor::<4>::from_data(TensorData::new(drawn, shape), source.device)
         };
         let prompts: Vec<&str> = (first..first + rows)
-            .map(|i| prompts.get(i % prompts.len().max(1)).map_or("", String::as_str))
+            .map(|i| {
+                prompts
+                    .get(i % prompts.len().max(1))
+                    .map_or("", String::as_str)
+            })
             .collect();
         let conditioning = condition(source, &prompts, guidance.is_on())?;
         let x_0 = run.sample(
@@ -86,11 +91,18 @@ pub fn draw(
         );
         values.extend(x_0.into_data().iter::<f32>());
     }
-    Ok(Drawn { values, shape: [count, channels, height, width] })
+    Ok(Drawn {
+        values,
+        shape: [count, channels, height, width],
+    })
 }
 
 /// Text features of `prompts`, after those of the empty prompt where both are needed.
-fn condition(source: &SampleSource<'_>, prompts: &[&str], with_empty: bool) -> Result<Conditioning> {
+fn condition(
+    source: &SampleSource<'_>,
+    prompts: &[&str],
+    with_empty: bool,
+) -> Result<Conditioning> {
     let Some(tokenizer) = source.tokenizer else {
         return Ok(Conditioning::none());
     };

@@ -32,7 +32,10 @@ pub struct CheckpointConfig {
 
 impl Default for CheckpointConfig {
     fn default() -> Self {
-        Self { every_steps: 500, keep: 2 }
+        Self {
+            every_steps: 500,
+            keep: 2,
+        }
     }
 }
 
@@ -46,7 +49,10 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Checkpoints in `folder`, which need not exist yet.
     pub fn new(folder: impl Into<PathBuf>, keep: usize) -> Self {
-        Self { folder: folder.into(), keep: keep.max(1) }
+        Self {
+            folder: folder.into(),
+            keep: keep.max(1),
+        }
     }
 
     /// The folder that holds them.
@@ -59,7 +65,15 @@ impl Checkpoints {
         let mut steps: Vec<u64> = std::fs::read_dir(&self.folder)
             .into_iter()
             .flatten()
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_prefix("step-")?.parse().ok())
+            .filter_map(|entry| {
+                entry
+                    .ok()?
+                    .file_name()
+                    .to_str()?
+                    .strip_prefix("step-")?
+                    .parse()
+                    .ok()
+            })
             .collect();
         steps.sort_unstable();
         steps
@@ -118,9 +132,11 @@ pub(crate) const DISCRIMINATOR_OPTIMIZER: &str = "discriminator_optimizer.bpk";
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     use std::fmt::Write;
-    Sha256::digest(bytes).iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::new(), |mut hex, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
 }

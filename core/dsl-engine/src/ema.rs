@@ -19,7 +19,10 @@ pub struct Ema<M> {
 impl<M: Module> Ema<M> {
     /// An average that starts at the weights of `module`.
     pub fn new(module: &M, decay: f64) -> Self {
-        Self { average: module.valid(), decay }
+        Self {
+            average: module.valid(),
+            decay,
+        }
     }
 
     /// The averaged module.
@@ -40,7 +43,10 @@ impl<M: Module> Ema<M> {
         };
         let mut weights = Collect::default();
         module.valid().visit(&mut weights);
-        self.average = self.average.clone().map(&mut Blend { weights: weights.0, decay });
+        self.average = self.average.clone().map(&mut Blend {
+            weights: weights.0,
+            decay,
+        });
     }
 }
 

@@ -22,7 +22,10 @@ pub use loss::{LossConfig, Reduction};
 /// What the generator learns from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a run has one, and it is not moved about")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a run has one, and it is not moved about"
+)]
 pub enum ObjectiveConfig {
     /// Denoising score matching: the generator regresses the noise that was drawn (Ho et al. 2020, eq. 14).
     Dsm(DsmConfig),

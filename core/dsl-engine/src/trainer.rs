@@ -66,13 +66,15 @@ impl TrainerConfig {
                 help: problem.help,
             })
         };
-        let mut problems = of("objective", self.objective.problems()).chain(of("train", self.train.problems()));
+        let mut problems =
+            of("objective", self.objective.problems()).chain(of("train", self.train.problems()));
         if let Some(problem) = problems.next() {
             return Err(problem);
         }
         match &self.objective {
             ObjectiveConfig::Dsl(dsl)
-                if dsl.discriminator.base == DiscriminatorBase::Ema && self.train.ema.decay.is_none() =>
+                if dsl.discriminator.base == DiscriminatorBase::Ema
+                    && self.train.ema.decay.is_none() =>
             {
                 Err(discriminator::no_average())
             }
@@ -105,7 +107,10 @@ impl Trainer {
     /// [`EngineError::Config`] for settings that exclude one another.
     pub fn new(config: TrainerConfig, model: Model, device: &Device) -> Result<Self, EngineError> {
         let schedule = NoiseSchedule::new(&config.noise_schedule)?;
-        config.loss.space.validate(config.prediction_type, &schedule)?;
+        config
+            .loss
+            .space
+            .validate(config.prediction_type, &schedule)?;
         config.loss.weighting.validate()?;
         config.check()?;
         precision::check(config.train.precision, device)?;
@@ -205,7 +210,9 @@ impl Trainer {
         self.config
             .train
             .steps_per_epoch
-            .unwrap_or_else(|| training_set_len.div_ceil(self.config.train.batch_size.max(1) as u64))
+            .unwrap_or_else(|| {
+                training_set_len.div_ceil(self.config.train.batch_size.max(1) as u64)
+            })
             .max(1)
     }
 
@@ -221,11 +228,15 @@ impl Trainer {
     }
 
     /// What a checkpoint holds.
-    pub(crate) fn checkpoint_parts(&self) -> (&Learner<Model>, Option<&Ema<Model>>, Option<&Adversary>) {
+    pub(crate) fn checkpoint_parts(
+        &self,
+    ) -> (&Learner<Model>, Option<&Ema<Model>>, Option<&Adversary>) {
         (&self.generator, self.ema.as_ref(), self.adversary.as_ref())
     }
 
-    pub(crate) fn checkpoint_parts_mut(&mut self) -> (&mut Learner<Model>, Option<&mut Ema<Model>>) {
+    pub(crate) fn checkpoint_parts_mut(
+        &mut self,
+    ) -> (&mut Learner<Model>, Option<&mut Ema<Model>>) {
         (&mut self.generator, self.ema.as_mut())
     }
 
@@ -264,7 +275,11 @@ impl Trainer {
             if !samples.len().is_multiple_of(samples.views.max(1)) {
                 return Err(EngineError::Batch {
                     step: self.step + 1,
-                    message: format!("{} rows are not a multiple of {} views", samples.len(), samples.views),
+                    message: format!(
+                        "{} rows are not a multiple of {} views",
+                        samples.len(),
+                        samples.views
+                    ),
                 });
             }
         }

@@ -28,15 +28,8 @@ Usage: cargo quickstart [--out FOLDER] [--dev] [OPTIONS OF `dsl-host run`]
 Everything else goes to both runs: `cargo quickstart --set train.steps=20`
 ";
 
-/// The two runs: name of the folder, and what is set besides the configuration file.
-const RUNS: [(&str, &[&str]); 2] = [
-    ("dsm", &["objective.kind=dsm"]),
-    (
-        "dsl",
-        // The margin is a mean that a third of the pictures gives well enough.
-        &["objective.kind=dsl", "objective.margin.max_samples=512"],
-    ),
-];
+/// The two runs, by objective: name of the folder and value of `objective.kind`, which is all that differs.
+const RUNS: [&str; 2] = ["dsm", "dsl"];
 
 fn main() -> ExitCode {
     let given: Vec<String> = std::env::args().skip(1).collect();
@@ -98,7 +91,7 @@ fn quickstart(arguments: &Arguments) -> Result<ExitCode> {
 
     let folder = free_folder(&out);
     let mut runs = Vec::new();
-    for (name, sets) in RUNS {
+    for name in RUNS {
         eprintln!(
             "\n{} of {}: {name} into {}",
             runs.len() + 1,
@@ -106,7 +99,7 @@ fn quickstart(arguments: &Arguments) -> Result<ExitCode> {
             folder.join(name).display()
         );
         let out = folder.join(name);
-        if let Some(code) = train(&built, &out, sets, &arguments.passed_on)? {
+        if let Some(code) = train(&built, &out, name, &arguments.passed_on)? {
             return Ok(code);
         }
         if interrupted.load(Ordering::Relaxed) {
@@ -130,27 +123,24 @@ fn quickstart(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One run, its progress on this terminal. The exit code of one that failed.
+/// The run of one objective, its progress on this terminal. The exit code of one that failed.
 fn train(
     built: &Built,
     out: &Path,
-    sets: &[&str],
-    arguments: &[String],
+    objective: &str,
+    passed_on: &[String],
 ) -> Result<Option<ExitCode>> {
-    let mut command = Command::new(&built.host);
-    command
+    // The names of the files come at the end, for both runs together.
+    let status = Command::new(&built.host)
         .arg("run")
         .arg("--plugin")
         .arg(&built.plugin)
         .args(["--config", "examples/quickstart/quickstart.yaml"])
+        .arg("--set")
+        .arg(format!("objective.kind={objective}"))
         .arg("--out")
-        .arg(out);
-    for set in sets {
-        command.args(["--set", set]);
-    }
-    // The names of the files come at the end, for both runs together.
-    let status = command
-        .args(arguments)
+        .arg(out)
+        .args(passed_on)
         .stdout(Stdio::null())
         .status()
         .with_context(|| format!("`{}` cannot be started", built.host.display()))?;

@@ -104,20 +104,28 @@ impl Data {
         augment: bool,
         dropped: &[bool],
     ) -> Result<Samples, EngineError> {
-        let columns = self.dataset.batch(indices, seeds, augment).map_err(data_error)?;
+        let columns = self
+            .dataset
+            .batch(indices, seeds, augment)
+            .map_err(data_error)?;
         let mut x_0 = None;
         let mut token_ids = None;
         for column in columns {
             if column.name == self.target {
                 x_0 = Some(self.target_data(column, indices.len())?);
-            } else if let (Some(captions), HostColumnData::Text(texts)) = (&self.captions, &column.data)
+            } else if let (Some(captions), HostColumnData::Text(texts)) =
+                (&self.captions, &column.data)
                 && column.name == captions.column
             {
                 token_ids = Some(encode(captions, texts, dropped)?);
             }
         }
         match x_0 {
-            Some(x_0) => Ok(Samples { x_0, token_ids, views: 1 }),
+            Some(x_0) => Ok(Samples {
+                x_0,
+                token_ids,
+                views: 1,
+            }),
             None => Err(EngineError::Batch {
                 step: 0,
                 message: format!("the plugin sent no column `{}`", self.target),
@@ -136,7 +144,11 @@ impl Data {
         let [channels, height, width] = self.sample_shape;
         let (_, _, bytes) = tensor.into_parts();
         let bytes = Bytes::from_shared(bytes, AllocationProperty::Other);
-        Ok(TensorData::from_bytes(bytes, [rows, channels, height, width], BurnDType::F32))
+        Ok(TensorData::from_bytes(
+            bytes,
+            [rows, channels, height, width],
+            BurnDType::F32,
+        ))
     }
 }
 
@@ -146,7 +158,12 @@ impl SampleSource for Data {
     }
 
     fn samples(&self, indices: &[u64]) -> Result<Samples, EngineError> {
-        self.read(indices, &vec![0; indices.len()], false, &vec![false; indices.len()])
+        self.read(
+            indices,
+            &vec![0; indices.len()],
+            false,
+            &vec![false; indices.len()],
+        )
     }
 }
 
@@ -188,8 +205,14 @@ impl TrainingBatches {
                 (position / count, index)
             })
             .collect();
-        let dropout = self.data.captions.as_ref().map_or(0.0, |captions| captions.dropout);
-        let dropped = self.streams.bernoulli(Stream::DROP, step, 0, self.batch_size, dropout);
+        let dropout = self
+            .data
+            .captions
+            .as_ref()
+            .map_or(0.0, |captions| captions.dropout);
+        let dropped = self
+            .streams
+            .bernoulli(Stream::DROP, step, 0, self.batch_size, dropout);
         let indices: Vec<u64> = rows.iter().map(|(_, index)| *index).collect();
         let seeds: Vec<u64> = rows
             .iter()
@@ -214,7 +237,11 @@ fn data_error(error: LoaderError) -> EngineError {
 }
 
 /// Token ids, `[batch, max_tokens]`.
-fn encode(captions: &Captions, texts: &[String], dropped: &[bool]) -> Result<TensorData, EngineError> {
+fn encode(
+    captions: &Captions,
+    texts: &[String],
+    dropped: &[bool],
+) -> Result<TensorData, EngineError> {
     let mut ids = Vec::with_capacity(texts.len() * captions.max_tokens);
     for (text, dropped) in texts.iter().zip(dropped) {
         let text = if *dropped { "" } else { text };
@@ -225,13 +252,21 @@ fn encode(captions: &Captions, texts: &[String], dropped: &[bool]) -> Result<Ten
 
 /// The column of captions, where the task has one, and how often it is dropped.
 pub fn caption_column(description: &TaskDescription) -> Option<(String, f64)> {
-    description.injections.iter().map(|injection| match injection {
-        Injection::CrossAttention { column, dropout } => (column.clone(), *dropout),
-    }).next()
+    description
+        .injections
+        .iter()
+        .map(|injection| match injection {
+            Injection::CrossAttention { column, dropout } => (column.clone(), *dropout),
+        })
+        .next()
 }
 
 fn sample_shape(description: &TaskDescription, dataset: &DatasetHandle) -> Result<[usize; 3]> {
-    let Some(column) = dataset.columns().iter().find(|column| column.name == description.target) else {
+    let Some(column) = dataset
+        .columns()
+        .iter()
+        .find(|column| column.name == description.target)
+    else {
         bail!("the data set has no column `{}`", description.target);
     };
     let axes: Option<Vec<usize>> = column

@@ -68,11 +68,17 @@ impl Evaluation {
             }
             let inputs: Vec<InputColumn<'_>> = columns
                 .iter()
-                .map(|(name, (shape, values))| InputColumn { name, data: InputData::F32 { shape, values } })
+                .map(|(name, (shape, values))| InputColumn {
+                    name,
+                    data: InputData::F32 { shape, values },
+                })
                 .collect();
             self.evaluator.update(&inputs, first)?;
         }
         let metrics = self.evaluator.finish()?;
-        Ok(metrics.into_iter().map(|metric| (metric.name, metric.value)).collect())
+        Ok(metrics
+            .into_iter()
+            .map(|metric| (metric.name, metric.value))
+            .collect())
     }
 }

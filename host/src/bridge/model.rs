@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::Device;
 use dsl_loader::{Plugin, TaskHandle};
-use dsl_nets::{DenoiserConfig, Model, ModelConfig, Tokenizer, UNet2DConditionConfig, WeightFile, weights};
+use dsl_nets::{
+    DenoiserConfig, Model, ModelConfig, Tokenizer, UNet2DConditionConfig, WeightFile, weights,
+};
 
 use super::data::{Data, caption_column};
 use super::model_card::{self, ModelCard};
@@ -44,7 +46,12 @@ pub fn prepare(
         BaseModel::None => None,
         BaseModel::Bundled => plugin
             .asset(BUNDLED)?
-            .map(|bytes| WeightFile::from_bytes(&format!("{BUNDLED} of plugin {}", plugin.manifest().id), bytes))
+            .map(|bytes| {
+                WeightFile::from_bytes(
+                    &format!("{BUNDLED} of plugin {}", plugin.manifest().id),
+                    bytes,
+                )
+            })
             .transpose()?,
         BaseModel::Path(path) => Some(open_base(path)?),
     };
@@ -71,7 +78,10 @@ pub fn prepare(
         (Some(_), Some(tokenizer)) => Some(tokenizer),
         (Some(encoder), None) => Some(learn_tokenizer(task, data, encoder.vocab_size)?),
     };
-    let mut model = card.model.init(config.train.seed, device).map_err(failure::usage)?;
+    let mut model = card
+        .model
+        .init(config.train.seed, device)
+        .map_err(failure::usage)?;
     let source = match &base {
         None => "fresh weights".to_owned(),
         Some(file) => {
@@ -79,7 +89,12 @@ pub fn prepare(
             file.name().display().to_string()
         }
     };
-    Ok(Prepared { model, card, tokenizer, source })
+    Ok(Prepared {
+        model,
+        card,
+        tokenizer,
+        source,
+    })
 }
 
 /// A safetensors file, or a folder as diffusers writes it for a UNet.
@@ -95,7 +110,11 @@ fn open_base(path: &Path) -> Result<WeightFile> {
 }
 
 /// The shape of the networks: what the configuration says, else what the base says.
-fn model_config(config: &RunConfig, base: Option<&ModelCard>, task: &TaskHandle) -> Result<ModelConfig> {
+fn model_config(
+    config: &RunConfig,
+    base: Option<&ModelCard>,
+    task: &TaskHandle,
+) -> Result<ModelConfig> {
     let section = &config.model;
     let mut model = match (base, &section.base) {
         // A base's networks are what they are; the configuration's shape is for training from scratch.
@@ -120,9 +139,13 @@ fn model_config(config: &RunConfig, base: Option<&ModelCard>, task: &TaskHandle)
     }
     if model.denoiser.cross_attention_dim().is_some() && model.text_encoder.is_none() {
         return Err(failure::usage(if wants_text {
-            anyhow!("a UNet attends to text, and there is no text encoder\nhint: set `model.text_encoder`, for example `{{hidden_size: 96}}`")
+            anyhow!(
+                "a UNet attends to text, and there is no text encoder\nhint: set `model.text_encoder`, for example `{{hidden_size: 96}}`"
+            )
         } else {
-            anyhow!("a UNet attends to text, and this task has none\nhint: set `model.denoiser: {{kind: mlp}}`")
+            anyhow!(
+                "a UNet attends to text, and this task has none\nhint: set `model.denoiser: {{kind: mlp}}`"
+            )
         }));
     }
     Ok(model)
@@ -133,7 +156,12 @@ fn diffusers_unet(path: &Path) -> Result<DenoiserConfig> {
         .with_context(|| format!("cannot read `{}`", path.display()))
         .map_err(failure::usage)?;
     let config = UNet2DConditionConfig::from_diffusers_json(&text)
-        .with_context(|| format!("`{}` is not the configuration of a UNet2DConditionModel", path.display()))
+        .with_context(|| {
+            format!(
+                "`{}` is not the configuration of a UNet2DConditionModel",
+                path.display()
+            )
+        })
         .map_err(failure::usage)?;
     Ok(DenoiserConfig::Unet(config))
 }
@@ -155,7 +183,11 @@ fn check_base(base: Option<&ModelCard>, card: &ModelCard) -> Result<()> {
         );
     }
     if base.noise_schedule != card.noise_schedule {
-        return differs("noise_schedule", json(&card.noise_schedule), json(&base.noise_schedule));
+        return differs(
+            "noise_schedule",
+            json(&card.noise_schedule),
+            json(&base.noise_schedule),
+        );
     }
     Ok(())
 }
@@ -191,7 +223,10 @@ fn learn_tokenizer(task: &TaskHandle, data: &Data, vocab_size: usize) -> Result<
     };
     let texts = data.texts(&column, TOKENIZER_CAPTIONS)?;
     tracing::info!(captions = texts.len(), "learning the tokenizer");
-    Ok(Tokenizer::train_bpe(texts.iter().map(String::as_str), vocab_size)?)
+    Ok(Tokenizer::train_bpe(
+        texts.iter().map(String::as_str),
+        vocab_size,
+    )?)
 }
 
 /// All of the generator from our own files; the denoiser alone from others'.
@@ -203,7 +238,10 @@ fn load(model: Model, file: &WeightFile, is_ours: bool) -> Result<Model> {
     if report.is_complete() {
         return Ok(model);
     }
-    let Model { denoiser, text_encoder } = model;
+    let Model {
+        denoiser,
+        text_encoder,
+    } = model;
     Ok(Model {
         denoiser: weights::load_complete(denoiser, file, &[])?,
         text_encoder,

@@ -76,8 +76,8 @@ pub fn read(file: &WeightFile) -> Result<Option<(ModelCard, Option<Tokenizer>)>>
         return Ok(None);
     };
     let name = file.name().display().to_string();
-    let card: ModelCard =
-        serde_json::from_str(card).with_context(|| format!("the model card in `{name}` cannot be read"))?;
+    let card: ModelCard = serde_json::from_str(card)
+        .with_context(|| format!("the model card in `{name}` cannot be read"))?;
     if card.format != ModelCard::FORMAT {
         bail!(
             "the model card in `{name}` has format {}, this version reads {}",

@@ -23,17 +23,22 @@ impl Prefetch {
     /// A thread that cannot be started.
     pub fn start(mut batches: TrainingBatches, first: u64, last: u64) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(AHEAD);
-        let thread = std::thread::Builder::new().name("data".to_owned()).spawn(move || {
-            for step in first..last {
-                let batch = batches.batch(step);
-                let failed = batch.is_err();
-                // A closed channel: training has ended early.
-                if sender.send(batch).is_err() || failed {
-                    return;
+        let thread = std::thread::Builder::new()
+            .name("data".to_owned())
+            .spawn(move || {
+                for step in first..last {
+                    let batch = batches.batch(step);
+                    let failed = batch.is_err();
+                    // A closed channel: training has ended early.
+                    if sender.send(batch).is_err() || failed {
+                        return;
+                    }
                 }
-            }
-        })?;
-        Ok(Self { batches: Some(receiver), thread: Some(thread) })
+            })?;
+        Ok(Self {
+            batches: Some(receiver),
+            thread: Some(thread),
+        })
     }
 
     /// The next batch, in order.
@@ -44,7 +49,9 @@ impl Prefetch {
         let received = self.batches.as_ref().map(Receiver::recv);
         match received {
             Some(Ok(batch)) => batch,
-            _ => Err(EngineError::Data("the thread that reads the data has ended".into())),
+            _ => Err(EngineError::Data(
+                "the thread that reads the data has ended".into(),
+            )),
         }
     }
 }

@@ -47,6 +47,12 @@ pub fn export(args: &ExportArgs) -> Result<()> {
         Format::F32 => WeightDType::F32,
         Format::F16 => WeightDType::F16,
     };
-    model_card::write(&args.out, &run.model, &run.card, run.tokenizer.as_ref(), dtype)?;
+    model_card::write(
+        &args.out,
+        &run.model,
+        &run.card,
+        run.tokenizer.as_ref(),
+        dtype,
+    )?;
     failure::print(&format!("{}\n", args.out.display()))
 }

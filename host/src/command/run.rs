@@ -12,7 +12,9 @@ use crate::run;
 /// Everything has a default: `dsl-host run --plugin t2i.so` trains on the plugin's own data. A configuration file or --set
 /// changes what it names.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  dsl-host run --plugin t2i.so --config my.yaml --set train.steps=2000 --out runs/a\n  dsl-host run --resume runs/a")]
+#[command(
+    after_help = "Examples:\n  dsl-host run --plugin t2i.so --config my.yaml --set train.steps=2000 --out runs/a\n  dsl-host run --resume runs/a"
+)]
 pub struct RunArgs {
     /// Task plugin: `t2i.so`, `t2i`, or a path
     #[arg(long, required_unless_present = "resume")]

@@ -15,7 +15,9 @@ use crate::sampling::{self, SampleSource};
 /// They come from the run's last checkpoint, and from the moving average of its weights where one is kept. Sample i of a
 /// seed is the same whatever --count is.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dsl-host sample --run runs/a --prompt \"red apple\" --count 8 --seed 1 --out grid.png")]
+#[command(
+    after_help = "Example:\n  dsl-host sample --run runs/a --prompt \"red apple\" --count 8 --seed 1 --out grid.png"
+)]
 pub struct SampleArgs {
     /// Folder of the run
     #[arg(long)]
@@ -53,7 +55,11 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
     if let Some(steps) = args.num_inference_steps {
         config.sampler.num_inference_steps = steps;
     }
-    let prompts = if args.prompts.is_empty() { &run.prompts } else { &args.prompts };
+    let prompts = if args.prompts.is_empty() {
+        &run.prompts
+    } else {
+        &args.prompts
+    };
     let source = SampleSource {
         model: &run.model,
         card: &run.card,

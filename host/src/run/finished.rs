@@ -61,7 +61,11 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
 }
 
 /// Keeps what is needed to use the generator of a run's checkpoints.
-pub(super) fn write_model(run: &RunDir, card: &ModelCard, tokenizer: Option<&Tokenizer>) -> Result<()> {
+pub(super) fn write_model(
+    run: &RunDir,
+    card: &ModelCard,
+    tokenizer: Option<&Tokenizer>,
+) -> Result<()> {
     let write = |name: &str, text: &str| write_atomic(&run.path().join(name), text.as_bytes());
     write(MODEL_CARD, &format!("{:#}\n", serde_json::to_value(card)?))?;
     if let Some(tokenizer) = tokenizer {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use burn::module::Module;
-use dsl_engine::{Checkpoints, EngineError, StepReport, SampleSource as _};
+use dsl_engine::{Checkpoints, EngineError, SampleSource as _, StepReport};
 
 use super::{Session, checkpoints};
 use crate::bridge::data::{Data, TrainingBatches};
@@ -14,8 +14,8 @@ use crate::config::RunConfig;
 use crate::failure;
 use crate::interrupt::Interrupt;
 use crate::report::{
-    Metrics, Progress, ProgressMode, Report, Samples, SpeedMeter, describe_duration, peak_memory_bytes,
-    training_details,
+    Metrics, Progress, ProgressMode, Report, Samples, SpeedMeter, describe_duration,
+    peak_memory_bytes, training_details,
 };
 use crate::run_dir::{RunDir, SessionEnd};
 use crate::sampling::{self, SampleSource};
@@ -159,7 +159,10 @@ impl<'a> Training<'a> {
                 let step = self.session.trainer.step(&batch, &self.session.data)?;
                 speed.step(step.images as u64);
                 let loss = step.get("loss/generator");
-                progress.update(step.step, &training_details(loss, speed.images_per_second()));
+                progress.update(
+                    step.step,
+                    &training_details(loss, speed.images_per_second()),
+                );
                 let stop = interrupt.requested();
                 if self.after(&step, &speed, &mut progress, stop)? {
                     // Pictures, validation and checkpoints are not training: they do not count for the speed.
@@ -192,7 +195,10 @@ impl<'a> Training<'a> {
             for (name, value) in &step.values {
                 metrics.set(name, *value);
             }
-            let steps_per_epoch = self.session.trainer.steps_per_epoch(self.session.data.len());
+            let steps_per_epoch = self
+                .session
+                .trainer
+                .steps_per_epoch(self.session.data.len());
             metrics.set("epoch", step.step as f64 / steps_per_epoch as f64);
             metrics.set_some("images_per_second", speed.images_per_second());
             metrics.set_some("peak_memory_bytes", peak_memory_bytes());
@@ -232,7 +238,12 @@ impl<'a> Training<'a> {
     fn validate(&mut self) -> Result<Vec<(String, f64)>> {
         let mut values = Vec::new();
         if let Some(data) = &self.validation {
-            values.extend(self.session.trainer.validate(&self.config.validation, data)?.values);
+            values.extend(
+                self.session
+                    .trainer
+                    .validate(&self.config.validation, data)?
+                    .values,
+            );
         }
         if let Some(evaluation) = &mut self.evaluation {
             values.extend(evaluation.run(&self.session.trainer)?);
@@ -248,12 +259,18 @@ impl<'a> Training<'a> {
             tokenizer: self.session.prepared.tokenizer.as_ref(),
             device: &self.session.device,
         };
-        let drawn = sampling::draw(&source, &self.config.sampling, &self.config.sampling.prompts)?;
+        let drawn = sampling::draw(
+            &source,
+            &self.config.sampling,
+            &self.config.sampling.prompts,
+        )?;
         let reference = match &self.reference {
             Some((values, shape)) => Some(Samples::new(values, *shape)?),
             None => None,
         };
-        let path = self.report.samples(step, Samples::new(&drawn.values, drawn.shape)?, reference)?;
+        let path =
+            self.report
+                .samples(step, Samples::new(&drawn.values, drawn.shape)?, reference)?;
         self.pictures.push(path);
         Ok(())
     }
@@ -261,7 +278,11 @@ impl<'a> Training<'a> {
     fn name_files(&self, run: &RunDir, elapsed: std::time::Duration) -> Result<()> {
         tracing::info!("done in {}", describe_duration(elapsed));
         let picture = self.pictures.last().cloned();
-        let checkpoint = self.checkpoints.steps().last().map(|step| self.checkpoints.path(*step));
+        let checkpoint = self
+            .checkpoints
+            .steps()
+            .last()
+            .map(|step| self.checkpoints.path(*step));
         let files = [Some(run.metrics_path()), picture, checkpoint];
         let mut text = format!("{}\n", run.path().display());
         for file in files.iter().flatten() {

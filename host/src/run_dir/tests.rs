@@ -75,7 +75,11 @@ fn what_a_process_killed_at_the_start_leaves_is_no_hindrance() {
     fs::write(temp.path().join(".dsl-host-tmp-1"), "{").unwrap();
     drop(RunDir::create(temp.path()).unwrap());
     // A later moment: all but `config.json` is there.
-    for name in ["run.json", "model.json", "tensorboard/events.out.tfevents.1.0000"] {
+    for name in [
+        "run.json",
+        "model.json",
+        "tensorboard/events.out.tfevents.1.0000",
+    ] {
         fs::write(temp.path().join(name), "{}").unwrap();
     }
     fs::write(temp.path().join("metrics.jsonl"), "").unwrap();

@@ -18,9 +18,16 @@ fn text(path: &Path) -> &str {
 /// Trains a little in `folder/name`; `sets` are further settings.
 fn train(folder: &Path, name: &str, plugin_name: &str, sets: &[&str]) -> PathBuf {
     let path = folder.join(name);
-    let (data, settings) = (folder.join("pictures"), folder.join(format!("{plugin_name}.yaml")));
+    let (data, settings) = (
+        folder.join("pictures"),
+        folder.join(format!("{plugin_name}.yaml")),
+    );
     let mut command = dsl_host();
-    command.args(["run", "--plugin"]).arg(plugin(plugin_name)).arg("--config").arg(&settings);
+    command
+        .args(["run", "--plugin"])
+        .arg(plugin(plugin_name))
+        .arg("--config")
+        .arg(&settings);
     match plugin_name {
         "t2i" => {
             pictures(&data);
@@ -60,7 +67,14 @@ fn a_run_leaves_its_files_and_names_them() {
     let mut command = dsl_host();
     command
         .current_dir(folder.path())
-        .args(["run", "--config", "run.yaml", "--set", "logging.every_steps=1", "--plugin"])
+        .args([
+            "run",
+            "--config",
+            "run.yaml",
+            "--set",
+            "logging.every_steps=1",
+            "--plugin",
+        ])
         .arg(plugin("mixture"));
     let said = Outcome::of(&mut command).ok();
     // Without --out a name under `runs/` is made up.
@@ -70,11 +84,24 @@ fn a_run_leaves_its_files_and_names_them() {
         assert!(folder.path().join(named.trim()).exists(), "{named}");
     }
     let path = folder.path().join(path);
-    for name in ["config.json", "run.json", "metrics.jsonl", "samples/step-00000004.png", "samples/prompts.json"] {
+    for name in [
+        "config.json",
+        "run.json",
+        "metrics.jsonl",
+        "samples/step-00000004.png",
+        "samples/prompts.json",
+    ] {
         assert!(path.join(name).is_file(), "{name}");
     }
-    assert!(files(&path.join("tensorboard")).values().all(|events| !events.is_empty()));
-    let steps: Vec<u64> = metrics(&path).iter().map(|line| line["step"].as_u64().unwrap()).collect();
+    assert!(
+        files(&path.join("tensorboard"))
+            .values()
+            .all(|events| !events.is_empty())
+    );
+    let steps: Vec<u64> = metrics(&path)
+        .iter()
+        .map(|line| line["step"].as_u64().unwrap())
+        .collect();
     assert_eq!(steps, [1, 2, 3, 4]);
     let keys = [
         "loss/generator",
@@ -105,7 +132,15 @@ fn a_dry_run_shows_every_value_with_its_origin_and_writes_nothing() {
     let mut command = dsl_host();
     command
         .current_dir(folder.path())
-        .args(["run", "--dry-run", "--config", "run.yaml", "--set", "train.batch_size=8", "--plugin"])
+        .args([
+            "run",
+            "--dry-run",
+            "--config",
+            "run.yaml",
+            "--set",
+            "train.batch_size=8",
+            "--plugin",
+        ])
         .arg(plugin("mixture"));
     let said = Outcome::of(&mut command).ok().stdout;
     for line in [
@@ -115,7 +150,10 @@ fn a_dry_run_shows_every_value_with_its_origin_and_writes_nothing() {
         "task.components = 8  # default of plugin mixture",
         "device = \"cpu\"  # default",
     ] {
-        assert!(said.lines().any(|found| found == line), "{line} is not in: {said}");
+        assert!(
+            said.lines().any(|found| found == line),
+            "{line} is not in: {said}"
+        );
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
@@ -167,17 +205,37 @@ fn an_exported_generator_is_a_base() {
     let expected = sample(&path, &["--prompt", "red"]);
     let exported = |name: &str, dtype: &str| {
         let file = folder.path().join(name);
-        run(["export", "--run", text(&path), "--out", text(&file), "--dtype", dtype]).ok();
+        run([
+            "export",
+            "--run",
+            text(&path),
+            "--out",
+            text(&file),
+            "--dtype",
+            dtype,
+        ])
+        .ok();
         file
     };
-    let (whole, half) = (exported("model.safetensors", "f32"), exported("half.safetensors", "f16"));
+    let (whole, half) = (
+        exported("model.safetensors", "f32"),
+        exported("half.safetensors", "f16"),
+    );
     assert!(fs::metadata(&half).unwrap().len() < fs::metadata(&whole).unwrap().len());
     // A rate so small that no weight moves.
     let base = format!("model.base={}", whole.display());
-    let still = ["train.steps=1", "train.learning_rate=1e-30", "objective.kind=dsm", "train.seed=3"];
+    let still = [
+        "train.steps=1",
+        "train.learning_rate=1e-30",
+        "objective.kind=dsm",
+        "train.seed=3",
+    ];
     let sets: Vec<&str> = still.iter().copied().chain([base.as_str()]).collect();
     let tuned = train(folder.path(), "tuned", "t2i", &sets);
-    assert!(expected == sample(&tuned, &["--prompt", "red"]), "the base is lost");
+    assert!(
+        expected == sample(&tuned, &["--prompt", "red"]),
+        "the base is lost"
+    );
     let fresh = train(folder.path(), "fresh", "t2i", &still);
     assert!(expected != sample(&fresh, &["--prompt", "red"]));
     let base = format!("model.base={}", half.display());
@@ -199,10 +257,14 @@ fn every_spelling_of_a_plugin_is_understood() {
     // In a folder of the environment, and in the current one.
     fs::copy(&built, folder.path().join("libcopied.so")).unwrap();
     let mut command = dsl_host();
-    command.args(["run", "--dry-run", "--plugin", "copied"]).env("DSL_PLUGIN_PATH", folder.path());
+    command
+        .args(["run", "--dry-run", "--plugin", "copied"])
+        .env("DSL_PLUGIN_PATH", folder.path());
     assert!(Outcome::of(&mut command).ok().stdout == expected);
     let mut command = dsl_host();
-    command.args(["run", "--dry-run", "--plugin", "copied.so"]).current_dir(folder.path());
+    command
+        .args(["run", "--dry-run", "--plugin", "copied.so"])
+        .current_dir(folder.path());
     assert!(Outcome::of(&mut command).ok().stdout == expected);
 }
 
@@ -249,7 +311,10 @@ fn configurations_in_yaml_toml_and_json_are_one() {
 fn a_reader_that_stops_early_is_no_failure() {
     let mut command = std::process::Command::new("sh");
     command
-        .args(["-c", "{ \"$0\" run --dry-run --plugin \"$1\"; echo \"code $?\" >&2; } | true"])
+        .args([
+            "-c",
+            "{ \"$0\" run --dry-run --plugin \"$1\"; echo \"code $?\" >&2; } | true",
+        ])
         .arg(crate::support::program())
         .arg(plugin("mixture"));
     let said = Outcome::of(&mut command).ok().stderr;

@@ -6,7 +6,11 @@ use crate::support::{Outcome, dsl_host, plugin, workspace};
 
 /// Which plugin a configuration of `examples/` is for.
 fn plugin_of(folder: &str) -> &'static str {
-    if folder.contains("mixture") { "mixture" } else { "t2i" }
+    if folder.contains("mixture") {
+        "mixture"
+    } else {
+        "t2i"
+    }
 }
 
 #[test]
@@ -17,9 +21,14 @@ fn every_example_configuration_is_valid() {
         let name = folder.file_name().into_string().unwrap();
         for file in fs::read_dir(folder.path()).into_iter().flatten() {
             let file = file.unwrap().path();
-            if file.extension().is_some_and(|extension| extension == "yaml") {
+            if file
+                .extension()
+                .is_some_and(|extension| extension == "yaml")
+            {
                 let mut command = dsl_host();
-                command.args(["run", "--dry-run", "--plugin"]).arg(plugin(plugin_of(&name)));
+                command
+                    .args(["run", "--dry-run", "--plugin"])
+                    .arg(plugin(plugin_of(&name)));
                 Outcome::of(command.arg("--config").arg(&file)).ok();
                 checked += 1;
             }
@@ -40,13 +49,23 @@ fn the_comparison_on_the_mixture_prints_its_table() {
         .env("PLUGIN", plugin("mixture"))
         .envs([("STEPS", "12"), ("SEEDS", "0 7"), ("OUT", "runs")]);
     let table = Outcome::of(&mut command).ok().stdout;
-    let rows: Vec<Vec<&str>> =
-        table.lines().map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
     assert_eq!(rows.len(), 2 + 7, "{table}");
     for row in &rows[2..] {
         assert_eq!(row.len(), 6, "{table}");
-        let numbers = |cell: &str| cell.split_whitespace().filter(|word| word.parse::<f64>().is_ok()).count();
+        let numbers = |cell: &str| {
+            cell.split_whitespace()
+                .filter(|word| word.parse::<f64>().is_ok())
+                .count()
+        };
         assert_eq!(numbers(row[2]), 6, "{table}");
-        assert_eq!(numbers(row[3]), if row[0] == "DSM" { 0 } else { 2 }, "{table}");
+        assert_eq!(
+            numbers(row[3]),
+            if row[0] == "DSM" { 0 } else { 2 },
+            "{table}"
+        );
     }
 }

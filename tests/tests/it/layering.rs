@@ -34,18 +34,38 @@ const RESERVED: &[(&str, &[&str])] = &[
 /// Crates of the workspace, and the names that each depends on, for whatever purpose.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .args([
+            "metadata",
+            "--no-deps",
+            "--offline",
+            "--format-version",
+            "1",
+        ])
         .current_dir(workspace())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let name = |value: &Value| value["name"].as_str().unwrap().to_owned();
     metadata["packages"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|package| (name(package), package["dependencies"].as_array().unwrap().iter().map(name).collect()))
+        .map(|package| {
+            (
+                name(package),
+                package["dependencies"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(name)
+                    .collect(),
+            )
+        })
         .collect()
 }
 
@@ -57,8 +77,10 @@ fn crates_use_what_they_may() {
         used.retain(|name| members.contains(name));
     }
     let set = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
-    let allowed: BTreeMap<String, BTreeSet<String>> =
-        ALLOWED.iter().map(|&(name, used)| (name.to_owned(), set(used))).collect();
+    let allowed: BTreeMap<String, BTreeSet<String>> = ALLOWED
+        .iter()
+        .map(|&(name, used)| (name.to_owned(), set(used)))
+        .collect();
     assert_eq!(found, allowed);
 }
 

@@ -49,11 +49,19 @@ impl Checkpoints {
         let mut damaged = Vec::new();
         for step in self.steps().into_iter().rev() {
             match self.load(step) {
-                Ok(checkpoint) => return Ok(Loaded { checkpoint, damaged }),
+                Ok(checkpoint) => {
+                    return Ok(Loaded {
+                        checkpoint,
+                        damaged,
+                    });
+                }
                 Err(error) => damaged.push(error.to_string()),
             }
         }
-        Err(EngineError::NoCheckpoint { path: self.folder.clone(), damaged })
+        Err(EngineError::NoCheckpoint {
+            path: self.folder.clone(),
+            damaged,
+        })
     }
 
     /// The checkpoint of `step`.
@@ -62,7 +70,10 @@ impl Checkpoints {
     /// [`EngineError::DamagedCheckpoint`] where it differs from what was written.
     pub fn load(&self, step: u64) -> Result<Checkpoint, EngineError> {
         let folder = self.path(step);
-        let damaged = |message: String| EngineError::DamagedCheckpoint { path: folder.clone(), message };
+        let damaged = |message: String| EngineError::DamagedCheckpoint {
+            path: folder.clone(),
+            message,
+        };
         let read = |name: &str| {
             let path = folder.join(name);
             fs::read(&path).map_err(io("cannot read", &path))
@@ -84,7 +95,9 @@ impl Checkpoints {
             }
             files.insert(name, bytes);
         }
-        let state = files.get(STATE).ok_or_else(|| damaged(format!("`{STATE}` is missing")))?;
+        let state = files
+            .get(STATE)
+            .ok_or_else(|| damaged(format!("`{STATE}` is missing")))?;
         let state: State = serde_json::from_slice(state)
             .map_err(|e| damaged(format!("`{STATE}` is not readable: {e}")))?;
         if state.format != FORMAT {
@@ -121,7 +134,8 @@ impl Trainer {
             }
             (Some(_), _) => {
                 return Err(EngineError::Mismatch {
-                    message: "it holds a discriminator, and `objective.kind` is not `dsl`".to_owned(),
+                    message: "it holds a discriminator, and `objective.kind` is not `dsl`"
+                        .to_owned(),
                     help: "resume with the configuration of the run".to_owned(),
                 });
             }
@@ -162,10 +176,17 @@ impl Files<'_> {
             })
     }
 
-    fn optimizer(&self, optimizer: &ModuleOptimizer, name: &str) -> Result<ModuleOptimizer, EngineError> {
+    fn optimizer(
+        &self,
+        optimizer: &ModuleOptimizer,
+        name: &str,
+    ) -> Result<ModuleOptimizer, EngineError> {
         optimizer
             .clone()
             .from_bytes(self.bytes(name)?)
-            .map_err(|source| EngineError::Record { what: name.to_owned(), source })
+            .map_err(|source| EngineError::Record {
+                what: name.to_owned(),
+                source,
+            })
     }
 }

@@ -31,11 +31,16 @@ impl Checkpoints {
             .tempdir_in(&self.folder)
             .map_err(io("cannot create a folder in", &self.folder))?;
 
-        let mut manifest = Manifest { files: Default::default() };
+        let mut manifest = Manifest {
+            files: Default::default(),
+        };
         for (name, bytes) in trainer.checkpoint_files()? {
             manifest.files.insert(
                 name.to_owned(),
-                FileEntry { bytes: bytes.len() as u64, sha256: sha256_hex(&bytes) },
+                FileEntry {
+                    bytes: bytes.len() as u64,
+                    sha256: sha256_hex(&bytes),
+                },
             );
             write_synced(&partial.path().join(name), &bytes)?;
         }
@@ -60,7 +65,8 @@ impl Checkpoints {
     /// Removes all but the newest `keep` up to `newest`. Later ones are of a run that could not be resumed from them:
     /// they are damaged, and must not push out those that are not.
     fn remove_old(&self, newest: u64) -> Result<(), EngineError> {
-        let (kept, later): (Vec<u64>, Vec<u64>) = self.steps().into_iter().partition(|step| *step <= newest);
+        let (kept, later): (Vec<u64>, Vec<u64>) =
+            self.steps().into_iter().partition(|step| *step <= newest);
         let old = &kept[..kept.len().saturating_sub(self.keep)];
         for step in old.iter().chain(&later) {
             self.remove(&self.path(*step))?;
@@ -100,15 +106,24 @@ impl Trainer {
             }),
         };
         let mut files = vec![
-            (STATE, serde_json::to_vec_pretty(&state).map_err(json(STATE))?),
+            (
+                STATE,
+                serde_json::to_vec_pretty(&state).map_err(json(STATE))?,
+            ),
             (GENERATOR, weights(generator.module(), GENERATOR)?),
-            (GENERATOR_OPTIMIZER, moments(generator.optimizer(), GENERATOR_OPTIMIZER)?),
+            (
+                GENERATOR_OPTIMIZER,
+                moments(generator.optimizer(), GENERATOR_OPTIMIZER)?,
+            ),
         ];
         if let Some(ema) = ema {
             files.push((EMA, weights(ema.module(), EMA)?));
         }
         if let Some(adversary) = adversary {
-            files.push((DISCRIMINATOR, weights(adversary.learner.module(), DISCRIMINATOR)?));
+            files.push((
+                DISCRIMINATOR,
+                weights(adversary.learner.module(), DISCRIMINATOR)?,
+            ));
             files.push((
                 DISCRIMINATOR_OPTIMIZER,
                 moments(adversary.learner.optimizer(), DISCRIMINATOR_OPTIMIZER)?,
@@ -119,7 +134,11 @@ impl Trainer {
 }
 
 fn weights<M: Module>(module: &M, what: &str) -> Result<Vec<u8>, EngineError> {
-    let bytes = module.valid().into_record().into_bytes().map_err(record(what))?;
+    let bytes = module
+        .valid()
+        .into_record()
+        .into_bytes()
+        .map_err(record(what))?;
     Ok(bytes.to_vec())
 }
 
@@ -142,7 +161,11 @@ fn json(what: &'static str) -> impl FnOnce(serde_json::Error) -> EngineError {
 
 /// A folder with its contents, or a file that has a checkpoint's name.
 fn remove_any(path: &Path) -> std::io::Result<()> {
-    if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    }
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
@@ -166,5 +189,9 @@ fn sync_folder(path: &Path) -> Result<(), EngineError> {
 
 pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> EngineError {
     let path = path.to_owned();
-    move |source| EngineError::Io { action, path, source }
+    move |source| EngineError::Io {
+        action,
+        path,
+        source,
+    }
 }

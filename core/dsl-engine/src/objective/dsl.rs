@@ -20,6 +20,4 @@ pub use config::{
     TimestepStrategy, UpdateConfig, UpdateOrder,
 };
 pub(crate) use losses::bin_of;
-pub use losses::{
-    DiscriminatorLoss, GeneratorLoss, Margins, discriminator_loss, generator_loss,
-};
+pub use losses::{DiscriminatorLoss, GeneratorLoss, Margins, discriminator_loss, generator_loss};

@@ -67,7 +67,10 @@ impl TrainConfig {
     /// Combinations that the schema cannot rule out.
     pub fn problems(&self) -> Vec<ConfigProblem> {
         let mut found = Vec::new();
-        if !self.batch_size.is_multiple_of(self.gradient_accumulation_steps * self.workers) {
+        if !self
+            .batch_size
+            .is_multiple_of(self.gradient_accumulation_steps * self.workers)
+        {
             found.push(ConfigProblem::new(
                 "batch_size",
                 format!(

@@ -58,7 +58,10 @@ impl Trainer {
         {
             self.refresh_base();
         }
-        let period = dsl.margin.every_steps.unwrap_or(dsl.margin.every_epochs * epoch);
+        let period = dsl
+            .margin
+            .every_steps
+            .unwrap_or(dsl.margin.every_epochs * epoch);
         let due = match since_start {
             0 => dsl.margin.at_start,
             since => since.is_multiple_of(period),
@@ -68,7 +71,9 @@ impl Trainer {
             // The first measurement has no older one to be averaged with.
             let first = since_start == if dsl.margin.at_start { 0 } else { period };
             if let Some(adversary) = &mut self.adversary {
-                adversary.margins.follow(&margins, if first { 0.0 } else { dsl.margin.ema });
+                adversary
+                    .margins
+                    .follow(&margins, if first { 0.0 } else { dsl.margin.ema });
             }
         }
         Ok(())
@@ -83,7 +88,9 @@ impl Trainer {
             _ => self.generator.module().valid().denoiser,
         };
         let network = match config.trainable {
-            DiscriminatorTrainable::Lora => base.with_lora(&config.lora, self.config.train.seed)?.train(),
+            DiscriminatorTrainable::Lora => base
+                .with_lora(&config.lora, self.config.train.seed)?
+                .train(),
             DiscriminatorTrainable::Full => base.train().set_require_grad(true),
         };
         let adamw = AdamWConfig {

@@ -35,7 +35,9 @@ impl Trainer {
     ) -> Result<StepReport, EngineError> {
         if dsl.discriminator.lora.dropout > 0.0 {
             // Masks come from the device's own generator, which a resumed run finds in another state.
-            let seeds = self.streams.seeds(Stream::LORA.part("dropout"), self.step, 0, 1);
+            let seeds = self
+                .streams
+                .seeds(Stream::LORA.part("dropout"), self.step, 0, 1);
             self.device.seed(seeds[0]);
         }
         let (seen, mut kept) = self.generate(batch);
@@ -67,7 +69,9 @@ impl Trainer {
         report: &mut StepReport,
     ) -> Result<Vec<Tensor<4>>, EngineError> {
         let (device, lambda, step) = (self.device.clone(), self.lambda(dsl), self.step + 1);
-        let peak = dsl.discriminator.peak_learning_rate(self.config.train.learning_rate);
+        let peak = dsl
+            .discriminator
+            .peak_learning_rate(self.config.train.learning_rate);
         let learning_rate = self.scheduled(peak, self.step);
         let precision = self.config.train.precision;
         let adversary = self.adversary_mut();
@@ -76,35 +80,56 @@ impl Trainer {
             .zip(seen)
             .map(|(noised, seen)| {
                 let margin = noised.margin(&adversary.margins, &device);
-                (noised.clone(), seen.clone(), margin, adversary.network().clone())
+                (
+                    noised.clone(),
+                    seen.clone(),
+                    margin,
+                    adversary.network().clone(),
+                )
             })
             .collect();
         self.forwards.discriminator += batch.len() as u32;
         let (count, hinge) = (batch.len() as f64, dsl.hinge.clone());
-        let done = side_by_side(inputs, self.workers(), move |(noised, seen, margin, network)| {
-            let pass = DiscriminatorPass::run(&network, &noised, &seen.conditioning, &device, precision);
-            let result = discriminator_loss(
-                pass.eps_phi.clone(),
-                noised.target(&device),
-                seen.eps_g,
-                lambda,
-                margin,
-                &hinge,
-                &noised.measure(&device),
-            );
-            let gradients = pass.gradients(&result.loss.clone().div_scalar(count));
-            let scalars = [
-                result.loss.detach(),
-                result.hinge.mean(),
-                result.active.mean(),
-                result.error.mean(),
-                result.gap.mean(),
-            ];
-            (pass.eps_phi.detach(), scalars, gradients)
-        });
+        let done = side_by_side(
+            inputs,
+            self.workers(),
+            move |(noised, seen, margin, network)| {
+                let pass = DiscriminatorPass::run(
+                    &network,
+                    &noised,
+                    &seen.conditioning,
+                    &device,
+                    precision,
+                );
+                let result = discriminator_loss(
+                    pass.eps_phi.clone(),
+                    noised.target(&device),
+                    seen.eps_g,
+                    lambda,
+                    margin,
+                    &hinge,
+                    &noised.measure(&device),
+                );
+                let gradients = pass.gradients(&result.loss.clone().div_scalar(count));
+                let scalars = [
+                    result.loss.detach(),
+                    result.hinge.mean(),
+                    result.active.mean(),
+                    result.error.mean(),
+                    result.gap.mean(),
+                ];
+                (pass.eps_phi.detach(), scalars, gradients)
+            },
+        );
         let mut gradients = GradientsAccumulator::new();
         let mut means = Means::new(
-            ["loss/discriminator", "loss/hinge", "hinge/active_fraction", "err/discriminator", "gap"],
+            [
+                "loss/discriminator",
+                "loss/hinge",
+                "hinge/active_fraction",
+                "err/discriminator",
+                "gap",
+            ],
             batch.len(),
         );
         let mut outputs = Vec::with_capacity(batch.len());
@@ -155,25 +180,38 @@ impl Trainer {
             .zip(kept)
             .zip(targets)
             .map(|((noised, pass), target)| {
-                (noised.clone(), pass, target.clone(), self.generator.module().clone())
+                (
+                    noised.clone(),
+                    pass,
+                    target.clone(),
+                    self.generator.module().clone(),
+                )
             })
             .collect();
         let (count, config, hinge) = (batch.len() as f64, dsl.generator.clone(), dsl.hinge.clone());
-        let done = side_by_side(inputs, self.workers(), move |(noised, pass, eps_phi, model)| {
-            let pass = pass.unwrap_or_else(|| GeneratorPass::run(&model, &noised, &device, precision));
-            let result = generator_loss(
-                pass.eps_g.clone(),
-                eps_phi,
-                noised.target(&device),
-                lambda,
-                noised.margin(&margins, &device),
-                &config,
-                &hinge,
-                &noised.measure(&device),
-            );
-            let gradients = pass.gradients(&result.loss.clone().div_scalar(count));
-            ([result.loss.detach(), result.error.mean(), result.gap.mean()], gradients)
-        });
+        let done = side_by_side(
+            inputs,
+            self.workers(),
+            move |(noised, pass, eps_phi, model)| {
+                let pass =
+                    pass.unwrap_or_else(|| GeneratorPass::run(&model, &noised, &device, precision));
+                let result = generator_loss(
+                    pass.eps_g.clone(),
+                    eps_phi,
+                    noised.target(&device),
+                    lambda,
+                    noised.margin(&margins, &device),
+                    &config,
+                    &hinge,
+                    &noised.measure(&device),
+                );
+                let gradients = pass.gradients(&result.loss.clone().div_scalar(count));
+                (
+                    [result.loss.detach(), result.error.mean(), result.gap.mean()],
+                    gradients,
+                )
+            },
+        );
         let mut gradients = GradientsAccumulator::new();
         let mut means = Means::new(["loss/generator", "err/generator", "gap"], batch.len());
         for (scalars, part) in done {
@@ -238,14 +276,18 @@ impl Trainer {
             .zip(seen)
             .map(|(noised, seen)| (noised.clone(), seen.conditioning.inner(), network.clone()))
             .collect();
-        side_by_side(inputs, self.workers(), move |(noised, conditioning, network)| {
-            let output = network.forward(
-                precision::input(noised.x_t(&plain), precision),
-                noised.timesteps(&plain),
-                &conditioning,
-            );
-            Tensor::from_inner(output)
-        })
+        side_by_side(
+            inputs,
+            self.workers(),
+            move |(noised, conditioning, network)| {
+                let output = network.forward(
+                    precision::input(noised.x_t(&plain), precision),
+                    noised.timesteps(&plain),
+                    &conditioning,
+                );
+                Tensor::from_inner(output)
+            },
+        )
     }
 
     /// Lambda of this step: constant, or rising from 0 after the discriminator was made.

@@ -22,7 +22,11 @@ impl Trainer {
         let count = inputs.len() as f64;
         let done = side_by_side(inputs, self.workers(), move |(noised, model)| {
             let pass = GeneratorPass::run(&model, &noised, &device, precision);
-            let result = dsm_loss(pass.eps_g.clone(), noised.target(&device), &noised.measure(&device));
+            let result = dsm_loss(
+                pass.eps_g.clone(),
+                noised.target(&device),
+                &noised.measure(&device),
+            );
             let gradients = pass.gradients(&result.loss.clone().div_scalar(count));
             ([result.loss.detach(), result.error.mean()], gradients)
         });
@@ -56,7 +60,12 @@ pub(super) struct Means<const N: usize> {
 
 impl<const N: usize> Means<N> {
     pub(super) fn new(names: [&'static str; N], count: usize) -> Self {
-        Self { names, sums: [0.0; N], last: [0.0; N], count }
+        Self {
+            names,
+            sums: [0.0; N],
+            last: [0.0; N],
+            count,
+        }
     }
 
     /// Adds the scalars of one micro-batch: one read from the device for all of them.

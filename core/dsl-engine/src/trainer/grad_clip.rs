@@ -19,7 +19,10 @@ pub fn global_norm<M: Module>(module: &M, gradients: &GradientsParams) -> f64 {
             }
         }
     }
-    let mut visitor = SumOfSquares { gradients, sums: Vec::new() };
+    let mut visitor = SumOfSquares {
+        gradients,
+        sums: Vec::new(),
+    };
     module.visit(&mut visitor);
     if visitor.sums.is_empty() {
         return 0.0;
@@ -37,7 +40,8 @@ pub fn scale<M: Module>(module: &M, gradients: &mut GradientsParams, factor: f64
     impl ModuleVisitor for Scale<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(gradient) = self.gradients.remove::<D>(param.id) {
-                self.gradients.register(param.id, gradient.mul_scalar(self.factor));
+                self.gradients
+                    .register(param.id, gradient.mul_scalar(self.factor));
             }
         }
     }

@@ -24,12 +24,19 @@ mod tests {
 
     fn check(kind: LrScheduleKind, warmup_steps: u64, step: u64, expected: f64) {
         let found = lr_factor(&LrScheduleConfig { kind, warmup_steps }, step, 110);
-        assert!((found - expected).abs() < 1e-12, "{kind:?} at {step}: {found} != {expected}");
+        assert!(
+            (found - expected).abs() < 1e-12,
+            "{kind:?} at {step}: {found} != {expected}"
+        );
     }
 
     #[test]
     fn schedules_meet_their_ends_and_middle() {
-        for kind in [LrScheduleKind::Constant, LrScheduleKind::Cosine, LrScheduleKind::Linear] {
+        for kind in [
+            LrScheduleKind::Constant,
+            LrScheduleKind::Cosine,
+            LrScheduleKind::Linear,
+        ] {
             check(kind, 10, 0, 0.1);
             check(kind, 10, 9, 1.0);
             check(kind, 10, 10, 1.0);

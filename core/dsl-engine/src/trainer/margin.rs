@@ -49,14 +49,19 @@ impl Trainer {
         let mut sums = vec![(0.0f64, 0u64); bins];
         for draw in 0..config.draws {
             let drawn = match config.timesteps {
-                TimestepStrategy::Uniform => {
-                    self.streams
-                        .uniform_timesteps(Stream::MARGIN, draw, 0, indices.len(), timesteps)
-                }
-                TimestepStrategy::Stratified => {
-                    self.streams
-                        .stratified_timesteps(Stream::MARGIN, draw, indices.len(), timesteps)
-                }
+                TimestepStrategy::Uniform => self.streams.uniform_timesteps(
+                    Stream::MARGIN,
+                    draw,
+                    0,
+                    indices.len(),
+                    timesteps,
+                ),
+                TimestepStrategy::Stratified => self.streams.stratified_timesteps(
+                    Stream::MARGIN,
+                    draw,
+                    indices.len(),
+                    timesteps,
+                ),
             };
             let batch_size = self.config.train.batch_size.max(1);
             for (chunk, first) in indices.chunks(batch_size).zip((0u64..).step_by(batch_size)) {
@@ -66,7 +71,8 @@ impl Trainer {
                     .map(|row| drawn[first as usize + row / views])
                     .collect();
                 let objects: Vec<u32> = timestep.iter().step_by(views).copied().collect();
-                let errors = self.margin_errors(dsl, &samples, timestep, draw, first * views as u64);
+                let errors =
+                    self.margin_errors(dsl, &samples, timestep, draw, first * views as u64);
                 let rows_per_object = errors.len() / objects.len().max(1);
                 for (i, error) in errors.into_iter().enumerate() {
                     let timestep = objects[i / rows_per_object.max(1)];
@@ -92,7 +98,10 @@ impl Trainer {
             .map(|margin| margin * config.scale)
             .collect();
         Ok(MarginReport {
-            margins: Margins { bins, num_train_timesteps: timesteps },
+            margins: Margins {
+                bins,
+                num_train_timesteps: timesteps,
+            },
             samples: indices.len() as u64,
         })
     }
@@ -107,10 +116,19 @@ impl Trainer {
         first_row: u64,
     ) -> Vec<f32> {
         let plain = self.device.clone().inner();
-        let noised = self.noise_at(samples, timestep, Stream::MARGIN.part("noise"), draw, first_row);
+        let noised = self.noise_at(
+            samples,
+            timestep,
+            Stream::MARGIN.part("noise"),
+            draw,
+            first_row,
+        );
         let (eps_g, eps_phi) = self.predict(
             &noised,
-            &precision::compute_copy(&self.generator.module().valid(), self.config.train.precision),
+            &precision::compute_copy(
+                &self.generator.module().valid(),
+                self.config.train.precision,
+            ),
             dsl.margin.source != MarginSource::GenError,
         );
         let target = noised.target(&plain);

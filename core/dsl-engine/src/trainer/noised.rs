@@ -145,7 +145,13 @@ impl Trainer {
         batch
             .iter()
             .map(|samples| {
-                let noised = self.noise(samples, Stream::TIMESTEP, Stream::NOISE, self.step, first_row);
+                let noised = self.noise(
+                    samples,
+                    Stream::TIMESTEP,
+                    Stream::NOISE,
+                    self.step,
+                    first_row,
+                );
                 first_row += samples.len() as u64;
                 noised
             })

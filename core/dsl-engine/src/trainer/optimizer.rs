@@ -1,7 +1,9 @@
 //! One network and what moves it: AdamW, global-norm clipping, accumulated gradients.
 
 use burn::module::Module;
-use burn::optim::{AdamWConfig as BurnAdamW, GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::optim::{
+    AdamWConfig as BurnAdamW, GradientsAccumulator, GradientsParams, ModuleOptimizer,
+};
 use burn::tensor::Tensor;
 
 use super::config::AdamWConfig;
@@ -25,7 +27,11 @@ impl<M: Module> Learner<M> {
             .with_epsilon(adamw.adam_epsilon as f32)
             .with_weight_decay(adamw.weight_decay as f32)
             .init();
-        Self { module, optimizer, max_grad_norm }
+        Self {
+            module,
+            optimizer,
+            max_grad_norm,
+        }
     }
 
     /// The module, with gradients.
@@ -70,7 +76,11 @@ impl<M: Module> Learner<M> {
         let mut gradients = accumulated.grads();
         let norm = global_norm(&self.module, &gradients);
         if !norm.is_finite() {
-            return Err(EngineError::NonFinite { step, name: name.to_owned(), value: norm });
+            return Err(EngineError::NonFinite {
+                step,
+                name: name.to_owned(),
+                value: norm,
+            });
         }
         if let Some(max) = self.max_grad_norm
             && norm > max
@@ -78,7 +88,9 @@ impl<M: Module> Learner<M> {
             // The 1e-6 is PyTorch's: it keeps the quotient defined.
             scale(&self.module, &mut gradients, max / (norm + 1e-6));
         }
-        self.module = self.optimizer.step(learning_rate, self.module.clone(), gradients);
+        self.module = self
+            .optimizer
+            .step(learning_rate, self.module.clone(), gradients);
         Ok(norm)
     }
 }

@@ -57,7 +57,12 @@ pub(super) struct GeneratorPass {
 
 impl GeneratorPass {
     /// Runs `model` with gradients.
-    pub(super) fn run(model: &Model, noised: &Noised, device: &Device, precision: Precision) -> Self {
+    pub(super) fn run(
+        model: &Model,
+        noised: &Noised,
+        device: &Device,
+        precision: Precision,
+    ) -> Self {
         let weights = model.valid().train();
         let network = precision::compute_copy(&weights, precision);
         let conditioning = predictions::condition(&network, noised.token_ids(device));
@@ -66,7 +71,11 @@ impl GeneratorPass {
             noised.timesteps(device),
             &conditioning,
         );
-        Self { weights, eps_g, conditioning }
+        Self {
+            weights,
+            eps_g,
+            conditioning,
+        }
     }
 
     /// Gradients of `loss`, which was made of `eps_g`.

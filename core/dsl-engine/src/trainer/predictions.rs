@@ -125,10 +125,15 @@ impl Trainer {
             indices.len(),
             self.schedule.num_train_timesteps(),
         );
-        for (chunk, first) in indices.chunks(batch_size).zip((0usize..).step_by(batch_size)) {
+        for (chunk, first) in indices
+            .chunks(batch_size)
+            .zip((0usize..).step_by(batch_size))
+        {
             let samples = set.samples(chunk)?;
             let views = samples.views.max(1);
-            let timestep: Vec<u32> = (0..samples.len()).map(|row| strata[first + row / views]).collect();
+            let timestep: Vec<u32> = (0..samples.len())
+                .map(|row| strata[first + row / views])
+                .collect();
             let noised = self.noise_at(
                 &samples,
                 timestep,
@@ -158,10 +163,14 @@ impl Trainer {
             if count == 0 {
                 continue;
             }
-            report.values.push((format!("validation/{name}"), total / count as f64));
+            report
+                .values
+                .push((format!("validation/{name}"), total / count as f64));
             for (bin, (sum, n)) in sums.into_iter().enumerate().filter(|(_, (_, n))| *n > 0) {
                 if bins > 1 {
-                    report.values.push((format!("validation/{name}/bin_{bin}"), sum / n as f64));
+                    report
+                        .values
+                        .push((format!("validation/{name}/bin_{bin}"), sum / n as f64));
                 }
             }
         }
@@ -188,7 +197,10 @@ impl Trainer {
             }
             _ => None,
         };
-        (model.denoiser.forward(x_t, timesteps, &conditioning), eps_phi)
+        (
+            model.denoiser.forward(x_t, timesteps, &conditioning),
+            eps_phi,
+        )
     }
 }
 

@@ -132,8 +132,8 @@ fn lambda_is_below_one() {
 fn values_that_do_not_go_together_are_refused() {
     check(
         &["train.gradient_accumulation_steps=3"],
-        "3 micro-batches do not divide a batch of 16",
-        "choose a divisor of `train.batch_size`",
+        "a batch of 16 cannot be cut into 3 micro-batches of 1 equal parts",
+        "choose a multiple of `train.gradient_accumulation_steps` times `train.workers`",
     );
     check(
         &["model.base=none", "model.denoiser=null"],

@@ -302,11 +302,13 @@ impl DslConfig {
                 "`margin.source: constant` needs a margin",
                 "set `objective.margin.value`, for example 1.0",
             )),
-            (source, Some(_)) if source != MarginSource::Constant => found.push(ConfigProblem::new(
-                "margin.value",
-                "`margin.value` is read only with `margin.source: constant`",
-                "remove it, or set `objective.margin.source: constant`",
-            )),
+            (source, Some(_)) if source != MarginSource::Constant => {
+                found.push(ConfigProblem::new(
+                    "margin.value",
+                    "`margin.value` is read only with `margin.source: constant`",
+                    "remove it, or set `objective.margin.source: constant`",
+                ))
+            }
             _ => {}
         }
         if self.update.order == UpdateOrder::Simultaneous

@@ -101,7 +101,8 @@ pub fn discriminator_loss(
     let gap = measure.reduce(squares.clone()).detach();
     let (value, weighted) = match hinge.granularity {
         HingeGranularity::Sample => {
-            let (energy, margin, weight) = by_group(measure.reduce(squares), margin, hinge.group, measure);
+            let (energy, margin, weight) =
+                by_group(measure.reduce(squares), margin, hinge.group, measure);
             let value = (margin - energy).clamp_min(0.0);
             (value.clone(), weighted_mean(value, weight.as_ref()))
         }
@@ -137,7 +138,10 @@ pub fn discriminator_loss(
 ///
 /// # Shapes
 /// As [`discriminator_loss`]; `eps_phi` is detached here.
-#[expect(clippy::too_many_arguments, reason = "outputs, constants and conventions of Eq. 3 and of the hinge")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "outputs, constants and conventions of Eq. 3 and of the hinge"
+)]
 pub fn generator_loss(
     eps_g: Tensor<4>,
     eps_phi: Tensor<4>,
@@ -152,9 +156,15 @@ pub fn generator_loss(
     let pull = match config.hinge {
         GeneratorHinge::Off => weighted_mean(gap.clone(), measure.weight()),
         GeneratorHinge::Toward | GeneratorHinge::Literal => {
-            let sign = if config.hinge == GeneratorHinge::Toward { 1.0 } else { -1.0 };
+            let sign = if config.hinge == GeneratorHinge::Toward {
+                1.0
+            } else {
+                -1.0
+            };
             let (energy, margin, weight) = by_group(gap.clone(), margin, hinge.group, measure);
-            let inside = (margin - energy.clone().detach()).greater_scalar(0.0).float();
+            let inside = (margin - energy.clone().detach())
+                .greater_scalar(0.0)
+                .float();
             let factor = inside.mul_scalar(sign * lambda).add_scalar(1.0);
             weighted_mean(energy * factor, weight.as_ref())
         }
@@ -165,7 +175,10 @@ pub fn generator_loss(
     } else {
         let error = measure.squared_distance(eps_g, target);
         let regression = weighted_mean(error.clone(), measure.weight());
-        (pull + regression.mul_scalar(config.dsm_weight), error.detach())
+        (
+            pull + regression.mul_scalar(config.dsm_weight),
+            error.detach(),
+        )
     };
     GeneratorLoss {
         loss,
