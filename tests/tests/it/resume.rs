@@ -119,19 +119,20 @@ impl Case {
     /// What the run is when nothing stops it, and how long it takes.
     fn whole(&self) -> (State, Duration) {
         let path = self.run("whole");
+        let mut command = self.start(&path);
         let begun = Instant::now();
-        Outcome::of(&mut self.start(&path)).ok();
+        Outcome::of(&mut command).ok();
         (State::of(&path), begun.elapsed())
     }
 
     /// The run with up to `kills` kills in it. Returns how many there were.
     fn with_kills(&self, path: &Path, whole: Duration, kills: u32, random: &mut Random) -> u32 {
+        let mut first = whole;
         let mut killed = 0;
         let mut command = self.start(path);
         loop {
             let moment = match killed {
-                // The first comes early enough to be sure of it.
-                0 => Moment::After(whole.mul_f64(random.between(0.0, 0.6))),
+                0 => Moment::After(first.mul_f64(random.between(0.0, 0.8))),
                 _ if killed == kills => Moment::Never,
                 _ if killed % 2 == 1 => Moment::Saving,
                 _ => Moment::After(whole.mul_f64(random.between(0.1, 1.0))),
@@ -147,7 +148,13 @@ impl Case {
                 let log = fs::read_to_string(log).unwrap();
                 assert!(status.success(), "{log}");
                 assert!(!log.contains("damaged"), "{log}");
-                return killed;
+                if killed > 0 {
+                    return killed;
+                }
+                // The machine has become faster than it was: once more, with an earlier kill.
+                fs::remove_dir_all(path).unwrap();
+                first /= 2;
+                continue;
             }
             killed += 1;
             // Without its configuration it is no run yet, and is begun again.
@@ -163,7 +170,7 @@ impl Case {
         let mut random = Random::new();
         let path = self.run("killed");
         let killed = self.with_kills(&path, whole, kills, &mut random);
-        assert!(killed > 0);
+        println!("{killed} kills");
         expected.check(&path);
         (path, expected)
     }
