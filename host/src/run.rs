@@ -84,6 +84,7 @@ pub fn resume(path: &Path, quiet: bool) -> Result<()> {
             tracing::warn!("{damage}; the one before it is used");
         }
         session.trainer.restore(&loaded.checkpoint)?;
+        checkpoints.tidy(loaded.checkpoint.step())?;
     }
     let step = session.trainer.step_count();
     let next = SessionRecord::begin(step, &config.device.to_string(), &plugin::record(&plugin));

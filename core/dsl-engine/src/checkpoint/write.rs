@@ -62,6 +62,24 @@ impl Checkpoints {
         Ok(target)
     }
 
+    /// Finishes what a process that was killed while it saved had yet to remove: parts of checkpoints, and those before the
+    /// newest `keep` up to `step`. To be called when a run goes on from the checkpoint of `step`.
+    ///
+    /// # Errors
+    /// [`EngineError::Io`].
+    pub fn tidy(&self, step: u64) -> Result<(), EngineError> {
+        self.remove_leftovers();
+        let kept: Vec<u64> = self
+            .steps()
+            .into_iter()
+            .filter(|found| *found <= step)
+            .collect();
+        for old in &kept[..kept.len().saturating_sub(self.keep)] {
+            self.remove(&self.path(*old))?;
+        }
+        Ok(())
+    }
+
     /// Removes all but the newest `keep` up to `newest`. Later ones are of a run that could not be resumed from them:
     /// they are damaged, and must not push out those that are not.
     fn remove_old(&self, newest: u64) -> Result<(), EngineError> {
