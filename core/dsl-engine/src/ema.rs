@@ -1,9 +1,9 @@
 //! Exponential moving average of a module's weights.
 
-use std::collections::HashMap;
-
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
+
+use crate::weights_by_id::WeightsById;
 
 /// A slowly moving copy of a module, off the autodiff graph.
 ///
@@ -41,35 +41,19 @@ impl<M: Module> Ema<M> {
             0 | 1 => 0.0,
             _ => self.decay.min(step as f64 / (9 + step) as f64),
         };
-        let mut weights = Collect::default();
-        module.valid().visit(&mut weights);
-        self.average = self.average.clone().map(&mut Blend {
-            weights: weights.0,
-            decay,
-        });
-    }
-}
-
-/// Tensors of any rank by parameter, flattened: a map cannot hold several ranks.
-#[derive(Default)]
-struct Collect(HashMap<ParamId, Tensor<1>>);
-
-impl ModuleVisitor for Collect {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.val();
-        let elements = tensor.shape().num_elements();
-        self.0.insert(param.id, tensor.reshape([elements]));
+        let weights = WeightsById::of(module);
+        self.average = self.average.clone().map(&mut Blend { weights, decay });
     }
 }
 
 struct Blend {
-    weights: HashMap<ParamId, Tensor<1>>,
+    weights: WeightsById,
     decay: f64,
 }
 
 impl ModuleMapper for Blend {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(weights) = self.weights.remove(&param.id) else {
+        let Some(weights) = self.weights.take(param.id) else {
             return param;
         };
         let decay = self.decay;

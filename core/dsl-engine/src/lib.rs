@@ -17,6 +17,7 @@ pub mod rng;
 pub mod sampler;
 pub mod setting_error;
 pub mod trainer;
+mod weights_by_id;
 
 pub use checkpoint::{Checkpoint, CheckpointConfig, Checkpoints};
 pub use data::{SampleSource, Samples};

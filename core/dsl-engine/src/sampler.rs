@@ -52,7 +52,10 @@ pub trait Sampler: Debug + Send + Sync {
     fn mix(&self, step: usize) -> (f32, f32);
 
     /// What the network sees of `x_t` at a step: the sample scaled to `a^2 + s^2 = 1`.
-    fn scale_model_input(&self, step: usize, x_t: Tensor<4>) -> Tensor<4>;
+    /// As it is, for samplers whose own scale is that.
+    fn scale_model_input(&self, _step: usize, x_t: Tensor<4>) -> Tensor<4> {
+        x_t
+    }
 
     /// Whether a step adds fresh noise.
     fn needs_noise(&self, step: usize) -> bool;

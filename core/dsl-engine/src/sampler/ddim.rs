@@ -9,8 +9,6 @@
 //! down) timesteps far, wherever the next one visited lies. With a number of steps that divides the
 //! training timesteps, and `trailing` or `leading` spacing, that is the next one.
 
-use burn::tensor::Tensor;
-
 use super::config::SamplerConfig;
 use super::readout::{Level, Readout, eps_of_x_0};
 use super::{Sampler, StepInput, StepOutput, refuse_eps_at_zero_snr, timesteps};
@@ -94,10 +92,6 @@ impl Sampler for Ddim {
     fn mix(&self, step: usize) -> (f32, f32) {
         let Level { a, s } = self.factors[step].level;
         (a, s)
-    }
-
-    fn scale_model_input(&self, _step: usize, x_t: Tensor<4>) -> Tensor<4> {
-        x_t
     }
 
     fn needs_noise(&self, step: usize) -> bool {

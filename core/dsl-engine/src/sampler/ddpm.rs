@@ -10,8 +10,6 @@
 //! The factors are computed in `f32`, as the reference does: `beta` of close timesteps is a
 //! difference of nearly equal numbers, in which the rounding of `alpha_bar` shows.
 
-use burn::tensor::Tensor;
-
 use super::config::{SamplerConfig, VarianceType};
 use super::readout::{Level, Readout};
 use super::{Sampler, StepInput, StepOutput, refuse_eps_at_zero_snr, timesteps};
@@ -99,10 +97,6 @@ impl Sampler for Ddpm {
     fn mix(&self, step: usize) -> (f32, f32) {
         let Level { a, s } = self.factors[step].level;
         (a, s)
-    }
-
-    fn scale_model_input(&self, _step: usize, x_t: Tensor<4>) -> Tensor<4> {
-        x_t
     }
 
     fn needs_noise(&self, step: usize) -> bool {

@@ -11,8 +11,6 @@
 //! Quirks kept from the reference: Karras levels run over the whole training range, their timesteps
 //! are rounded, except for `squaredcos_cap_v2`, where they are cut off; so they may repeat.
 
-use burn::tensor::Tensor;
-
 use super::config::{FinalSigmasType, SamplerConfig, SamplerKind, SolverType};
 use super::readout::{Level, Readout};
 use super::{Sampler, StepInput, StepOutput, sigmas, timesteps};
@@ -142,10 +140,6 @@ impl Sampler for Dpmpp2m {
     fn mix(&self, step: usize) -> (f32, f32) {
         let Level { a, s } = self.factors[step].level;
         (a, s)
-    }
-
-    fn scale_model_input(&self, _step: usize, x_t: Tensor<4>) -> Tensor<4> {
-        x_t
     }
 
     fn needs_noise(&self, step: usize) -> bool {

@@ -1,8 +1,6 @@
 //! The discriminator: a copy of the generator's denoiser, made when DSL starts.
 
-use std::collections::HashMap;
-
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 use dsl_nets::Denoiser;
 
@@ -13,6 +11,7 @@ use crate::data::SampleSource;
 use crate::error::EngineError;
 use crate::objective::dsl::Margins;
 use crate::objective::{DiscriminatorBase, DiscriminatorTrainable, DslConfig, MarginSource};
+use crate::weights_by_id::WeightsById;
 
 /// The discriminator, its optimiser and its margin.
 pub struct Adversary {
@@ -113,8 +112,7 @@ impl Trainer {
         let Some(adversary) = &mut self.adversary else {
             return;
         };
-        let mut weights = Weights::default();
-        self.generator.module().denoiser.valid().visit(&mut weights);
+        let mut weights = Replace(WeightsById::of(&self.generator.module().denoiser));
         let network = adversary.learner.module().valid().map(&mut weights).train();
         adversary.learner.replace_module(network);
     }
@@ -129,21 +127,12 @@ pub(super) fn no_average() -> EngineError {
     }
 }
 
-/// Weights by parameter id. A copy of a network keeps the ids of what it copies, and adapters have their own.
-#[derive(Default)]
-struct Weights(HashMap<ParamId, Tensor<1>>);
+/// Puts weights in the place of those with the same ids.
+struct Replace(WeightsById);
 
-impl ModuleVisitor for Weights {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.val();
-        let elements = tensor.shape().num_elements();
-        self.0.insert(param.id, tensor.reshape([elements]));
-    }
-}
-
-impl ModuleMapper for Weights {
+impl ModuleMapper for Replace {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        match self.0.get(&param.id).cloned() {
+        match self.0.take(param.id) {
             Some(weights) => param.map(|old| weights.reshape(old.shape())),
             None => param,
         }

@@ -1,13 +1,12 @@
 //! One network and what moves it: AdamW, global-norm clipping, accumulated gradients.
 
 use burn::module::Module;
-use burn::optim::{
-    AdamWConfig as BurnAdamW, GradientsAccumulator, GradientsParams, ModuleOptimizer,
-};
+use burn::optim::{AdamWConfig as BurnAdamW, GradientsAccumulator, ModuleOptimizer};
 use burn::tensor::Tensor;
 
 use super::config::AdamWConfig;
 use super::grad_clip::{global_norm, scale};
+use super::parts::gradients;
 use crate::error::EngineError;
 
 /// A module together with its optimiser. The two sets of parameters of a DSL run live in two learners and never meet.
@@ -57,9 +56,7 @@ impl<M: Module> Learner<M> {
 
     /// Adds the gradients of `loss` to `accumulated`.
     pub fn backward(&self, loss: &Tensor<1>, accumulated: &mut GradientsAccumulator<M>) {
-        let mut gradients = loss.backward();
-        let gradients = GradientsParams::from_module(&mut gradients, &self.module);
-        accumulated.accumulate(&self.module, gradients);
+        accumulated.accumulate(&self.module, gradients(&self.module, loss));
     }
 
     /// Clips and applies gradients. Returns their global norm before clipping.

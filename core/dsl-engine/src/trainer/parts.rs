@@ -114,7 +114,8 @@ impl DiscriminatorPass {
     }
 }
 
-fn gradients<M: Module>(weights: &M, loss: &Tensor<1>) -> GradientsParams {
+/// Gradients of `loss` in the parameters of `weights`.
+pub(super) fn gradients<M: Module>(weights: &M, loss: &Tensor<1>) -> GradientsParams {
     let mut gradients = loss.backward();
     GradientsParams::from_module(&mut gradients, weights)
 }

@@ -124,7 +124,7 @@ fn members_of_one_key_may_stand_apart() {
 #[test]
 fn names_that_climb_are_only_names() {
     let folder = tempfile::tempdir().unwrap();
-    let bytes = tar_of(&[("../../etc/x.png", b"inside"), ("/root/y.png", b"too")]);
+    let bytes = tar_of(&[("../../etc/x.png", b"inside"), ("/etc/y.png", b"too")]);
     for bytes in [bytes.clone(), gz(&bytes)] {
         let set = open_files(folder.path(), &[("0.tar", bytes)]).unwrap();
         let sample = &set.samples()[0];
