@@ -1,0 +1,188 @@
+//! SiLU, GELU and GEGLU: one pass forward, one pass backward, nothing kept but the input.
+
+use burn::backend::flex::FlexTensor;
+use burn::tensor::{Tensor, activation};
+use pulp::Arch;
+
+use crate::buffer::{self, Dense};
+use crate::parallel::{self, PIECE};
+use crate::route::{self, CpuOperation};
+use crate::scalar;
+
+/// `x * sigmoid(x)`, element by element.
+pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    match route::run(Silu, [x.into_dispatch()]) {
+        Ok(y) => Tensor::from_dispatch(y),
+        Err([x]) => activation::silu(Tensor::<D>::from_dispatch(x)),
+    }
+}
+
+/// The exact (erf) GELU, `x * Φ(x)`, element by element.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    match route::run(Gelu, [x.into_dispatch()]) {
+        Ok(y) => Tensor::from_dispatch(y),
+        Err([x]) => activation::gelu(Tensor::<D>::from_dispatch(x)),
+    }
+}
+
+/// `x_value * gelu(x_gate)`, the two halves of the last axis; the exact (erf) GELU, as diffusers' `GEGLU` has it.
+///
+/// # Shapes
+/// - `x`: `[.., 2 * features]`, value half first; result: `[.., features]`
+pub fn geglu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    match route::run(Geglu, [x.into_dispatch()]) {
+        Ok(y) => Tensor::from_dispatch(y),
+        Err([x]) => {
+            let x = Tensor::<D>::from_dispatch(x);
+            let features = x.dims()[D - 1] / 2;
+            let value = x.clone().narrow(D - 1, 0, features);
+            value * activation::gelu(x.narrow(D - 1, features, features))
+        }
+    }
+}
+
+/// `y = f(x)` for each element, on as many threads as pay; `f` is compiled for the processor's vectors.
+macro_rules! map {
+    ($x:expr, $f:expr) => {{
+        let x: &[f32] = $x;
+        let mut y = buffer::zeros(x.len());
+        parallel::each(parallel::pieces(&mut y, PIECE), x.len() * 4, |i, y| {
+            let x = &x[i * PIECE..][..y.len()];
+            Arch::new().dispatch(|| {
+                for (y, x) in y.iter_mut().zip(x) {
+                    *y = $f(*x);
+                }
+            });
+        });
+        y
+    }};
+}
+
+/// `y = f(a, b)` for each pair of elements, as [`map`].
+macro_rules! map_pairs {
+    ($a:expr, $b:expr, $f:expr) => {{
+        let (a, b): (&[f32], &[f32]) = ($a, $b);
+        let mut y = buffer::zeros(a.len());
+        parallel::each(parallel::pieces(&mut y, PIECE), a.len() * 4, |i, y| {
+            let a = &a[i * PIECE..][..y.len()];
+            let b = &b[i * PIECE..][..y.len()];
+            Arch::new().dispatch(|| {
+                for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+                    *y = $f(*a, *b);
+                }
+            });
+        });
+        y
+    }};
+}
+
+#[derive(Debug, Clone)]
+struct Silu;
+
+impl CpuOperation<1> for Silu {
+    type Saved = Dense;
+
+    fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, Dense) {
+        let x = Dense::new(x);
+        let y = map!(x.values(), scalar::silu);
+        (buffer::tensor(y, x.shape().clone()), x)
+    }
+
+    fn backward(&self, x: Dense, grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        let grad = Dense::new(grad);
+        let dx = map_pairs!(grad.values(), x.values(), |g: f32, x: f32| g
+            * scalar::silu_derivative(x));
+        [Some(buffer::tensor(dx, x.shape().clone()))]
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Gelu;
+
+impl CpuOperation<1> for Gelu {
+    type Saved = Dense;
+
+    fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, Dense) {
+        let x = Dense::new(x);
+        let y = map!(x.values(), scalar::gelu);
+        (buffer::tensor(y, x.shape().clone()), x)
+    }
+
+    fn backward(&self, x: Dense, grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        let grad = Dense::new(grad);
+        let dx = map_pairs!(grad.values(), x.values(), |g: f32, x: f32| g
+            * scalar::gelu_derivative(x));
+        [Some(buffer::tensor(dx, x.shape().clone()))]
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Geglu;
+
+impl CpuOperation<1> for Geglu {
+    type Saved = Dense;
+
+    fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, Dense) {
+        let x = Dense::new(x);
+        let mut shape = x.shape().to_vec();
+        let last = shape.len() - 1;
+        shape[last] /= 2;
+        let features = shape[last];
+        let values = x.values();
+        let mut y = buffer::zeros(values.len() / 2);
+        let rows = rows_per_piece(features);
+        parallel::each(
+            parallel::pieces(&mut y, rows * features),
+            values.len() * 2,
+            |i, y| {
+                let x = &values[i * rows * 2 * features..];
+                Arch::new().dispatch(|| {
+                    for (y, x) in y.chunks_exact_mut(features).zip(x.chunks_exact(2 * features)) {
+                        let (value, gate) = x.split_at(features);
+                        for ((y, value), gate) in y.iter_mut().zip(value).zip(gate) {
+                            *y = value * scalar::gelu(*gate);
+                        }
+                    }
+                });
+            },
+        );
+        (buffer::tensor(y, shape), x)
+    }
+
+    fn backward(&self, x: Dense, grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
+        let grad = Dense::new(grad);
+        let shape = x.shape().to_vec();
+        let features = shape[shape.len() - 1] / 2;
+        let (values, grads) = (x.values(), grad.values());
+        let mut dx = buffer::zeros(values.len());
+        let rows = rows_per_piece(features);
+        parallel::each(
+            parallel::pieces(&mut dx, rows * 2 * features),
+            values.len() * 2,
+            |i, dx| {
+                let x = &values[i * rows * 2 * features..];
+                let grad = &grads[i * rows * features..];
+                Arch::new().dispatch(|| {
+                    let rows = dx
+                        .chunks_exact_mut(2 * features)
+                        .zip(x.chunks_exact(2 * features))
+                        .zip(grad.chunks_exact(features));
+                    for ((dx, x), grad) in rows {
+                        let (d_value, d_gate) = dx.split_at_mut(features);
+                        let (value, gate) = x.split_at(features);
+                        for j in 0..features {
+                            let (cumulative, density) = scalar::normal(gate[j]);
+                            d_value[j] = grad[j] * gate[j] * cumulative;
+                            d_gate[j] = grad[j] * value[j] * (cumulative + gate[j] * density);
+                        }
+                    }
+                });
+            },
+        );
+        [Some(buffer::tensor(dx, shape))]
+    }
+}
+
+fn rows_per_piece(features: usize) -> usize {
+    (PIECE / features.max(1)).max(1)
+}

@@ -1,0 +1,257 @@
+//! Two-dimensional convolution.
+//!
+//! With stride 1 (every convolution of a UNet but the few that halve the picture) it runs directly on pictures with a
+//! border of zeros, see [`direct`]: a row of outputs is a sum of shifted rows of inputs, and shifts are unaligned loads, so
+//! nothing is copied into columns. The gradient for the input is the same computation with the kernel turned over, the
+//! gradient for the weights a dot product of shifted rows. With other strides the patches are laid out as columns of a
+//! matrix, see [`columns`].
+
+mod border;
+mod columns;
+mod direct;
+
+use burn::backend::flex::FlexTensor;
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Tensor, module};
+
+use crate::buffer::{self, Dense};
+use crate::route::{self, CpuOperation};
+use crate::scalar;
+
+/// Convolution with the same stride and zero padding on both axes; as PyTorch's `conv2d`.
+///
+/// # Shapes
+/// - `x`: `[batch, channels_in, height, width]`, `weight`: `[channels_out, channels_in, kernel, kernel]`, `bias`: `[channels_out]`
+/// - result: `[batch, channels_out, out_height, out_width]`, `out = (in + 2 padding - kernel) / stride + 1`, rounded down
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    let shape = ConvShape::new(x.dims(), weight.dims(), stride, padding);
+    // Sizes at which burn reports the mistake are burn's; so are kernels that are not square.
+    let Some(shape) = shape else {
+        return composed(x, weight, bias, stride, padding);
+    };
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    match bias {
+        Some(bias) => match route::run(Conv { shape }, [x, weight, bias.into_dispatch()]) {
+            Ok(y) => Tensor::from_dispatch(y),
+            Err([x, weight, bias]) => composed(
+                Tensor::from_dispatch(x),
+                Tensor::from_dispatch(weight),
+                Some(Tensor::from_dispatch(bias)),
+                stride,
+                padding,
+            ),
+        },
+        None => match route::run(Conv { shape }, [x, weight]) {
+            Ok(y) => Tensor::from_dispatch(y),
+            Err([x, weight]) => composed(
+                Tensor::from_dispatch(x),
+                Tensor::from_dispatch(weight),
+                None,
+                stride,
+                padding,
+            ),
+        },
+    }
+}
+
+fn composed(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
+    module::conv2d(x, weight, bias, options)
+}
+
+/// The sizes of one convolution.
+#[derive(Debug, Clone, Copy)]
+struct ConvShape {
+    batch: usize,
+    channels_in: usize,
+    channels_out: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    size_in: [usize; 2],
+    size_out: [usize; 2],
+}
+
+impl ConvShape {
+    /// Nothing where this crate has no implementation, or there is no such convolution.
+    fn new(
+        [batch, channels_in, height, width]: [usize; 4],
+        [channels_out, weight_in, kernel, kernel_width]: [usize; 4],
+        stride: usize,
+        padding: usize,
+    ) -> Option<Self> {
+        let out = |size: usize| {
+            let room = (size + 2 * padding).checked_sub(kernel)?;
+            (stride > 0).then(|| room / stride + 1)
+        };
+        let fits = kernel == kernel_width && kernel > 0 && channels_in == weight_in;
+        // A border wider than the kernel gives outputs that are the bias alone.
+        let usual = padding < kernel && channels_in > 0 && channels_out > 0 && batch > 0;
+        (fits && usual).then_some(())?;
+        Some(Self {
+            batch,
+            channels_in,
+            channels_out,
+            kernel,
+            stride,
+            padding,
+            size_in: [height, width],
+            size_out: [out(height)?, out(width)?],
+        })
+    }
+
+    /// Multiplications of one pass.
+    fn work(&self) -> usize {
+        self.batch
+            * self.channels_out
+            * self.positions_out()
+            * self.channels_in
+            * self.kernel
+            * self.kernel
+    }
+
+    fn positions_in(&self) -> usize {
+        self.size_in[0] * self.size_in[1]
+    }
+
+    fn positions_out(&self) -> usize {
+        self.size_out[0] * self.size_out[1]
+    }
+
+    fn dims_in(&self) -> [usize; 4] {
+        let [height, width] = self.size_in;
+        [self.batch, self.channels_in, height, width]
+    }
+
+    fn dims_out(&self) -> [usize; 4] {
+        let [height, width] = self.size_out;
+        [self.batch, self.channels_out, height, width]
+    }
+
+    fn dims_weight(&self) -> [usize; 4] {
+        [self.channels_out, self.channels_in, self.kernel, self.kernel]
+    }
+
+    /// The convolution that carries gradients back to the input, if this one has stride 1.
+    fn transposed(&self) -> Self {
+        Self {
+            channels_in: self.channels_out,
+            channels_out: self.channels_in,
+            padding: self.kernel - 1 - self.padding,
+            size_in: self.size_out,
+            size_out: self.size_in,
+            ..*self
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Conv {
+    shape: ConvShape,
+}
+
+impl Conv {
+    fn output(&self, x: &Dense, weight: &Dense, bias: Option<&Dense>) -> FlexTensor {
+        let shape = &self.shape;
+        let (x, weight) = (x.values(), weight.values());
+        let bias = bias.map(Dense::values);
+        let y = if shape.stride == 1 {
+            let weight = direct::Packed::new(weight, shape);
+            direct::convolve(shape, x, &weight, bias)
+        } else {
+            columns::convolve(shape, x, weight, bias)
+        };
+        buffer::tensor(y, shape.dims_out())
+    }
+
+    fn input_gradient(&self, weight: &Dense, grad: &Dense) -> FlexTensor {
+        let shape = &self.shape;
+        let (weight, grad) = (weight.values(), grad.values());
+        let dx = if shape.stride == 1 {
+            let weight = direct::Packed::turned_over(weight, shape);
+            direct::convolve(&shape.transposed(), grad, &weight, None)
+        } else {
+            columns::input_gradient(shape, weight, grad)
+        };
+        buffer::tensor(dx, shape.dims_in())
+    }
+
+    fn weight_gradient(&self, x: &Dense, grad: &Dense) -> FlexTensor {
+        let shape = &self.shape;
+        let (x, grad) = (x.values(), grad.values());
+        let dw = if shape.stride == 1 {
+            direct::weight_gradient(shape, x, grad)
+        } else {
+            columns::weight_gradient(shape, x, grad)
+        };
+        buffer::tensor(dw, shape.dims_weight())
+    }
+
+    fn bias_gradient(&self, grad: &Dense) -> FlexTensor {
+        let (channels, positions) = (self.shape.channels_out, self.shape.positions_out());
+        let mut total = vec![0.0f32; channels];
+        pulp::Arch::new().dispatch(|| {
+            for (row, grad) in grad.values().chunks_exact(positions.max(1)).enumerate() {
+                total[row % channels] += scalar::sum(positions, |i| grad[i]);
+            }
+        });
+        buffer::tensor(total, [channels])
+    }
+}
+
+impl CpuOperation<2> for Conv {
+    type Saved = [Dense; 2];
+
+    fn forward(&self, inputs: [FlexTensor; 2]) -> (FlexTensor, [Dense; 2]) {
+        let [x, weight] = inputs.map(Dense::new);
+        (self.output(&x, &weight, None), [x, weight])
+    }
+
+    fn backward(
+        &self,
+        [x, weight]: [Dense; 2],
+        grad: FlexTensor,
+        wanted: [bool; 2],
+    ) -> [Option<FlexTensor>; 2] {
+        let grad = Dense::new(grad);
+        [
+            wanted[0].then(|| self.input_gradient(&weight, &grad)),
+            wanted[1].then(|| self.weight_gradient(&x, &grad)),
+        ]
+    }
+}
+
+impl CpuOperation<3> for Conv {
+    type Saved = [Dense; 2];
+
+    fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, [Dense; 2]) {
+        let [x, weight, bias] = inputs.map(Dense::new);
+        (self.output(&x, &weight, Some(&bias)), [x, weight])
+    }
+
+    fn backward(
+        &self,
+        [x, weight]: [Dense; 2],
+        grad: FlexTensor,
+        wanted: [bool; 3],
+    ) -> [Option<FlexTensor>; 3] {
+        let grad = Dense::new(grad);
+        [
+            wanted[0].then(|| self.input_gradient(&weight, &grad)),
+            wanted[1].then(|| self.weight_gradient(&x, &grad)),
+            wanted[2].then(|| self.bias_gradient(&grad)),
+        ]
+    }
+}

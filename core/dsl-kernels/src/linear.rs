@@ -1,0 +1,200 @@
+//! Linear layers: products over the last axis, with the gradients that are asked for and no others.
+
+use burn::backend::flex::FlexTensor;
+use burn::tensor::{Tensor, module};
+
+use crate::buffer::{self, Dense};
+use crate::matrix::{Destination, Matrix, MatrixMut, product};
+use crate::parallel;
+use crate::route::{self, CpuOperation};
+
+/// `input @ weight + bias`.
+///
+/// # Shapes
+/// - `input`: `[.., d_input]`, `weight`: `[d_input, d_output]`, `bias`: `[d_output]`
+/// - result: `[.., d_output]`
+pub fn linear<const D: usize>(
+    input: Tensor<D>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+) -> Tensor<D> {
+    // A mistake is burn's to report.
+    let fits = D > 1
+        && input.dims()[D - 1] == weight.dims()[0]
+        && bias.as_ref().is_none_or(|bias| bias.dims()[0] == weight.dims()[1]);
+    if !fits {
+        return module::linear(input, weight, bias);
+    }
+    let (input, weight) = (input.into_dispatch(), weight.into_dispatch());
+    match bias {
+        Some(bias) => match route::run(Linear, [input, weight, bias.into_dispatch()]) {
+            Ok(y) => Tensor::from_dispatch(y),
+            Err([input, weight, bias]) => module::linear(
+                Tensor::from_dispatch(input),
+                Tensor::from_dispatch(weight),
+                Some(Tensor::from_dispatch(bias)),
+            ),
+        },
+        None => match route::run(Linear, [input, weight]) {
+            Ok(y) => Tensor::from_dispatch(y),
+            Err([input, weight]) => module::linear(
+                Tensor::from_dispatch(input),
+                Tensor::from_dispatch(weight),
+                None,
+            ),
+        },
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Linear;
+
+/// A weight in whatever order it lies: pointwise convolutions come transposed.
+#[derive(Debug, Clone)]
+struct Weight(FlexTensor);
+
+impl Weight {
+    fn new(tensor: FlexTensor) -> Self {
+        let usable = tensor.layout().strides().iter().all(|stride| *stride >= 0);
+        Self(if usable { tensor } else { tensor.to_contiguous() })
+    }
+
+    fn matrix(&self) -> Matrix<'_> {
+        let layout = self.0.layout();
+        let [rows, cols] = layout.shape().dims();
+        Matrix {
+            values: &self.0.storage::<f32>()[layout.start_offset()..],
+            rows,
+            cols,
+            row_stride: layout.strides()[0] as usize,
+            col_stride: layout.strides()[1] as usize,
+        }
+    }
+}
+
+fn forward(input: &Dense, weight: &Weight, bias: Option<&Dense>) -> FlexTensor {
+    let weight = weight.matrix();
+    let rows = input.values().len() / weight.rows.max(1);
+    let mut y = buffer::zeros(rows * weight.cols);
+    let destination = match bias {
+        Some(bias) => {
+            for y in y.chunks_exact_mut(weight.cols.max(1)) {
+                y.copy_from_slice(bias.values());
+            }
+            Destination::Add
+        }
+        None => Destination::Overwrite,
+    };
+    product(
+        &mut MatrixMut::row_major(&mut y, rows, weight.cols),
+        destination,
+        1.0,
+        Matrix::row_major(input.values(), rows, weight.rows),
+        weight,
+        parallel::for_gemm(rows * weight.rows * weight.cols),
+    );
+    let mut shape = input.shape().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = weight.cols;
+    }
+    buffer::tensor(y, shape)
+}
+
+fn input_gradient(input: &Dense, weight: &Weight, grad: &Dense) -> FlexTensor {
+    let weight = weight.matrix();
+    let rows = grad.values().len() / weight.cols.max(1);
+    let mut dx = buffer::zeros(rows * weight.rows);
+    product(
+        &mut MatrixMut::row_major(&mut dx, rows, weight.rows),
+        Destination::Overwrite,
+        1.0,
+        Matrix::row_major(grad.values(), rows, weight.cols),
+        weight.transposed(),
+        parallel::for_gemm(rows * weight.rows * weight.cols),
+    );
+    buffer::tensor(dx, input.shape().clone())
+}
+
+fn weight_gradient(input: &Dense, weight: &Weight, grad: &Dense) -> FlexTensor {
+    let Matrix { rows: d_input, cols: d_output, .. } = weight.matrix();
+    let rows = input.values().len() / d_input.max(1);
+    let mut dw = buffer::zeros(d_input * d_output);
+    product(
+        &mut MatrixMut::row_major(&mut dw, d_input, d_output),
+        Destination::Overwrite,
+        1.0,
+        Matrix::row_major(input.values(), rows, d_input).transposed(),
+        Matrix::row_major(grad.values(), rows, d_output),
+        parallel::for_gemm(rows * d_input * d_output),
+    );
+    buffer::tensor(dw, [d_input, d_output])
+}
+
+/// Rows summed before the sums are: keeps rounding errors small, and the order independent of threads.
+const ROWS: usize = 256;
+
+fn bias_gradient(grad: &Dense) -> FlexTensor {
+    let features = grad.shape().last().copied().unwrap_or(1);
+    let mut total = vec![0.0f32; features];
+    let mut partial = vec![0.0f32; features];
+    pulp::Arch::new().dispatch(|| {
+        for block in grad.values().chunks((ROWS * features).max(1)) {
+            partial.fill(0.0);
+            for row in block.chunks_exact(features) {
+                for (sum, value) in partial.iter_mut().zip(row) {
+                    *sum += value;
+                }
+            }
+            for (total, sum) in total.iter_mut().zip(&partial) {
+                *total += sum;
+            }
+        }
+    });
+    buffer::tensor(total, [features])
+}
+
+impl CpuOperation<2> for Linear {
+    type Saved = (Dense, Weight);
+
+    fn forward(&self, [input, weight]: [FlexTensor; 2]) -> (FlexTensor, Self::Saved) {
+        let (input, weight) = (Dense::new(input), Weight::new(weight));
+        (forward(&input, &weight, None), (input, weight))
+    }
+
+    fn backward(
+        &self,
+        (input, weight): Self::Saved,
+        grad: FlexTensor,
+        wanted: [bool; 2],
+    ) -> [Option<FlexTensor>; 2] {
+        let grad = Dense::new(grad);
+        [
+            wanted[0].then(|| input_gradient(&input, &weight, &grad)),
+            wanted[1].then(|| weight_gradient(&input, &weight, &grad)),
+        ]
+    }
+}
+
+impl CpuOperation<3> for Linear {
+    type Saved = (Dense, Weight);
+
+    fn forward(&self, [input, weight, bias]: [FlexTensor; 3]) -> (FlexTensor, Self::Saved) {
+        let (input, weight) = (Dense::new(input), Weight::new(weight));
+        let y = forward(&input, &weight, Some(&Dense::new(bias)));
+        (y, (input, weight))
+    }
+
+    fn backward(
+        &self,
+        (input, weight): Self::Saved,
+        grad: FlexTensor,
+        wanted: [bool; 3],
+    ) -> [Option<FlexTensor>; 3] {
+        let grad = Dense::new(grad);
+        [
+            wanted[0].then(|| input_gradient(&input, &weight, &grad)),
+            wanted[1].then(|| weight_gradient(&input, &weight, &grad)),
+            wanted[2].then(|| bias_gradient(&grad)),
+        ]
+    }
+}

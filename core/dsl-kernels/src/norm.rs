@@ -1,0 +1,374 @@
+//! Group and layer normalisation; group normalisation also followed by SiLU.
+//!
+//! Kept for the backward pass: the input and one mean and one inverse deviation per group or row.
+
+use burn::backend::flex::FlexTensor;
+use burn::tensor::{Tensor, module};
+use pulp::Arch;
+
+use crate::activation;
+use crate::buffer::{self, Dense};
+use crate::parallel;
+use crate::route::{self, CpuOperation};
+use crate::scalar;
+
+/// Group normalisation with an affine map per channel.
+///
+/// `(x - mean) / sqrt(var + norm_eps) * weight + bias`, mean and (biased) variance over the channels of a group and all
+/// positions; as PyTorch's `GroupNorm`.
+///
+/// # Shapes
+/// - `x`, result: `[batch, channels, height, width]`; `weight`, `bias`: `[channels]`; `channels` is a multiple of `groups`
+pub fn group_norm(
+    x: Tensor<4>,
+    groups: usize,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    norm_eps: f64,
+) -> Tensor<4> {
+    group_norm_then(x, groups, weight, bias, norm_eps, false)
+}
+
+/// [`group_norm`], then SiLU, in one pass.
+///
+/// # Shapes
+/// - as [`group_norm`]
+pub fn group_norm_silu(
+    x: Tensor<4>,
+    groups: usize,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    norm_eps: f64,
+) -> Tensor<4> {
+    group_norm_then(x, groups, weight, bias, norm_eps, true)
+}
+
+fn group_norm_then(
+    x: Tensor<4>,
+    groups: usize,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    norm_eps: f64,
+    silu: bool,
+) -> Tensor<4> {
+    let operation = GroupNorm {
+        groups,
+        norm_eps: norm_eps as f32,
+        silu,
+    };
+    let inputs = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
+    match route::run(operation, inputs) {
+        Ok(y) => Tensor::from_dispatch(y),
+        Err([x, weight, bias]) => {
+            let y = composed_group_norm(
+                Tensor::from_dispatch(x),
+                groups,
+                Tensor::from_dispatch(weight),
+                Tensor::from_dispatch(bias),
+                norm_eps,
+            );
+            if silu { activation::silu(y) } else { y }
+        }
+    }
+}
+
+fn composed_group_norm(
+    x: Tensor<4>,
+    groups: usize,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    norm_eps: f64,
+) -> Tensor<4> {
+    let [batch, channels, height, width] = x.dims();
+    let x = x.reshape([batch, groups, channels / groups * height * width]);
+    let mean = x.clone().mean_dim(2);
+    let centred = x - mean;
+    let var = (centred.clone() * centred.clone()).mean_dim(2);
+    let normed = centred * (var + norm_eps).sqrt().recip();
+    normed.reshape([batch, channels, height, width]) * weight.reshape([1, channels, 1, 1])
+        + bias.reshape([1, channels, 1, 1])
+}
+
+/// Layer normalisation over the last axis; as PyTorch's `LayerNorm`.
+///
+/// # Shapes
+/// - `x`, result: `[.., features]`; `weight`, `bias`: `[features]`
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    norm_eps: f64,
+) -> Tensor<D> {
+    let operation = LayerNorm {
+        norm_eps: norm_eps as f32,
+    };
+    let inputs = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
+    match route::run(operation, inputs) {
+        Ok(y) => Tensor::from_dispatch(y),
+        Err([x, weight, bias]) => module::layer_norm(
+            Tensor::<D>::from_dispatch(x),
+            Tensor::from_dispatch(weight),
+            Some(Tensor::from_dispatch(bias)),
+            norm_eps,
+        ),
+    }
+}
+
+/// Mean and inverse standard deviation of `x`.
+#[inline(always)]
+fn moments(x: &[f32], norm_eps: f32) -> (f32, f32) {
+    let count = x.len() as f32;
+    let mean = scalar::sum(x.len(), |i| x[i]) / count;
+    // A second pass over values that are still in the cache: no cancellation.
+    let var = scalar::sum(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / count;
+    (mean, 1.0 / (var + norm_eps).sqrt())
+}
+
+#[derive(Debug, Clone)]
+struct GroupNorm {
+    groups: usize,
+    norm_eps: f32,
+    silu: bool,
+}
+
+#[derive(Debug, Clone)]
+struct SavedGroups {
+    x: Dense,
+    weight: Dense,
+    bias: Dense,
+    /// Mean and inverse deviation, per sample and group.
+    moments: Vec<[f32; 2]>,
+}
+
+impl CpuOperation<3> for GroupNorm {
+    type Saved = SavedGroups;
+
+    fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, SavedGroups) {
+        let [x, weight, bias] = inputs.map(Dense::new);
+        let [batch, channels, height, width] = x.dims::<4>();
+        let positions = height * width;
+        let group_channels = channels / self.groups;
+        let size = group_channels * positions;
+        let mut y = buffer::zeros(x.values().len());
+        let mut moments_of = vec![[0.0; 2]; batch * self.groups];
+        let work = y.len() * if self.silu { 6 } else { 3 };
+        let pieces = parallel::pieces(&mut y, size).into_iter().zip(&mut moments_of).collect();
+        parallel::each(pieces, work, |i, (y, kept)| {
+            let x = &x.values()[i * size..][..size];
+            let first = i % self.groups * group_channels;
+            let weight = &weight.values()[first..][..group_channels];
+            let bias = &bias.values()[first..][..group_channels];
+            *kept = Arch::new().dispatch(|| {
+                let (mean, inverse) = moments(x, self.norm_eps);
+                for (c, (y, x)) in y.chunks_exact_mut(positions).zip(x.chunks_exact(positions)).enumerate() {
+                    let scale = inverse * weight[c];
+                    let shift = bias[c];
+                    if self.silu {
+                        for (y, x) in y.iter_mut().zip(x) {
+                            *y = scalar::silu((x - mean) * scale + shift);
+                        }
+                    } else {
+                        for (y, x) in y.iter_mut().zip(x) {
+                            *y = (x - mean) * scale + shift;
+                        }
+                    }
+                }
+                [mean, inverse]
+            });
+        });
+        let output = buffer::tensor(y, x.shape().clone());
+        let saved = SavedGroups {
+            x,
+            weight,
+            bias,
+            moments: moments_of,
+        };
+        (output, saved)
+    }
+
+    fn backward(
+        &self,
+        saved: SavedGroups,
+        grad: FlexTensor,
+        wanted: [bool; 3],
+    ) -> [Option<FlexTensor>; 3] {
+        let grad = Dense::new(grad);
+        let SavedGroups { x, weight, bias, moments } = saved;
+        let [batch, channels, height, width] = x.dims::<4>();
+        let positions = height * width;
+        let group_channels = channels / self.groups;
+        let size = group_channels * positions;
+        let mut dx = buffer::zeros(x.values().len());
+        // Per sample and channel: the sums over positions of dy and of dy * normed.
+        let mut sums = vec![[0.0f32; 2]; batch * channels];
+        let work = dx.len() * if self.silu { 10 } else { 5 };
+        let pieces = parallel::pieces(&mut dx, size)
+            .into_iter()
+            .zip(sums.chunks_mut(group_channels))
+            .collect();
+        parallel::each(pieces, work, |i, (dx, sums): (&mut [f32], &mut [[f32; 2]])| {
+            let x = &x.values()[i * size..][..size];
+            let grad = &grad.values()[i * size..][..size];
+            let first = i % self.groups * group_channels;
+            let weight = &weight.values()[first..][..group_channels];
+            let bias = &bias.values()[first..][..group_channels];
+            let [mean, inverse] = moments[i];
+            Arch::new().dispatch(|| {
+                let (mut of_dy, mut of_dy_normed) = (0.0, 0.0);
+                for c in 0..group_channels {
+                    let range = c * positions..(c + 1) * positions;
+                    let (x, grad, dx) = (&x[range.clone()], &grad[range.clone()], &mut dx[range]);
+                    // The gradient before SiLU waits in dx for the sums over the group.
+                    if self.silu {
+                        let (scale, shift) = (inverse * weight[c], bias[c]);
+                        for ((dx, x), grad) in dx.iter_mut().zip(x).zip(grad) {
+                            *dx = grad * scalar::silu_derivative((x - mean) * scale + shift);
+                        }
+                    } else {
+                        dx.copy_from_slice(grad);
+                    }
+                    let dx = &*dx;
+                    let dy = scalar::sum(positions, |j| dx[j]);
+                    let dy_normed = scalar::sum(positions, |j| dx[j] * (x[j] - mean)) * inverse;
+                    sums[c] = [dy, dy_normed];
+                    of_dy += dy * weight[c];
+                    of_dy_normed += dy_normed * weight[c];
+                }
+                let offset = of_dy / size as f32;
+                let slope = of_dy_normed / size as f32 * inverse;
+                for c in 0..group_channels {
+                    let range = c * positions..(c + 1) * positions;
+                    for (dx, x) in dx[range.clone()].iter_mut().zip(&x[range]) {
+                        *dx = (*dx * weight[c] - offset - (x - mean) * slope) * inverse;
+                    }
+                }
+            });
+        });
+        let over_batch = |which: usize| {
+            let mut total = vec![0.0f32; channels];
+            for sample in sums.chunks_exact(channels) {
+                for (total, sum) in total.iter_mut().zip(sample) {
+                    *total += sum[which];
+                }
+            }
+            buffer::tensor(total, [channels])
+        };
+        [
+            wanted[0].then(|| buffer::tensor(dx, x.shape().clone())),
+            wanted[1].then(|| over_batch(1)),
+            wanted[2].then(|| over_batch(0)),
+        ]
+    }
+}
+
+#[derive(Debug, Clone)]
+struct LayerNorm {
+    norm_eps: f32,
+}
+
+#[derive(Debug, Clone)]
+struct SavedRows {
+    x: Dense,
+    weight: Dense,
+    /// Mean and inverse deviation, per row.
+    moments: Vec<[f32; 2]>,
+}
+
+/// Rows that one piece of work takes; the sums over rows are cut here too, so it must not depend on the threads.
+const ROWS: usize = 64;
+
+impl CpuOperation<3> for LayerNorm {
+    type Saved = SavedRows;
+
+    fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, SavedRows) {
+        let [x, weight, bias] = inputs.map(Dense::new);
+        let features = weight.values().len();
+        let values = x.values();
+        let mut y = buffer::zeros(values.len());
+        let mut kept = vec![[0.0f32; 2]; values.len() / features.max(1)];
+        let work = values.len() * 3;
+        let pieces = parallel::pieces(&mut y, ROWS * features)
+            .into_iter()
+            .zip(kept.chunks_mut(ROWS))
+            .collect();
+        parallel::each(pieces, work, |i, (y, kept): (&mut [f32], &mut [[f32; 2]])| {
+            let x = &values[i * ROWS * features..][..y.len()];
+            let (weight, bias) = (&weight.values()[..features], &bias.values()[..features]);
+            Arch::new().dispatch(|| {
+                let rows = y.chunks_exact_mut(features).zip(x.chunks_exact(features)).zip(kept);
+                for ((y, x), kept) in rows {
+                    let (mean, inverse) = moments(x, self.norm_eps);
+                    *kept = [mean, inverse];
+                    for j in 0..features {
+                        y[j] = (x[j] - mean) * inverse * weight[j] + bias[j];
+                    }
+                }
+            });
+        });
+        let output = buffer::tensor(y, x.shape().clone());
+        (output, SavedRows { x, weight, moments: kept })
+    }
+
+    fn backward(
+        &self,
+        saved: SavedRows,
+        grad: FlexTensor,
+        wanted: [bool; 3],
+    ) -> [Option<FlexTensor>; 3] {
+        let grad = Dense::new(grad);
+        let SavedRows { x, weight, moments } = saved;
+        let features = weight.values().len();
+        let (values, grads) = (x.values(), grad.values());
+        let mut dx = buffer::zeros(values.len());
+        let blocks = values.len().div_ceil((ROWS * features).max(1));
+        // Per block of rows: the sums of dy * normed, then of dy.
+        let mut partial = vec![0.0f32; blocks * 2 * features];
+        let work = values.len() * 5;
+        let pieces = parallel::pieces(&mut dx, ROWS * features)
+            .into_iter()
+            .zip(parallel::pieces(&mut partial, 2 * features))
+            .collect();
+        parallel::each(pieces, work, |i, (dx, partial): (&mut [f32], &mut [f32])| {
+            let start = i * ROWS * features;
+            let (x, grad) = (&values[start..][..dx.len()], &grads[start..][..dx.len()]);
+            let (d_weight, d_bias) = partial.split_at_mut(features);
+            let weight = &weight.values()[..features];
+            Arch::new().dispatch(|| {
+                let rows = dx
+                    .chunks_exact_mut(features)
+                    .zip(x.chunks_exact(features))
+                    .zip(grad.chunks_exact(features))
+                    .zip(&moments[i * ROWS..]);
+                for (((dx, x), grad), [mean, inverse]) in rows {
+                    let (mean, inverse) = (*mean, *inverse);
+                    for j in 0..features {
+                        d_weight[j] += grad[j] * ((x[j] - mean) * inverse);
+                        d_bias[j] += grad[j];
+                    }
+                    let of_dy = scalar::sum(features, |j| grad[j] * weight[j]);
+                    let of_dy_normed =
+                        scalar::sum(features, |j| grad[j] * weight[j] * (x[j] - mean)) * inverse;
+                    let offset = of_dy / features as f32;
+                    let slope = of_dy_normed / features as f32 * inverse;
+                    for j in 0..features {
+                        dx[j] = (grad[j] * weight[j] - offset - (x[j] - mean) * slope) * inverse;
+                    }
+                }
+            });
+        });
+        let over_blocks = |first: usize| {
+            let mut total = vec![0.0f32; features];
+            for block in partial.chunks_exact(2 * features) {
+                for (total, value) in total.iter_mut().zip(&block[first..]) {
+                    *total += value;
+                }
+            }
+            buffer::tensor(total, [features])
+        };
+        [
+            wanted[0].then(|| buffer::tensor(dx, x.shape().clone())),
+            wanted[1].then(|| over_blocks(0)),
+            wanted[2].then(|| over_blocks(features)),
+        ]
+    }
+}

@@ -1,0 +1,97 @@
+//! Sharing work out among threads, so that the numbers do not depend on how many there are.
+//!
+//! Work is cut into pieces by the shapes alone; each piece writes values of its own, in an order of its own. Threads only
+//! decide when a piece is done.
+
+use std::cell::Cell;
+
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+thread_local! {
+    static SEQUENTIAL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `job` with all operations of this crate on the calling thread alone.
+///
+/// For callers that fill the cores with threads of their own. The numbers are the same either way.
+pub fn sequential<R>(job: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            SEQUENTIAL.set(self.0);
+        }
+    }
+    let _restore = Restore(SEQUENTIAL.replace(true));
+    job()
+}
+
+/// Work worth less than this many elements or so stays on one thread.
+const GRAIN: usize = 16 * 1024;
+
+fn shared(work: usize) -> bool {
+    work >= 2 * GRAIN && !SEQUENTIAL.get() && rayon::current_num_threads() > 1
+}
+
+/// What a matrix product of `work` multiplications may use.
+pub(crate) fn for_gemm(work: usize) -> Parallelism {
+    if shared(work / 64) {
+        Parallelism::Rayon(0)
+    } else {
+        Parallelism::None
+    }
+}
+
+/// Calls `job` with each of `pieces` and its index; `work` is the cost of all, in elements touched once.
+pub(crate) fn each<T: Send>(pieces: Vec<T>, work: usize, job: impl Fn(usize, T) + Sync + Send) {
+    if !shared(work) || pieces.len() < 2 {
+        for (index, piece) in pieces.into_iter().enumerate() {
+            job(index, piece);
+        }
+        return;
+    }
+    let per_grain = (pieces.len() * GRAIN / work).max(1);
+    pieces
+        .into_par_iter()
+        .enumerate()
+        .with_min_len(per_grain)
+        .for_each(|(index, piece)| job(index, piece));
+}
+
+/// Cuts a buffer into pieces of `size` elements, the last one shorter.
+pub(crate) fn pieces(buffer: &mut [f32], size: usize) -> Vec<&mut [f32]> {
+    buffer.chunks_mut(size.max(1)).collect()
+}
+
+/// The size of pieces for work that goes element by element.
+pub(crate) const PIECE: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::{SEQUENTIAL, each, pieces, sequential};
+
+    #[test]
+    fn every_piece_is_visited_once_on_any_number_of_threads() {
+        for threads in [1, 2, 5] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut values = vec![0.0f32; 100_003];
+            let work = values.len();
+            pool.install(|| {
+                each(pieces(&mut values, 1000), work, |index, piece| {
+                    piece.iter_mut().for_each(|value| *value += index as f32);
+                });
+            });
+            assert!(values.iter().enumerate().all(|(i, value)| *value == (i / 1000) as f32));
+        }
+    }
+
+    #[test]
+    fn sequential_ends_with_its_job() {
+        sequential(|| {
+            assert!(SEQUENTIAL.get());
+            sequential(|| ());
+            assert!(SEQUENTIAL.get());
+        });
+        assert!(!SEQUENTIAL.get());
+    }
+}

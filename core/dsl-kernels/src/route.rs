@@ -1,0 +1,151 @@
+//! Which implementation an operation runs on, and how ours take part in burn's automatic differentiation.
+
+use std::fmt::Debug;
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{
+    Autodiff, BackendTensor, DispatchAutodiffContext, DispatchTensor, DispatchTensorKind, Flex,
+    TensorMetadata,
+};
+use burn::tensor::DType;
+
+/// A float tensor of the CPU backend with its place in an autodiff graph.
+type Tracked = FloatTensor<Autodiff<Flex>>;
+
+/// An operation of `N` inputs on the CPU backend in float32, with its own backward pass.
+pub(crate) trait CpuOperation<const N: usize>: Debug + Clone + Send + 'static {
+    /// What the backward pass needs beside the gradient of the output.
+    type Saved: Debug + Clone + Send + 'static;
+
+    /// The output, and what the backward pass needs.
+    fn forward(&self, inputs: [FlexTensor; N]) -> (FlexTensor, Self::Saved);
+
+    /// The gradients of those inputs that are `wanted`; nothing is computed for the others.
+    fn backward(
+        &self,
+        saved: Self::Saved,
+        grad: FlexTensor,
+        wanted: [bool; N],
+    ) -> [Option<FlexTensor>; N];
+}
+
+/// Runs `operation` where all inputs are float32 tensors of the CPU backend; gives the inputs back where they are not.
+pub(crate) fn run<const N: usize, O: CpuOperation<N>>(
+    operation: O,
+    inputs: [DispatchTensor; N],
+) -> Result<DispatchTensor, [DispatchTensor; N]> {
+    if !inputs.iter().all(is_ours) {
+        return Err(inputs);
+    }
+    let context = inputs
+        .iter()
+        .map(|input| input.autodiff)
+        .fold(DispatchAutodiffContext::Disabled, DispatchAutodiffContext::merge);
+    let kind = match context {
+        DispatchAutodiffContext::Disabled => {
+            let (output, _) = operation.forward(inputs.map(into_plain));
+            flex(BackendTensor::Float(output))
+        }
+        DispatchAutodiffContext::Enabled(_) => {
+            let output = run_tracked(operation, inputs.map(into_tracked));
+            DispatchTensorKind::Autodiff(Box::new(flex(BackendTensor::Autodiff(output))))
+        }
+    };
+    Ok(DispatchTensor {
+        kind,
+        autodiff: context,
+    })
+}
+
+/// The values of a float32 tensor of the CPU backend, off any graph.
+pub(crate) fn plain(tensor: DispatchTensor) -> Option<FlexTensor> {
+    is_ours(&tensor).then(|| into_plain(tensor))
+}
+
+fn flex(tensor: BackendTensor<Flex>) -> DispatchTensorKind {
+    DispatchTensorKind::Flex(tensor)
+}
+
+// Without further backends in the build, the catch-all arms cannot be reached.
+#[allow(unreachable_patterns)]
+fn is_ours(tensor: &DispatchTensor) -> bool {
+    let float = match &tensor.kind {
+        DispatchTensorKind::Flex(BackendTensor::Float(_)) => true,
+        DispatchTensorKind::Autodiff(inner) => {
+            matches!(**inner, DispatchTensorKind::Flex(BackendTensor::Autodiff(_)))
+        }
+        _ => false,
+    };
+    float && tensor.kind.dtype() == DType::F32
+}
+
+#[allow(unreachable_patterns)]
+fn into_plain(tensor: DispatchTensor) -> FlexTensor {
+    match tensor.kind {
+        DispatchTensorKind::Flex(tensor) => tensor.float(),
+        DispatchTensorKind::Autodiff(inner) => match *inner {
+            DispatchTensorKind::Flex(tensor) => tensor.autodiff_inner(),
+            _ => unreachable!("checked by is_ours"),
+        },
+        _ => unreachable!("checked by is_ours"),
+    }
+}
+
+#[allow(unreachable_patterns)]
+fn into_tracked(tensor: DispatchTensor) -> Tracked {
+    match tensor.kind {
+        // A tensor off the graph is a constant of it.
+        DispatchTensorKind::Flex(tensor) => Tracked::new(tensor.float()),
+        DispatchTensorKind::Autodiff(inner) => match *inner {
+            DispatchTensorKind::Flex(tensor) => tensor.autodiff(),
+            _ => unreachable!("checked by is_ours"),
+        },
+        _ => unreachable!("checked by is_ours"),
+    }
+}
+
+fn run_tracked<const N: usize, O: CpuOperation<N>>(operation: O, inputs: [Tracked; N]) -> Tracked {
+    let tracked = inputs.iter().any(Tracked::is_tracked);
+    let guards = inputs.each_ref().map(Tracked::node);
+    let (output, saved) = operation.forward(inputs.map(Tracked::into_primitive));
+    if !tracked {
+        return Tracked::new(output);
+    }
+    let prepared = Step(operation)
+        .prepare::<NoCheckpointing>(guards)
+        .compute_bound()
+        .stateful();
+    match prepared {
+        OpsKind::Tracked(prepared) => prepared.finish(saved, output),
+        OpsKind::UnTracked(prepared) => prepared.finish(output),
+    }
+}
+
+/// An operation as a step of burn's backward pass.
+#[derive(Debug)]
+struct Step<O>(O);
+
+impl<const N: usize, O: CpuOperation<N>> Backward<Flex, N> for Step<O> {
+    type State = O::Saved;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, N>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let grad = grads.consume::<Flex>(&ops.node);
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        let gradients = self.0.backward(ops.state, grad, wanted);
+        for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
+            if let (Some(parent), Some(gradient)) = (parent, gradient) {
+                grads.register::<Flex>(parent.id, gradient);
+            }
+        }
+    }
+}

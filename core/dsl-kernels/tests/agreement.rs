@@ -1,0 +1,235 @@
+//! Values and gradients against burn's own operations in float64, over shapes that proptest chooses; and the same bits on
+//! any number of threads.
+//!
+//! In float64 the functions of this crate are burn's operations, so each is compared with itself in the other type.
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use dsl_kernels as kernels;
+use proptest::prelude::*;
+
+/// What one float32 pass may be off, relative to the greatest value: rounding of sums of a few thousand terms.
+const TOLERANCE: f64 = 2e-5;
+
+/// Output, then the gradient of every input.
+type Outcome = Vec<Vec<f64>>;
+
+/// Runs `f` on flat inputs and differentiates a weighted sum of its outputs.
+fn outcome(inputs: &[Vec<f64>], dtype: DType, f: &dyn Fn(&[Tensor<1>]) -> Tensor<1>) -> Outcome {
+    let device = Device::flex().autodiff();
+    let tensors: Vec<Tensor<1>> = inputs
+        .iter()
+        .map(|values| {
+            let data = TensorData::new(values.clone(), [values.len()]);
+            Tensor::from_data(data, (&device, dtype)).require_grad()
+        })
+        .collect();
+    let y = f(&tensors);
+    let weights = numbers(y.dims()[0], 99);
+    let weights = Tensor::<1>::from_data(TensorData::new(weights, y.dims()), (&device, dtype));
+    let gradients = (y.clone() * weights).sum().backward();
+    let values = |tensor: Tensor<1>| tensor.into_data().convert::<f64>().to_vec::<f64>().unwrap();
+    let mut outcome = vec![values(y.inner())];
+    for tensor in &tensors {
+        outcome.push(values(tensor.grad(&gradients).expect("every input counts")));
+    }
+    outcome
+}
+
+/// Numbers about -1..1, the same for the same seed; single precision so that both types start from the same.
+fn numbers(count: usize, seed: u64) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            f64::from(((state >> 40) as f32 / (1u64 << 23) as f32) - 1.0)
+        })
+        .collect()
+}
+
+fn inputs(sizes: &[usize]) -> Vec<Vec<f64>> {
+    sizes.iter().enumerate().map(|(i, size)| numbers(*size, 7 + i as u64)).collect()
+}
+
+fn check(sizes: &[usize], f: impl Fn(&[Tensor<1>]) -> Tensor<1> + Sync) {
+    let inputs = inputs(sizes);
+    let ours = outcome(&inputs, DType::F32, &f);
+    let reference = outcome(&inputs, DType::F64, &f);
+    for (i, (ours, reference)) in ours.iter().zip(&reference).enumerate() {
+        assert_eq!(ours.len(), reference.len());
+        let greatest = reference.iter().fold(1e-3f64, |a, b| a.max(b.abs()));
+        for (at, (a, b)) in ours.iter().zip(reference).enumerate() {
+            let off = (a - b).abs() / greatest;
+            let what = if i == 0 { "output".into() } else { format!("gradient of input {}", i - 1) };
+            assert!(off < TOLERANCE, "{what} [{at}]: {a} instead of {b}");
+        }
+    }
+    for threads in [1, 2, 3, 7] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert!(pool.install(|| outcome(&inputs, DType::F32, &f)) == ours, "{threads} threads change bits");
+    }
+    assert!(kernels::sequential(|| outcome(&inputs, DType::F32, &f)) == ours, "sequential changes bits");
+}
+
+fn shaped<const D: usize>(tensor: &Tensor<1>, dims: [usize; D]) -> Tensor<D> {
+    tensor.clone().reshape(dims)
+}
+
+fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    tensor.flatten(0, D - 1)
+}
+
+fn check_conv([batch, from, to]: [usize; 3], size: [usize; 2], [kernel, stride, padding]: [usize; 3]) {
+    let x = [batch, from, size[0], size[1]];
+    let w = [to, from, kernel, kernel];
+    let sizes = [x.iter().product(), w.iter().product(), to];
+    check(&sizes, move |t| {
+        flat(kernels::conv2d(shaped(&t[0], x), shaped(&t[1], w), Some(t[2].clone()), stride, padding))
+    });
+    check(&sizes[..2], move |t| {
+        flat(kernels::conv2d(shaped(&t[0], x), shaped(&t[1], w), None, stride, padding))
+    });
+}
+
+fn check_attention([batch, heads, queries, keys, head]: [usize; 5], bias: Option<[usize; 2]>) {
+    // As networks make them: heads split off the last axis, so that rows are strided.
+    let split = move |t: &Tensor<1>, tokens: usize| {
+        shaped(t, [batch, tokens, heads, head]).swap_dims(1, 2)
+    };
+    let (q, k) = (batch * queries * heads * head, batch * keys * heads * head);
+    check(&[q, k, k], move |t| {
+        let bias = bias.map(|[batch, heads]| {
+            let dims = [batch, heads, queries, keys];
+            let values: Vec<f64> = numbers(dims.iter().product(), 5)
+                .into_iter()
+                .enumerate()
+                // The first key of each row stays visible.
+                .map(|(i, x)| if x > 0.6 && i % keys != 0 { f64::NEG_INFINITY } else { x })
+                .collect();
+            let options = (&t[0].device(), t[0].dtype());
+            Tensor::<4>::from_data(TensorData::new(values, dims), options)
+        });
+        let y = kernels::attention(split(&t[0], queries), split(&t[1], keys), split(&t[2], keys), bias);
+        flat(y.swap_dims(1, 2))
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn activations(rows in 1usize..70, features in 1usize..300) {
+        check(&[rows * features], |t| kernels::silu(t[0].clone() * 6.0));
+        check(&[rows * features], |t| kernels::gelu(t[0].clone() * 6.0));
+        check(&[rows * features * 2], |t| flat(kernels::geglu(shaped(&t[0], [rows, 2 * features]) * 4.0)));
+        // Not one after the other in memory.
+        check(&[rows * features * 2], |t| flat(kernels::geglu(shaped(&t[0], [2 * features, rows]).swap_dims(0, 1))));
+    }
+
+    #[test]
+    fn norms(batch in 1usize..4, groups in 1usize..5, per_group in 1usize..6, height in 1usize..12, width in 2usize..12) {
+        let channels = groups * per_group;
+        let dims = [batch, channels, height, width];
+        let sizes = [dims.iter().product(), channels, channels];
+        check(&sizes, |t| flat(kernels::group_norm(shaped(&t[0], dims), groups, t[1].clone(), t[2].clone(), 1e-5)));
+        check(&sizes, |t| flat(kernels::group_norm_silu(shaped(&t[0], dims), groups, t[1].clone(), t[2].clone(), 1e-6)));
+        let rows = batch * height * 40;
+        check(&[rows * (width + 1), width + 1, width + 1], |t| {
+            flat(kernels::layer_norm(shaped(&t[0], [batch, height * 40, width + 1]), t[1].clone(), t[2].clone(), 1e-5))
+        });
+    }
+
+    #[test]
+    fn linears(batch in 1usize..4, rows in 1usize..90, from in 1usize..70, to in 1usize..70) {
+        check(&[batch * rows * from, from * to, to], |t| {
+            flat(kernels::linear(shaped(&t[0], [batch, rows, from]), shaped(&t[1], [from, to]), Some(t[2].clone())))
+        });
+        // Both factors as transposed views, as pointwise convolutions have them.
+        check(&[batch * rows * from, from * to], |t| {
+            let x = shaped(&t[0], [batch, from, rows]).swap_dims(1, 2);
+            flat(kernels::linear(x, shaped(&t[1], [to, from]).transpose(), None))
+        });
+    }
+
+    #[test]
+    fn convolutions(
+        sizes in [1usize..4, 1usize..20, 1usize..20],
+        height in 3usize..20,
+        width in 3usize..20,
+        kernel in 1usize..4,
+        stride in 1usize..4,
+        padding in 0usize..3,
+    ) {
+        prop_assume!(padding < kernel);
+        check_conv(sizes, [height, width], [kernel, stride, padding]);
+    }
+
+    #[test]
+    fn attentions(
+        batch in 1usize..3,
+        heads in 1usize..4,
+        queries in 1usize..150,
+        keys in 1usize..150,
+        head in 1usize..40,
+        bias in proptest::option::of([any::<bool>(), any::<bool>()]),
+    ) {
+        let bias = bias.map(|[b, h]| [if b { batch } else { 1 }, if h { heads } else { 1 }]);
+        check_attention([batch, heads, queries, keys, head], bias);
+    }
+
+    #[test]
+    fn doubled_pictures(dims in [1usize..4, 1usize..9, 1usize..9, 1usize..9]) {
+        let [_, _, height, width] = dims;
+        check(&[dims.iter().product()], |t| flat(kernels::interpolate_nearest(shaped(&t[0], dims), [2 * height, 2 * width])));
+    }
+}
+
+/// Sizes of real networks, at which every path over threads and tiles is taken.
+#[test]
+fn sizes_of_a_unet() {
+    check_conv([8, 64, 64], [32, 32], [3, 1, 1]);
+    check_conv([2, 128, 96], [8, 8], [3, 1, 1]);
+    check_conv([3, 64, 3], [32, 32], [3, 1, 1]);
+    check_conv([3, 64, 64], [32, 32], [3, 2, 1]);
+    check_conv([3, 64, 128], [16, 16], [1, 1, 0]);
+    check_conv([1, 16, 16], [70, 70], [3, 1, 1]);
+    check_attention([2, 4, 256, 256, 32], None);
+    check_attention([2, 4, 256, 77, 24], Some([1, 1]));
+}
+
+/// A layer whose weights are frozen: only the input's gradient, and the same one.
+#[test]
+fn frozen_weights_get_no_gradient() {
+    let device = Device::flex().autodiff();
+    let tensor = |dims: [usize; 4], seed| {
+        let values = numbers(dims.iter().product(), seed);
+        Tensor::<4>::from_data(TensorData::new(values, dims), (&device, DType::F32))
+    };
+    let (x, w) = (tensor([2, 5, 8, 8], 1), tensor([6, 5, 3, 3], 2));
+    let run = |x: Tensor<4>, w: Tensor<4>| {
+        let gradients = kernels::conv2d(x.clone(), w.clone(), None, 1, 1).sum().backward();
+        [x.grad(&gradients), w.grad(&gradients)].map(|g| g.map(|g| g.into_data()))
+    };
+    let [dx, dw] = run(x.clone().require_grad(), w.clone().require_grad());
+    assert!(dw.is_some());
+    let [dx_alone, none] = run(x.clone().require_grad(), w.clone());
+    assert_eq!(dx, dx_alone);
+    assert!(none.is_none());
+    let [none, dw_alone] = run(x, w.require_grad());
+    assert_eq!(dw, dw_alone);
+    assert!(none.is_none());
+}
+
+/// Numbers that are not finite come through: a run has to notice them.
+#[test]
+fn nan_stays_nan() {
+    let device = Device::flex();
+    let x = Tensor::<1>::from_data(TensorData::new(vec![f32::NAN; 40], [40]), &device);
+    for y in [
+        kernels::silu(x.clone()),
+        kernels::gelu(x.clone()),
+        flat(kernels::layer_norm(shaped(&x, [2, 20]), Tensor::ones([20], &device), Tensor::zeros([20], &device), 1e-5)),
+        flat(kernels::attention(shaped(&x, [1, 1, 10, 4]), Tensor::ones([1, 1, 3, 4], &device), Tensor::ones([1, 1, 3, 4], &device), None)),
+    ] {
+        assert!(y.into_data().iter::<f32>().all(f32::is_nan));
+    }
+}
