@@ -3,10 +3,10 @@
 use burn::module::Module;
 use burn::nn::Identity;
 use burn::tensor::Tensor;
+use dsl_kernels as kernels;
 
 use crate::layers::{LayerNorm, Linear};
 use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
-use crate::ops;
 use crate::parameter_init::ParameterInit;
 
 /// Multi-head attention of tokens to tokens; projections of queries, keys and values have no bias.
@@ -53,7 +53,7 @@ impl Attention {
         let query = split_heads(self.to_q.forward(x), self.heads);
         let key = split_heads(self.to_k.forward(context.clone()), self.heads);
         let value = split_heads(self.to_v.forward(context), self.heads);
-        let mut hidden = merge_heads(ops::attention(query, key, value));
+        let mut hidden = merge_heads(kernels::attention(query, key, value, None));
         for layer in &self.to_out {
             hidden = layer.forward(hidden);
         }
@@ -75,7 +75,7 @@ pub(crate) fn merge_heads(x: Tensor<4>) -> Tensor<3> {
         .reshape([batch, tokens, heads * head_size])
 }
 
-/// A linear layer whose output gates itself, see [`ops::geglu`].
+/// A linear layer whose output gates itself, see [`kernels::geglu`].
 #[derive(Module, Debug)]
 pub struct GeGlu {
     /// `[channels] -> [2 * inner]`, value half first.
@@ -108,7 +108,7 @@ impl FeedForward {
     /// # Shapes
     /// - `x`, result: `[batch, tokens, channels]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.net.2.forward(ops::geglu(self.net.0.proj.forward(x)))
+        self.net.2.forward(kernels::geglu(self.net.0.proj.forward(x)))
     }
 }
 

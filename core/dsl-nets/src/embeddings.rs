@@ -2,10 +2,10 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
+use dsl_kernels as kernels;
 
 use crate::layers::Linear;
 use crate::lora::impl_for_each_linear;
-use crate::ops;
 use crate::parameter_init::ParameterInit;
 
 /// Sinusoids of the timestep: angles `timestep * exp(-ln(10000) k / (half - freq_shift))`, Ho et al. 2020, as diffusers has them.
@@ -71,6 +71,6 @@ impl TimestepEmbedding {
     /// - `sinusoids`: `[batch, channels]`; result: `[batch, time_embed_dim]`
     pub fn forward(&self, sinusoids: Tensor<2>) -> Tensor<2> {
         self.linear_2
-            .forward(ops::silu(self.linear_1.forward(sinusoids)))
+            .forward(kernels::silu(self.linear_1.forward(sinusoids)))
     }
 }

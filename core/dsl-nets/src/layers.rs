@@ -4,9 +4,9 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, module};
+use dsl_kernels as kernels;
 
 use crate::lora::LoraAdapter;
-use crate::ops;
 use crate::parameter_init::ParameterInit;
 
 /// `y = x W + b`, plus a low-rank adapter where one is attached.
@@ -44,9 +44,9 @@ impl Linear {
     /// - `x`: `[.., d_input]`; result: `[.., d_output]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         match &self.lora {
-            None => ops::linear(x, self.weight.val(), self.bias()),
+            None => kernels::linear(x, self.weight.val(), self.bias()),
             Some(lora) => {
-                let y = ops::linear(x.clone(), self.weight.val(), self.bias());
+                let y = kernels::linear(x.clone(), self.weight.val(), self.bias());
                 y + lora.forward(x)
             }
         }
@@ -91,7 +91,7 @@ impl Conv2d {
     /// # Shapes
     /// - `x`: `[batch, channels_in, height, width]`; result: `[batch, channels_out, ..]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        ops::conv2d(
+        kernels::conv2d(
             x,
             self.weight.val(),
             Some(self.bias.val()),
@@ -101,7 +101,7 @@ impl Conv2d {
     }
 }
 
-/// A 1×1 convolution that runs as a matrix product over tokens, but is stored as a convolution.
+/// A 1×1 convolution, which over tokens is a matrix product.
 #[derive(Module, Debug)]
 pub struct PointwiseConv {
     /// `[channels_out, channels_in, 1, 1]`.
@@ -129,22 +129,17 @@ impl PointwiseConv {
             .val()
             .reshape([channels_out, channels_in])
             .transpose();
-        ops::linear(x, weight, Some(self.bias.val()))
+        kernels::linear(x, weight, Some(self.bias.val()))
     }
 
     /// # Shapes
     /// - `x`: `[batch, channels_in, height, width]`; result: `[batch, channels_out, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, _, height, width] = x.dims();
-        let tokens = self.forward_tokens(x.flatten::<3>(2, 3).swap_dims(1, 2));
-        let channels = tokens.dims()[2];
-        tokens
-            .swap_dims(1, 2)
-            .reshape([batch, channels, height, width])
+        kernels::conv2d(x, self.weight.val(), Some(self.bias.val()), 1, 0)
     }
 }
 
-/// Group normalisation, see [`ops::group_norm`].
+/// Group normalisation, see [`kernels::group_norm`].
 #[derive(Module, Debug)]
 pub struct GroupNorm {
     /// `[channels]`.
@@ -171,17 +166,21 @@ impl GroupNorm {
     /// # Shapes
     /// - `x`, result: `[batch, channels, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        ops::group_norm(
-            x,
-            self.groups,
-            self.weight.val(),
-            self.bias.val(),
-            self.norm_eps,
-        )
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        kernels::group_norm(x, self.groups, weight, bias, self.norm_eps)
+    }
+
+    /// The norm, then SiLU.
+    ///
+    /// # Shapes
+    /// - as [`Self::forward`]
+    pub fn forward_silu(&self, x: Tensor<4>) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        kernels::group_norm_silu(x, self.groups, weight, bias, self.norm_eps)
     }
 }
 
-/// Layer normalisation over the last axis, see [`ops::layer_norm`].
+/// Layer normalisation over the last axis, see [`kernels::layer_norm`].
 #[derive(Module, Debug)]
 pub struct LayerNorm {
     /// `[features]`.
@@ -205,7 +204,7 @@ impl LayerNorm {
     /// # Shapes
     /// - `x`, result: `[.., features]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        ops::layer_norm(x, self.weight.val(), self.bias.val(), Self::NORM_EPS)
+        kernels::layer_norm(x, self.weight.val(), self.bias.val(), Self::NORM_EPS)
     }
 }
 

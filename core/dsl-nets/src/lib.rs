@@ -14,7 +14,6 @@ mod layers;
 pub mod lora;
 mod mlp_denoiser;
 mod model;
-pub mod ops;
 mod parameter_init;
 pub mod parameters;
 mod resnet;

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use dsl_kernels as kernels;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,6 @@ use crate::embeddings::Timesteps;
 use crate::error::NetsError;
 use crate::layers::Linear;
 use crate::lora::impl_for_each_linear;
-use crate::ops;
 use crate::parameter_init::ParameterInit;
 
 /// Shape of an [`MlpDenoiser`].
@@ -112,7 +112,7 @@ impl MlpDenoiser {
         for (index, layer) in self.layers.iter().enumerate() {
             hidden = layer.forward(hidden);
             if index < last {
-                hidden = ops::silu(hidden);
+                hidden = kernels::silu(hidden);
             }
         }
         hidden.reshape(dims)

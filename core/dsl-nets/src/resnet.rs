@@ -2,10 +2,10 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use dsl_kernels as kernels;
 
 use crate::layers::{Conv2d, GroupNorm, Linear, PointwiseConv};
 use crate::lora::impl_for_each_linear;
-use crate::ops;
 use crate::parameter_init::ParameterInit;
 
 /// Two convolutions around the timestep embedding, with a skip connection.
@@ -51,11 +51,11 @@ impl ResnetBlock2D {
     /// - `temb`: `[batch, time_embed_dim]`, **already activated** by SiLU
     /// - result: `[batch, channels_out, height, width]`
     pub fn forward(&self, x: Tensor<4>, temb: &Tensor<2>) -> Tensor<4> {
-        let hidden = self.conv1.forward(ops::silu(self.norm1.forward(x.clone())));
+        let hidden = self.conv1.forward(self.norm1.forward_silu(x.clone()));
         let temb = self.time_emb_proj.forward(temb.clone());
         let [batch, channels] = temb.dims();
         let hidden = hidden + temb.reshape([batch, channels, 1, 1]);
-        let hidden = self.conv2.forward(ops::silu(self.norm2.forward(hidden)));
+        let hidden = self.conv2.forward(self.norm2.forward_silu(hidden));
         let skip = match &self.conv_shortcut {
             Some(conv) => conv.forward(x),
             None => x,
@@ -102,6 +102,6 @@ impl Upsample2D {
     /// # Shapes
     /// - `x`: `[batch, channels, height, width]`; result: `[batch, channels, size[0], size[1]]`
     pub fn forward(&self, x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
-        self.conv.forward(ops::interpolate_nearest(x, size))
+        self.conv.forward(kernels::interpolate_nearest(x, size))
     }
 }

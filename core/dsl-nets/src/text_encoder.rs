@@ -6,13 +6,13 @@
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
+use dsl_kernels as kernels;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attention::{merge_heads, split_heads};
 use crate::error::NetsError;
 use crate::layers::{Embedding, LayerNorm, Linear};
-use crate::ops;
 use crate::parameter_init::ParameterInit;
 
 /// Shape of a [`TextEncoder`].
@@ -210,7 +210,7 @@ impl TextEncoder {
 impl TextEncoderLayer {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let x = x.clone() + self.self_attn.forward(self.layer_norm1.forward(x));
-        let inner = ops::gelu(self.mlp.fc1.forward(self.layer_norm2.forward(x.clone())));
+        let inner = kernels::gelu(self.mlp.fc1.forward(self.layer_norm2.forward(x.clone())));
         x + self.mlp.fc2.forward(inner)
     }
 }
@@ -221,6 +221,6 @@ impl TextAttention {
         let key = split_heads(self.k_proj.forward(x.clone()), self.heads);
         let value = split_heads(self.v_proj.forward(x), self.heads);
         self.out_proj
-            .forward(merge_heads(ops::attention(query, key, value)))
+            .forward(merge_heads(kernels::attention(query, key, value, None)))
     }
 }

@@ -8,12 +8,12 @@ pub use config::{DownBlockType, MidBlockType, OneOrMany, UNet2DConditionConfig, 
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use dsl_kernels as kernels;
 
 use crate::embeddings::{TimestepEmbedding, Timesteps};
 use crate::error::NetsError;
 use crate::layers::{Conv2d, GroupNorm};
 use crate::lora::impl_for_each_linear;
-use crate::ops;
 use crate::parameter_init::ParameterInit;
 use crate::unet_2d_blocks::{BlockConfig, DownBlock, UNetMidBlock2DCrossAttn, UpBlock};
 
@@ -156,7 +156,7 @@ impl UNet2DCondition {
         let sinusoids = self.time_proj.forward(timestep).cast(x_t.dtype());
         let temb = self.time_embedding.forward(sinusoids);
         // Every residual block begins by activating the embedding; once is enough.
-        let temb = ops::silu(temb);
+        let temb = kernels::silu(temb);
 
         let x_t = if self.center_input_sample {
             x_t * 2.0 - 1.0
@@ -175,6 +175,6 @@ impl UNet2DCondition {
             sample = block.forward(sample, &temb, &encoder_hidden_states, &mut skips);
         }
         self.conv_out
-            .forward(ops::silu(self.conv_norm_out.forward(sample)))
+            .forward(self.conv_norm_out.forward_silu(sample))
     }
 }

@@ -2,13 +2,13 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Distribution, Tensor};
+use dsl_kernels as kernels;
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ForEachLinear;
 use crate::error::NetsError;
-use crate::ops;
 use crate::parameter_init::ParameterInit;
 
 /// How the down projection A starts; B always starts at zero, so that a fresh adapter changes nothing.
@@ -123,8 +123,8 @@ impl LoraAdapter {
         } else {
             x
         };
-        let down = ops::linear(x, self.lora_a.val(), None);
-        let up = ops::linear(down, self.lora_b.val(), None);
+        let down = kernels::linear(x, self.lora_a.val(), None);
+        let up = kernels::linear(down, self.lora_b.val(), None);
         if self.scale == 1.0 {
             up
         } else {
