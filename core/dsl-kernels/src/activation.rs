@@ -137,7 +137,10 @@ impl CpuOperation<1> for Geglu {
             |i, y| {
                 let x = &values[i * rows * 2 * features..];
                 Arch::new().dispatch(|| {
-                    for (y, x) in y.chunks_exact_mut(features).zip(x.chunks_exact(2 * features)) {
+                    for (y, x) in y
+                        .chunks_exact_mut(features)
+                        .zip(x.chunks_exact(2 * features))
+                    {
                         let (value, gate) = x.split_at(features);
                         for ((y, value), gate) in y.iter_mut().zip(value).zip(gate) {
                             *y = value * scalar::gelu(*gate);

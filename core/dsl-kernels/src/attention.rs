@@ -39,7 +39,11 @@ pub fn attention(
         scale: scale as f32,
         bias,
     });
-    let inputs = [query.into_dispatch(), key.into_dispatch(), value.into_dispatch()];
+    let inputs = [
+        query.into_dispatch(),
+        key.into_dispatch(),
+        value.into_dispatch(),
+    ];
     let outcome = match operation {
         Some(operation) => route::run(operation, inputs),
         None => Err(inputs),
@@ -89,7 +93,11 @@ fn with_dense_rows(tensor: FlexTensor) -> FlexTensor {
     let layout = tensor.layout();
     let ready = layout.strides().iter().all(|stride| *stride >= 0)
         && (layout.strides()[3] == 1 || layout.shape()[3] == 1);
-    if ready { tensor } else { tensor.to_contiguous() }
+    if ready {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
 }
 
 impl<'a> Heads<'a> {
@@ -201,7 +209,10 @@ impl Attention {
         }
         for (row, scores) in scores.chunks_exact_mut(tokens_kv).enumerate() {
             if let Some(bias) = self.bias_row(at, from + row, tokens_kv) {
-                scores.iter_mut().zip(bias).for_each(|(score, bias)| *score += bias);
+                scores
+                    .iter_mut()
+                    .zip(bias)
+                    .for_each(|(score, bias)| *score += bias);
             }
         }
     }
@@ -216,14 +227,25 @@ fn soften(row: &mut [f32]) -> (f32, f32) {
     let rest = chunks.remainder();
     for chunk in chunks {
         for (greatest, score) in greatest.iter_mut().zip(chunk) {
-            *greatest = if *score > *greatest { *score } else { *greatest };
+            *greatest = if *score > *greatest {
+                *score
+            } else {
+                *greatest
+            };
         }
     }
-    let greatest = greatest.iter().chain(rest).fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+    let greatest = greatest
+        .iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, |a, b| a.max(*b));
     for score in row.iter_mut() {
         let weight = scalar::exp(*score - greatest);
         // Masked out: exactly nothing, where `exp` saturates.
-        *score = if *score == f32::NEG_INFINITY { 0.0 } else { weight };
+        *score = if *score == f32::NEG_INFINITY {
+            0.0
+        } else {
+            weight
+        };
     }
     let row = &*row;
     (greatest, scalar::sum(row.len(), |i| row[i]))
@@ -361,7 +383,11 @@ impl CpuOperation<3> for Attention {
                             let mean = scalar::sum(head_size, |j| o[j] * g[j]);
                             for (weight, slope) in weights.iter_mut().zip(slopes) {
                                 let exp = scalar::exp(*weight - logarithms[i]);
-                                *weight = if *weight == f32::NEG_INFINITY { 0.0 } else { exp };
+                                *weight = if *weight == f32::NEG_INFINITY {
+                                    0.0
+                                } else {
+                                    exp
+                                };
                                 *slope = *weight * (*slope - mean);
                             }
                         }
@@ -372,7 +398,14 @@ impl CpuOperation<3> for Attention {
                     if wanted[0] {
                         let mut rows = unsafe { dq.rows(at, from, count) };
                         let all = k.all_rows(at);
-                        product(&mut rows, Destination::Overwrite, self.scale, slopes, all, none);
+                        product(
+                            &mut rows,
+                            Destination::Overwrite,
+                            self.scale,
+                            slopes,
+                            all,
+                            none,
+                        );
                     }
                     if wanted[1] {
                         // SAFETY: see above.
@@ -383,17 +416,19 @@ impl CpuOperation<3> for Attention {
                     if wanted[2] {
                         // SAFETY: see above.
                         let mut rows = unsafe { dv.rows(at, 0, tokens_kv) };
-                        product(&mut rows, destination, 1.0, weights.transposed(), g_rows, none);
+                        product(
+                            &mut rows,
+                            destination,
+                            1.0,
+                            weights.transposed(),
+                            g_rows,
+                            none,
+                        );
                     }
                 }
             });
         });
         let mut wanted = wanted.into_iter();
-        outputs.map(|output| {
-            wanted
-                .next()
-                .unwrap_or(false)
-                .then(|| output.into_tensor())
-        })
+        outputs.map(|output| wanted.next().unwrap_or(false).then(|| output.into_tensor()))
     }
 }

@@ -141,7 +141,12 @@ impl ConvShape {
     }
 
     fn dims_weight(&self) -> [usize; 4] {
-        [self.channels_out, self.channels_in, self.kernel, self.kernel]
+        [
+            self.channels_out,
+            self.channels_in,
+            self.kernel,
+            self.kernel,
+        ]
     }
 
     /// The convolution that carries gradients back to the input, if this one has stride 1.

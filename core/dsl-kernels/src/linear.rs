@@ -21,7 +21,9 @@ pub fn linear<const D: usize>(
     // A mistake is burn's to report.
     let fits = D > 1
         && input.dims()[D - 1] == weight.dims()[0]
-        && bias.as_ref().is_none_or(|bias| bias.dims()[0] == weight.dims()[1]);
+        && bias
+            .as_ref()
+            .is_none_or(|bias| bias.dims()[0] == weight.dims()[1]);
     if !fits {
         return module::linear(input, weight, bias);
     }
@@ -56,7 +58,11 @@ struct Weight(FlexTensor);
 impl Weight {
     fn new(tensor: FlexTensor) -> Self {
         let usable = tensor.layout().strides().iter().all(|stride| *stride >= 0);
-        Self(if usable { tensor } else { tensor.to_contiguous() })
+        Self(if usable {
+            tensor
+        } else {
+            tensor.to_contiguous()
+        })
     }
 
     fn matrix(&self) -> Matrix<'_> {
@@ -116,7 +122,11 @@ fn input_gradient(input: &Dense, weight: &Weight, grad: &Dense) -> FlexTensor {
 }
 
 fn weight_gradient(input: &Dense, weight: &Weight, grad: &Dense) -> FlexTensor {
-    let Matrix { rows: d_input, cols: d_output, .. } = weight.matrix();
+    let Matrix {
+        rows: d_input,
+        cols: d_output,
+        ..
+    } = weight.matrix();
     let rows = input.values().len() / d_input.max(1);
     let mut dw = buffer::zeros(d_input * d_output);
     product(

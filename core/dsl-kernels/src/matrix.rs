@@ -39,7 +39,10 @@ impl<'a> Matrix<'a> {
     fn assert_inside(&self) {
         if self.rows > 0 && self.cols > 0 {
             let last = (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride;
-            assert!(last < self.values.len(), "a matrix reaches beyond its slice");
+            assert!(
+                last < self.values.len(),
+                "a matrix reaches beyond its slice"
+            );
         }
     }
 }
@@ -57,7 +60,10 @@ pub(crate) struct MatrixMut<'a> {
 impl<'a> MatrixMut<'a> {
     /// Rows one after the other.
     pub fn row_major(values: &'a mut [f32], rows: usize, cols: usize) -> Self {
-        assert!(rows * cols <= values.len(), "a matrix reaches beyond its slice");
+        assert!(
+            rows * cols <= values.len(),
+            "a matrix reaches beyond its slice"
+        );
         Self {
             values: values.as_mut_ptr(),
             rows,
@@ -111,7 +117,11 @@ pub(crate) fn product(
     rhs: Matrix<'_>,
     parallelism: Parallelism,
 ) {
-    assert_eq!([lhs.rows, rhs.cols], [dst.rows, dst.cols], "a product of this shape");
+    assert_eq!(
+        [lhs.rows, rhs.cols],
+        [dst.rows, dst.cols],
+        "a product of this shape"
+    );
     assert_eq!(lhs.cols, rhs.rows, "factors that fit each other");
     lhs.assert_inside();
     rhs.assert_inside();

@@ -56,7 +56,11 @@ fn group_norm_then(
         norm_eps: norm_eps as f32,
         silu,
     };
-    let inputs = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
+    let inputs = [
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    ];
     match route::run(operation, inputs) {
         Ok(y) => Tensor::from_dispatch(y),
         Err([x, weight, bias]) => {
@@ -102,7 +106,11 @@ pub fn layer_norm<const D: usize>(
     let operation = LayerNorm {
         norm_eps: norm_eps as f32,
     };
-    let inputs = [x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
+    let inputs = [
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    ];
     match route::run(operation, inputs) {
         Ok(y) => Tensor::from_dispatch(y),
         Err([x, weight, bias]) => module::layer_norm(
@@ -152,7 +160,10 @@ impl CpuOperation<3> for GroupNorm {
         let mut y = buffer::zeros(x.values().len());
         let mut moments_of = vec![[0.0; 2]; batch * self.groups];
         let work = y.len() * if self.silu { 6 } else { 3 };
-        let pieces = parallel::pieces(&mut y, size).into_iter().zip(&mut moments_of).collect();
+        let pieces = parallel::pieces(&mut y, size)
+            .into_iter()
+            .zip(&mut moments_of)
+            .collect();
         parallel::each(pieces, work, |i, (y, kept)| {
             let x = &x.values()[i * size..][..size];
             let first = i % self.groups * group_channels;
@@ -160,7 +171,11 @@ impl CpuOperation<3> for GroupNorm {
             let bias = &bias.values()[first..][..group_channels];
             *kept = Arch::new().dispatch(|| {
                 let (mean, inverse) = moments(x, self.norm_eps);
-                for (c, (y, x)) in y.chunks_exact_mut(positions).zip(x.chunks_exact(positions)).enumerate() {
+                for (c, (y, x)) in y
+                    .chunks_exact_mut(positions)
+                    .zip(x.chunks_exact(positions))
+                    .enumerate()
+                {
                     let scale = inverse * weight[c];
                     let shift = bias[c];
                     if self.silu {
@@ -193,7 +208,12 @@ impl CpuOperation<3> for GroupNorm {
         wanted: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
         let grad = Dense::new(grad);
-        let SavedGroups { x, weight, bias, moments } = saved;
+        let SavedGroups {
+            x,
+            weight,
+            bias,
+            moments,
+        } = saved;
         let [batch, channels, height, width] = x.dims::<4>();
         let positions = height * width;
         let group_channels = channels / self.groups;
@@ -206,44 +226,49 @@ impl CpuOperation<3> for GroupNorm {
             .into_iter()
             .zip(sums.chunks_mut(group_channels))
             .collect();
-        parallel::each(pieces, work, |i, (dx, sums): (&mut [f32], &mut [[f32; 2]])| {
-            let x = &x.values()[i * size..][..size];
-            let grad = &grad.values()[i * size..][..size];
-            let first = i % self.groups * group_channels;
-            let weight = &weight.values()[first..][..group_channels];
-            let bias = &bias.values()[first..][..group_channels];
-            let [mean, inverse] = moments[i];
-            Arch::new().dispatch(|| {
-                let (mut of_dy, mut of_dy_normed) = (0.0, 0.0);
-                for c in 0..group_channels {
-                    let range = c * positions..(c + 1) * positions;
-                    let (x, grad, dx) = (&x[range.clone()], &grad[range.clone()], &mut dx[range]);
-                    // The gradient before SiLU waits in dx for the sums over the group.
-                    if self.silu {
-                        let (scale, shift) = (inverse * weight[c], bias[c]);
-                        for ((dx, x), grad) in dx.iter_mut().zip(x).zip(grad) {
-                            *dx = grad * scalar::silu_derivative((x - mean) * scale + shift);
+        parallel::each(
+            pieces,
+            work,
+            |i, (dx, sums): (&mut [f32], &mut [[f32; 2]])| {
+                let x = &x.values()[i * size..][..size];
+                let grad = &grad.values()[i * size..][..size];
+                let first = i % self.groups * group_channels;
+                let weight = &weight.values()[first..][..group_channels];
+                let bias = &bias.values()[first..][..group_channels];
+                let [mean, inverse] = moments[i];
+                Arch::new().dispatch(|| {
+                    let (mut of_dy, mut of_dy_normed) = (0.0, 0.0);
+                    for c in 0..group_channels {
+                        let range = c * positions..(c + 1) * positions;
+                        let (x, grad, dx) =
+                            (&x[range.clone()], &grad[range.clone()], &mut dx[range]);
+                        // The gradient before SiLU waits in dx for the sums over the group.
+                        if self.silu {
+                            let (scale, shift) = (inverse * weight[c], bias[c]);
+                            for ((dx, x), grad) in dx.iter_mut().zip(x).zip(grad) {
+                                *dx = grad * scalar::silu_derivative((x - mean) * scale + shift);
+                            }
+                        } else {
+                            dx.copy_from_slice(grad);
                         }
-                    } else {
-                        dx.copy_from_slice(grad);
+                        let dx = &*dx;
+                        let dy = scalar::sum(positions, |j| dx[j]);
+                        let dy_normed = scalar::sum(positions, |j| dx[j] * (x[j] - mean)) * inverse;
+                        sums[c] = [dy, dy_normed];
+                        of_dy += dy * weight[c];
+                        of_dy_normed += dy_normed * weight[c];
                     }
-                    let dx = &*dx;
-                    let dy = scalar::sum(positions, |j| dx[j]);
-                    let dy_normed = scalar::sum(positions, |j| dx[j] * (x[j] - mean)) * inverse;
-                    sums[c] = [dy, dy_normed];
-                    of_dy += dy * weight[c];
-                    of_dy_normed += dy_normed * weight[c];
-                }
-                let offset = of_dy / size as f32;
-                let slope = of_dy_normed / size as f32 * inverse;
-                for c in 0..group_channels {
-                    let range = c * positions..(c + 1) * positions;
-                    for (dx, x) in dx[range.clone()].iter_mut().zip(&x[range]) {
-                        *dx = (*dx * weight[c] - offset - (x - mean) * slope) * inverse;
+                    let offset = of_dy / size as f32;
+                    let slope = of_dy_normed / size as f32 * inverse;
+                    for c in 0..group_channels {
+                        let range = c * positions..(c + 1) * positions;
+                        for (dx, x) in dx[range.clone()].iter_mut().zip(&x[range]) {
+                            *dx = (*dx * weight[c] - offset - (x - mean) * slope) * inverse;
+                        }
                     }
-                }
-            });
-        });
+                });
+            },
+        );
         let over_batch = |which: usize| {
             let mut total = vec![0.0f32; channels];
             for sample in sums.chunks_exact(channels) {
@@ -291,22 +316,36 @@ impl CpuOperation<3> for LayerNorm {
             .into_iter()
             .zip(kept.chunks_mut(ROWS))
             .collect();
-        parallel::each(pieces, work, |i, (y, kept): (&mut [f32], &mut [[f32; 2]])| {
-            let x = &values[i * ROWS * features..][..y.len()];
-            let (weight, bias) = (&weight.values()[..features], &bias.values()[..features]);
-            Arch::new().dispatch(|| {
-                let rows = y.chunks_exact_mut(features).zip(x.chunks_exact(features)).zip(kept);
-                for ((y, x), kept) in rows {
-                    let (mean, inverse) = moments(x, self.norm_eps);
-                    *kept = [mean, inverse];
-                    for j in 0..features {
-                        y[j] = (x[j] - mean) * inverse * weight[j] + bias[j];
+        parallel::each(
+            pieces,
+            work,
+            |i, (y, kept): (&mut [f32], &mut [[f32; 2]])| {
+                let x = &values[i * ROWS * features..][..y.len()];
+                let (weight, bias) = (&weight.values()[..features], &bias.values()[..features]);
+                Arch::new().dispatch(|| {
+                    let rows = y
+                        .chunks_exact_mut(features)
+                        .zip(x.chunks_exact(features))
+                        .zip(kept);
+                    for ((y, x), kept) in rows {
+                        let (mean, inverse) = moments(x, self.norm_eps);
+                        *kept = [mean, inverse];
+                        for j in 0..features {
+                            y[j] = (x[j] - mean) * inverse * weight[j] + bias[j];
+                        }
                     }
-                }
-            });
-        });
+                });
+            },
+        );
         let output = buffer::tensor(y, x.shape().clone());
-        (output, SavedRows { x, weight, moments: kept })
+        (
+            output,
+            SavedRows {
+                x,
+                weight,
+                moments: kept,
+            },
+        )
     }
 
     fn backward(
@@ -328,34 +367,40 @@ impl CpuOperation<3> for LayerNorm {
             .into_iter()
             .zip(parallel::pieces(&mut partial, 2 * features))
             .collect();
-        parallel::each(pieces, work, |i, (dx, partial): (&mut [f32], &mut [f32])| {
-            let start = i * ROWS * features;
-            let (x, grad) = (&values[start..][..dx.len()], &grads[start..][..dx.len()]);
-            let (d_weight, d_bias) = partial.split_at_mut(features);
-            let weight = &weight.values()[..features];
-            Arch::new().dispatch(|| {
-                let rows = dx
-                    .chunks_exact_mut(features)
-                    .zip(x.chunks_exact(features))
-                    .zip(grad.chunks_exact(features))
-                    .zip(&moments[i * ROWS..]);
-                for (((dx, x), grad), [mean, inverse]) in rows {
-                    let (mean, inverse) = (*mean, *inverse);
-                    for j in 0..features {
-                        d_weight[j] += grad[j] * ((x[j] - mean) * inverse);
-                        d_bias[j] += grad[j];
+        parallel::each(
+            pieces,
+            work,
+            |i, (dx, partial): (&mut [f32], &mut [f32])| {
+                let start = i * ROWS * features;
+                let (x, grad) = (&values[start..][..dx.len()], &grads[start..][..dx.len()]);
+                let (d_weight, d_bias) = partial.split_at_mut(features);
+                let weight = &weight.values()[..features];
+                Arch::new().dispatch(|| {
+                    let rows = dx
+                        .chunks_exact_mut(features)
+                        .zip(x.chunks_exact(features))
+                        .zip(grad.chunks_exact(features))
+                        .zip(&moments[i * ROWS..]);
+                    for (((dx, x), grad), [mean, inverse]) in rows {
+                        let (mean, inverse) = (*mean, *inverse);
+                        for j in 0..features {
+                            d_weight[j] += grad[j] * ((x[j] - mean) * inverse);
+                            d_bias[j] += grad[j];
+                        }
+                        let of_dy = scalar::sum(features, |j| grad[j] * weight[j]);
+                        let of_dy_normed =
+                            scalar::sum(features, |j| grad[j] * weight[j] * (x[j] - mean))
+                                * inverse;
+                        let offset = of_dy / features as f32;
+                        let slope = of_dy_normed / features as f32 * inverse;
+                        for j in 0..features {
+                            dx[j] =
+                                (grad[j] * weight[j] - offset - (x[j] - mean) * slope) * inverse;
+                        }
                     }
-                    let of_dy = scalar::sum(features, |j| grad[j] * weight[j]);
-                    let of_dy_normed =
-                        scalar::sum(features, |j| grad[j] * weight[j] * (x[j] - mean)) * inverse;
-                    let offset = of_dy / features as f32;
-                    let slope = of_dy_normed / features as f32 * inverse;
-                    for j in 0..features {
-                        dx[j] = (grad[j] * weight[j] - offset - (x[j] - mean) * slope) * inverse;
-                    }
-                }
-            });
-        });
+                });
+            },
+        );
         let over_blocks = |first: usize| {
             let mut total = vec![0.0f32; features];
             for block in partial.chunks_exact(2 * features) {

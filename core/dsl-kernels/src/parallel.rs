@@ -73,7 +73,10 @@ mod tests {
     #[test]
     fn every_piece_is_visited_once_on_any_number_of_threads() {
         for threads in [1, 2, 5] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             let mut values = vec![0.0f32; 100_003];
             let work = values.len();
             pool.install(|| {
@@ -81,7 +84,12 @@ mod tests {
                     piece.iter_mut().for_each(|value| *value += index as f32);
                 });
             });
-            assert!(values.iter().enumerate().all(|(i, value)| *value == (i / 1000) as f32));
+            assert!(
+                values
+                    .iter()
+                    .enumerate()
+                    .all(|(i, value)| *value == (i / 1000) as f32)
+            );
         }
     }
 

@@ -42,10 +42,10 @@ pub(crate) fn run<const N: usize, O: CpuOperation<N>>(
     if !inputs.iter().all(is_ours) {
         return Err(inputs);
     }
-    let context = inputs
-        .iter()
-        .map(|input| input.autodiff)
-        .fold(DispatchAutodiffContext::Disabled, DispatchAutodiffContext::merge);
+    let context = inputs.iter().map(|input| input.autodiff).fold(
+        DispatchAutodiffContext::Disabled,
+        DispatchAutodiffContext::merge,
+    );
     let kind = match context {
         DispatchAutodiffContext::Disabled => {
             let (output, _) = operation.forward(inputs.map(into_plain));
@@ -77,7 +77,10 @@ fn is_ours(tensor: &DispatchTensor) -> bool {
     let float = match &tensor.kind {
         DispatchTensorKind::Flex(BackendTensor::Float(_)) => true,
         DispatchTensorKind::Autodiff(inner) => {
-            matches!(**inner, DispatchTensorKind::Flex(BackendTensor::Autodiff(_)))
+            matches!(
+                **inner,
+                DispatchTensorKind::Flex(BackendTensor::Autodiff(_))
+            )
         }
         _ => false,
     };

@@ -145,7 +145,10 @@ mod tests {
     #[test]
     fn gelu_holds_in_the_lower_tail() {
         // x Φ(x) from tables of the normal distribution's tail: Φ(-5) = 2.866515718791939e-7, Φ(-8) = 6.22096057427178e-16.
-        for (x, truth) in [(-5.0f32, -5.0 * 2.866_515_718_791_939e-7f64), (-8.0, -8.0 * 6.220_960_574_271_78e-16)] {
+        for (x, truth) in [
+            (-5.0f32, -5.0 * 2.866_515_718_791_939e-7f64),
+            (-8.0, -8.0 * 6.220_960_574_271_78e-16),
+        ] {
             let error = (f64::from(gelu(x)) - truth).abs() / truth.abs();
             assert!(error < 2e-6, "gelu({x}): relative error {error}");
         }
@@ -155,9 +158,17 @@ mod tests {
     fn derivatives_agree_with_differences() {
         let h = 1e-3f32;
         for x in grid(-9.0, 9.0) {
-            let difference = |f: fn(f32) -> f32| (f64::from(f(x + h)) - f64::from(f(x - h))) / f64::from((x + h) - (x - h));
-            assert!((f64::from(silu_derivative(x)) - difference(silu)).abs() < 1e-3, "silu'({x})");
-            assert!((f64::from(gelu_derivative(x)) - difference(gelu)).abs() < 1e-3, "gelu'({x})");
+            let difference = |f: fn(f32) -> f32| {
+                (f64::from(f(x + h)) - f64::from(f(x - h))) / f64::from((x + h) - (x - h))
+            };
+            assert!(
+                (f64::from(silu_derivative(x)) - difference(silu)).abs() < 1e-3,
+                "silu'({x})"
+            );
+            assert!(
+                (f64::from(gelu_derivative(x)) - difference(gelu)).abs() < 1e-3,
+                "gelu'({x})"
+            );
         }
     }
 

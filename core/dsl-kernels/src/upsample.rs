@@ -51,7 +51,10 @@ impl CpuOperation<1> for Double {
                 lower.copy_from_slice(upper);
             }
         });
-        (buffer::tensor(y, [batch, channels, 2 * height, 2 * width]), ())
+        (
+            buffer::tensor(y, [batch, channels, 2 * height, 2 * width]),
+            (),
+        )
     }
 
     fn backward(&self, _: (), grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {

@@ -40,14 +40,20 @@ fn numbers(count: usize, seed: u64) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..count)
         .map(|_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             f64::from(((state >> 40) as f32 / (1u64 << 23) as f32) - 1.0)
         })
         .collect()
 }
 
 fn inputs(sizes: &[usize]) -> Vec<Vec<f64>> {
-    sizes.iter().enumerate().map(|(i, size)| numbers(*size, 7 + i as u64)).collect()
+    sizes
+        .iter()
+        .enumerate()
+        .map(|(i, size)| numbers(*size, 7 + i as u64))
+        .collect()
 }
 
 fn check(sizes: &[usize], f: impl Fn(&[Tensor<1>]) -> Tensor<1> + Sync) {
@@ -59,15 +65,28 @@ fn check(sizes: &[usize], f: impl Fn(&[Tensor<1>]) -> Tensor<1> + Sync) {
         let greatest = reference.iter().fold(1e-3f64, |a, b| a.max(b.abs()));
         for (at, (a, b)) in ours.iter().zip(reference).enumerate() {
             let off = (a - b).abs() / greatest;
-            let what = if i == 0 { "output".into() } else { format!("gradient of input {}", i - 1) };
+            let what = if i == 0 {
+                "output".into()
+            } else {
+                format!("gradient of input {}", i - 1)
+            };
             assert!(off < TOLERANCE, "{what} [{at}]: {a} instead of {b}");
         }
     }
     for threads in [1, 2, 3, 7] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        assert!(pool.install(|| outcome(&inputs, DType::F32, &f)) == ours, "{threads} threads change bits");
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        assert!(
+            pool.install(|| outcome(&inputs, DType::F32, &f)) == ours,
+            "{threads} threads change bits"
+        );
     }
-    assert!(kernels::sequential(|| outcome(&inputs, DType::F32, &f)) == ours, "sequential changes bits");
+    assert!(
+        kernels::sequential(|| outcome(&inputs, DType::F32, &f)) == ours,
+        "sequential changes bits"
+    );
 }
 
 fn shaped<const D: usize>(tensor: &Tensor<1>, dims: [usize; D]) -> Tensor<D> {
@@ -78,23 +97,38 @@ fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
     tensor.flatten(0, D - 1)
 }
 
-fn check_conv([batch, from, to]: [usize; 3], size: [usize; 2], [kernel, stride, padding]: [usize; 3]) {
+fn check_conv(
+    [batch, from, to]: [usize; 3],
+    size: [usize; 2],
+    [kernel, stride, padding]: [usize; 3],
+) {
     let x = [batch, from, size[0], size[1]];
     let w = [to, from, kernel, kernel];
     let sizes = [x.iter().product(), w.iter().product(), to];
     check(&sizes, move |t| {
-        flat(kernels::conv2d(shaped(&t[0], x), shaped(&t[1], w), Some(t[2].clone()), stride, padding))
+        flat(kernels::conv2d(
+            shaped(&t[0], x),
+            shaped(&t[1], w),
+            Some(t[2].clone()),
+            stride,
+            padding,
+        ))
     });
     check(&sizes[..2], move |t| {
-        flat(kernels::conv2d(shaped(&t[0], x), shaped(&t[1], w), None, stride, padding))
+        flat(kernels::conv2d(
+            shaped(&t[0], x),
+            shaped(&t[1], w),
+            None,
+            stride,
+            padding,
+        ))
     });
 }
 
 fn check_attention([batch, heads, queries, keys, head]: [usize; 5], bias: Option<[usize; 2]>) {
     // As networks make them: heads split off the last axis, so that rows are strided.
-    let split = move |t: &Tensor<1>, tokens: usize| {
-        shaped(t, [batch, tokens, heads, head]).swap_dims(1, 2)
-    };
+    let split =
+        move |t: &Tensor<1>, tokens: usize| shaped(t, [batch, tokens, heads, head]).swap_dims(1, 2);
     let (q, k) = (batch * queries * heads * head, batch * keys * heads * head);
     check(&[q, k, k], move |t| {
         let bias = bias.map(|[batch, heads]| {
@@ -103,12 +137,23 @@ fn check_attention([batch, heads, queries, keys, head]: [usize; 5], bias: Option
                 .into_iter()
                 .enumerate()
                 // The first key of each row stays visible.
-                .map(|(i, x)| if x > 0.6 && i % keys != 0 { f64::NEG_INFINITY } else { x })
+                .map(|(i, x)| {
+                    if x > 0.6 && i % keys != 0 {
+                        f64::NEG_INFINITY
+                    } else {
+                        x
+                    }
+                })
                 .collect();
             let options = (&t[0].device(), t[0].dtype());
             Tensor::<4>::from_data(TensorData::new(values, dims), options)
         });
-        let y = kernels::attention(split(&t[0], queries), split(&t[1], keys), split(&t[2], keys), bias);
+        let y = kernels::attention(
+            split(&t[0], queries),
+            split(&t[1], keys),
+            split(&t[2], keys),
+            bias,
+        );
         flat(y.swap_dims(1, 2))
     });
 }
@@ -206,7 +251,9 @@ fn frozen_weights_get_no_gradient() {
     };
     let (x, w) = (tensor([2, 5, 8, 8], 1), tensor([6, 5, 3, 3], 2));
     let run = |x: Tensor<4>, w: Tensor<4>| {
-        let gradients = kernels::conv2d(x.clone(), w.clone(), None, 1, 1).sum().backward();
+        let gradients = kernels::conv2d(x.clone(), w.clone(), None, 1, 1)
+            .sum()
+            .backward();
         [x.grad(&gradients), w.grad(&gradients)].map(|g| g.map(|g| g.into_data()))
     };
     let [dx, dw] = run(x.clone().require_grad(), w.clone().require_grad());
@@ -227,8 +274,18 @@ fn nan_stays_nan() {
     for y in [
         kernels::silu(x.clone()),
         kernels::gelu(x.clone()),
-        flat(kernels::layer_norm(shaped(&x, [2, 20]), Tensor::ones([20], &device), Tensor::zeros([20], &device), 1e-5)),
-        flat(kernels::attention(shaped(&x, [1, 1, 10, 4]), Tensor::ones([1, 1, 3, 4], &device), Tensor::ones([1, 1, 3, 4], &device), None)),
+        flat(kernels::layer_norm(
+            shaped(&x, [2, 20]),
+            Tensor::ones([20], &device),
+            Tensor::zeros([20], &device),
+            1e-5,
+        )),
+        flat(kernels::attention(
+            shaped(&x, [1, 1, 10, 4]),
+            Tensor::ones([1, 1, 3, 4], &device),
+            Tensor::ones([1, 1, 3, 4], &device),
+            None,
+        )),
     ] {
         assert!(y.into_data().iter::<f32>().all(f32::is_nan));
     }

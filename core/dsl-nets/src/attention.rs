@@ -108,7 +108,9 @@ impl FeedForward {
     /// # Shapes
     /// - `x`, result: `[batch, tokens, channels]`
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.net.2.forward(kernels::geglu(self.net.0.proj.forward(x)))
+        self.net
+            .2
+            .forward(kernels::geglu(self.net.0.proj.forward(x)))
     }
 }
 

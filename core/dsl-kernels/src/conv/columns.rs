@@ -18,7 +18,10 @@ impl ConvShape {
     fn for_each_run(&self, mut visit: impl FnMut(usize, std::ops::Range<usize>, usize)) {
         let ([height, width], [out_height, out_width]) = (self.size_in, self.size_out);
         for row in 0..self.patch() {
-            let (channel, tap) = (row / (self.kernel * self.kernel), row % (self.kernel * self.kernel));
+            let (channel, tap) = (
+                row / (self.kernel * self.kernel),
+                row % (self.kernel * self.kernel),
+            );
             let (tap_y, tap_x) = (tap / self.kernel, tap % self.kernel);
             // Output columns whose input column lies inside the picture.
             let first = self.padding.saturating_sub(tap_x).div_ceil(self.stride);
@@ -102,7 +105,8 @@ pub(super) fn input_gradient(shape: &ConvShape, weight: &[f32], grad: &[f32]) ->
         parallel::pieces(&mut dx, of_sample),
         shape.work() / 16,
         |sample, dx| {
-            let grad = &grad[sample * shape.channels_out * positions..][..shape.channels_out * positions];
+            let grad =
+                &grad[sample * shape.channels_out * positions..][..shape.channels_out * positions];
             scratch::with(patch * positions, |columns| {
                 product(
                     &mut MatrixMut::row_major(columns, patch, positions),
@@ -126,7 +130,8 @@ pub(super) fn weight_gradient(shape: &ConvShape, x: &[f32], grad: &[f32]) -> Vec
     scratch::with(patch * positions, |columns| {
         for sample in 0..shape.batch {
             shape.gather(columns, &x[sample * of_sample..][..of_sample]);
-            let grad = &grad[sample * shape.channels_out * positions..][..shape.channels_out * positions];
+            let grad =
+                &grad[sample * shape.channels_out * positions..][..shape.channels_out * positions];
             product(
                 &mut MatrixMut::row_major(&mut dw, shape.channels_out, patch),
                 Destination::Add,

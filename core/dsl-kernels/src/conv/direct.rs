@@ -20,7 +20,11 @@ fn block() -> usize {
 
         #[inline(always)]
         fn with_simd<S: Simd>(self, _: S) -> usize {
-            if S::REGISTER_COUNT >= 32 { WIDE } else { NARROW }
+            if S::REGISTER_COUNT >= 32 {
+                WIDE
+            } else {
+                NARROW
+            }
         }
     }
     Arch::new().dispatch(Block)
@@ -93,7 +97,9 @@ pub(super) fn convolve(
     let blocks = shape.channels_out.div_ceil(weight.block);
     // Pieces: some blocks of channels of one sample each. Each piece makes its own border, so they should be few; but not
     // fewer than the threads want.
-    let groups = (4 * rayon::current_num_threads()).div_ceil(shape.batch).min(blocks);
+    let groups = (4 * rayon::current_num_threads())
+        .div_ceil(shape.batch)
+        .min(blocks);
     let blocks_per_group = blocks.div_ceil(groups);
     let group_channels = blocks_per_group * weight.block;
     let pieces: Vec<_> = y
@@ -154,7 +160,10 @@ fn convolve_sample(
             };
             Arch::new().dispatch(rows);
             if !in_place {
-                for (y, row) in y.chunks_exact_mut(height * width).zip(rows_memory.chunks_exact(rounded)) {
+                for (y, row) in y
+                    .chunks_exact_mut(height * width)
+                    .zip(rows_memory.chunks_exact(rounded))
+                {
                     for (y, row) in y.chunks_exact_mut(width).zip(row.chunks(border.width)) {
                         y.copy_from_slice(&row[..width]);
                     }
@@ -214,7 +223,8 @@ impl Rows<'_> {
         assert!(self.out.len() >= R * self.positions);
         assert!(
             self.channels_in == 0
-                || (self.channels_in - 1) * self.channel_stride + furthest + self.positions <= self.x.len()
+                || (self.channels_in - 1) * self.channel_stride + furthest + self.positions
+                    <= self.x.len()
         );
         let lanes = S::F32_LANES;
         let mut position = 0;
@@ -247,7 +257,10 @@ impl Rows<'_> {
                 // that `weights` holds `R` values per channel and tap, which is how often it is advanced by `R`. Vectors
                 // hold any bits, and are read without alignment.
                 unsafe {
-                    let x = self.x.as_ptr().add(channel * self.channel_stride + tap + position);
+                    let x = self
+                        .x
+                        .as_ptr()
+                        .add(channel * self.channel_stride + tap + position);
                     let mut inputs = [simd.splat_f32s(0.0); V];
                     for (v, input) in inputs.iter_mut().enumerate() {
                         *input = x.add(v * lanes).cast::<S::f32s>().read_unaligned();
@@ -267,7 +280,11 @@ impl Rows<'_> {
                 let at = r * self.positions + position + v * lanes;
                 // SAFETY: `all` has checked that `out` holds `R` rows of `positions`, and calls with whole vectors only.
                 unsafe {
-                    self.out.as_mut_ptr().add(at).cast::<S::f32s>().write_unaligned(*sum);
+                    self.out
+                        .as_mut_ptr()
+                        .add(at)
+                        .cast::<S::f32s>()
+                        .write_unaligned(*sum);
                 }
             }
         }
@@ -314,10 +331,15 @@ pub(super) fn weight_gradient(shape: &ConvShape, x: &[f32], grad: &[f32]) -> Vec
             scratch::with(shape.batch * TILE_OUT * positions, |rows| {
                 rows.fill(0.0);
                 for (sample, rows) in rows.chunks_exact_mut(TILE_OUT * positions).enumerate() {
-                    for (channel, row) in rows.chunks_exact_mut(positions).take(channels).enumerate() {
+                    for (channel, row) in
+                        rows.chunks_exact_mut(positions).take(channels).enumerate()
+                    {
                         let at = (sample * shape.channels_out + first + channel) * height * width;
                         let picture = &grad[at..][..height * width];
-                        for (row, picture) in row.chunks_mut(of_grad.width).zip(picture.chunks_exact(width)) {
+                        for (row, picture) in row
+                            .chunks_mut(of_grad.width)
+                            .zip(picture.chunks_exact(width))
+                        {
                             row[..width].copy_from_slice(picture);
                         }
                     }
@@ -393,9 +415,14 @@ impl WithSimd for Dots<'_> {
     fn with_simd<S: Simd>(mut self, simd: S) {
         let furthest = self.taps.iter().copied().max().unwrap_or(0);
         for part in self.stretches.iter().flatten() {
-            assert!(part.from.is_multiple_of(VECTOR) && part.to.is_multiple_of(VECTOR) && part.to <= self.positions);
+            assert!(
+                part.from.is_multiple_of(VECTOR)
+                    && part.to.is_multiple_of(VECTOR)
+                    && part.to <= self.positions
+            );
             assert!((part.sample + 1) * TILE_OUT * self.positions <= self.grad.len());
-            let last = part.sample * self.sample_stride + (self.channels_in - 1) * self.channel_stride;
+            let last =
+                part.sample * self.sample_stride + (self.channels_in - 1) * self.channel_stride;
             assert!(last + furthest + part.to <= self.x.len());
         }
         for i in 0..self.stretches.len() {
@@ -438,7 +465,8 @@ impl Dots<'_> {
         let lanes = S::F32_LANES;
         let mut sums = [[simd.splat_f32s(0.0); I]; O];
         for part in &self.stretches[stretch] {
-            let x = part.sample * self.sample_stride + channel * self.channel_stride + self.taps[tap];
+            let x =
+                part.sample * self.sample_stride + channel * self.channel_stride + self.taps[tap];
             let grad = (part.sample * TILE_OUT + first_out) * self.positions;
             let mut position = part.from;
             while position < part.to {
@@ -449,10 +477,16 @@ impl Dots<'_> {
                     let grad = self.grad.as_ptr().add(grad + position);
                     let mut inputs = [simd.splat_f32s(0.0); I];
                     for (i, input) in inputs.iter_mut().enumerate() {
-                        *input = x.add(i * self.channel_stride).cast::<S::f32s>().read_unaligned();
+                        *input = x
+                            .add(i * self.channel_stride)
+                            .cast::<S::f32s>()
+                            .read_unaligned();
                     }
                     for (o, sums) in sums.iter_mut().enumerate() {
-                        let grad = grad.add(o * self.positions).cast::<S::f32s>().read_unaligned();
+                        let grad = grad
+                            .add(o * self.positions)
+                            .cast::<S::f32s>()
+                            .read_unaligned();
                         for (sum, input) in sums.iter_mut().zip(inputs) {
                             *sum = simd.mul_add_e_f32s(grad, input, *sum);
                         }
@@ -462,7 +496,10 @@ impl Dots<'_> {
             }
         }
         let taps = self.taps.len();
-        let rows = self.dw.chunks_exact_mut(self.channels_in * taps).skip(first_out);
+        let rows = self
+            .dw
+            .chunks_exact_mut(self.channels_in * taps)
+            .skip(first_out);
         for (sums, dw) in sums.iter().zip(rows) {
             for (i, sum) in sums.iter().enumerate() {
                 dw[(channel + i) * taps + tap] += simd.reduce_sum_f32s(*sum);
