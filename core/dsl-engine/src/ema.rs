@@ -2,6 +2,7 @@
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
+use dsl_kernels as kernels;
 
 use crate::weights_by_id::WeightsById;
 
@@ -59,7 +60,7 @@ impl ModuleMapper for Blend {
         let decay = self.decay;
         param.map(|average| {
             let shape = average.shape();
-            average.mul_scalar(decay) + weights.reshape(shape).mul_scalar(1.0 - decay)
+            kernels::moving_average(average, weights.reshape(shape), decay)
         })
     }
 }

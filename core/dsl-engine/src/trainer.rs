@@ -4,6 +4,7 @@
 //! Everything random comes from [`Streams`] keyed by the step, everything periodic from the step's number, so that the
 //! state that a resumed run needs is weights, optimiser moments, margins and the step: see [`crate::checkpoint`].
 
+mod adamw;
 pub mod config;
 mod discriminator;
 mod dsl_step;

@@ -394,8 +394,8 @@ impl CpuOperation<3> for Attention {
                     });
                     let weights = Matrix::row_major(weights, count, tokens_kv);
                     let slopes = Matrix::row_major(slopes, count, tokens_kv);
-                    // SAFETY (all three): `outputs` lives on, and every piece has heads of its own.
                     if wanted[0] {
+                        // SAFETY: `outputs` lives on, and every piece has heads of its own.
                         let mut rows = unsafe { dq.rows(at, from, count) };
                         let all = k.all_rows(at);
                         product(
@@ -408,13 +408,13 @@ impl CpuOperation<3> for Attention {
                         );
                     }
                     if wanted[1] {
-                        // SAFETY: see above.
+                        // SAFETY: as for the queries.
                         let mut rows = unsafe { dk.rows(at, 0, tokens_kv) };
                         let slopes = slopes.transposed();
                         product(&mut rows, destination, self.scale, slopes, q_rows, none);
                     }
                     if wanted[2] {
-                        // SAFETY: see above.
+                        // SAFETY: as for the queries.
                         let mut rows = unsafe { dv.rows(at, 0, tokens_kv) };
                         product(
                             &mut rows,

@@ -23,6 +23,7 @@ mod parallel;
 mod route;
 mod scalar;
 mod scratch;
+mod update;
 mod upsample;
 
 pub use activation::{geglu, gelu, silu};
@@ -31,4 +32,5 @@ pub use conv::conv2d;
 pub use linear::linear;
 pub use norm::{group_norm, group_norm_silu, layer_norm};
 pub use parallel::sequential;
+pub use update::{AdamW, Moved, moving_average, sum_of_squares};
 pub use upsample::interpolate_nearest;

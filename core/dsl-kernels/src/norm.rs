@@ -260,10 +260,10 @@ impl CpuOperation<3> for GroupNorm {
                     }
                     let offset = of_dy / size as f32;
                     let slope = of_dy_normed / size as f32 * inverse;
-                    for c in 0..group_channels {
+                    for (c, weight) in weight.iter().enumerate() {
                         let range = c * positions..(c + 1) * positions;
                         for (dx, x) in dx[range.clone()].iter_mut().zip(&x[range]) {
-                            *dx = (*dx * weight[c] - offset - (x - mean) * slope) * inverse;
+                            *dx = (*dx * weight - offset - (x - mean) * slope) * inverse;
                         }
                     }
                 });

@@ -67,6 +67,28 @@ pub(crate) fn plain(tensor: DispatchTensor) -> Option<FlexTensor> {
     is_ours(&tensor).then(|| into_plain(tensor))
 }
 
+/// The values of float32 tensors of the CPU backend that are off any graph; gives them back where one is not.
+pub(crate) fn off_graph<const N: usize>(
+    inputs: [DispatchTensor; N],
+) -> Result<[FlexTensor; N], [DispatchTensor; N]> {
+    let usable = |input: &DispatchTensor| {
+        is_ours(input) && input.autodiff == DispatchAutodiffContext::Disabled
+    };
+    if inputs.iter().all(usable) {
+        Ok(inputs.map(into_plain))
+    } else {
+        Err(inputs)
+    }
+}
+
+/// A result that is off any graph.
+pub(crate) fn dispatched(tensor: FlexTensor) -> DispatchTensor {
+    DispatchTensor {
+        kind: flex(BackendTensor::Float(tensor)),
+        autodiff: DispatchAutodiffContext::Disabled,
+    }
+}
+
 fn flex(tensor: BackendTensor<Flex>) -> DispatchTensorKind {
     DispatchTensorKind::Flex(tensor)
 }

@@ -27,7 +27,13 @@ fn outcome(inputs: &[Vec<f64>], dtype: DType, f: &dyn Fn(&[Tensor<1>]) -> Tensor
     let weights = numbers(y.dims()[0], 99);
     let weights = Tensor::<1>::from_data(TensorData::new(weights, y.dims()), (&device, dtype));
     let gradients = (y.clone() * weights).sum().backward();
-    let values = |tensor: Tensor<1>| tensor.into_data().convert::<f64>().to_vec::<f64>().unwrap();
+    let values = |tensor: Tensor<1>| {
+        tensor
+            .into_data()
+            .convert::<f64>()
+            .try_to_vec::<f64>()
+            .unwrap()
+    };
     let mut outcome = vec![values(y.inner())];
     for tensor in &tensors {
         outcome.push(values(tensor.grad(&gradients).expect("every input counts")));
@@ -288,5 +294,89 @@ fn nan_stays_nan() {
         )),
     ] {
         assert!(y.into_data().iter::<f32>().all(f32::is_nan));
+    }
+}
+
+/// AdamW as the formulas say it, element by element in float64.
+#[test]
+fn adamw_agrees_with_its_formulas() {
+    let device = Device::flex();
+    let count = 20_011;
+    let mut weight = numbers(count, 1);
+    let (mut m, mut v) = (vec![0.0; count], vec![0.0; count]);
+    let tensor = |values: &[f64]| {
+        Tensor::<1>::from_data(
+            TensorData::new(values.to_vec(), [count]),
+            (&device, DType::F32),
+        )
+    };
+    let mut ours = kernels::Moved {
+        weight: tensor(&weight),
+        moment_1: tensor(&m),
+        moment_2: tensor(&v),
+    };
+    for step in 1..=4usize {
+        let grad = numbers(count, 10 + step as u64);
+        let adamw = kernels::AdamW {
+            learning_rate: 0.01,
+            beta_1: 0.9,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.02,
+            step,
+        };
+        let moments = (step > 1).then(|| [ours.moment_1.clone(), ours.moment_2.clone()]);
+        ours = adamw.apply(ours.weight, tensor(&grad), moments);
+        let (b1, b2) = (f64::from(0.9f32), f64::from(0.999f32));
+        for i in 0..count {
+            m[i] = b1 * m[i] + (1.0 - b1) * grad[i];
+            v[i] = b2 * v[i] + (1.0 - b2) * grad[i] * grad[i];
+            let direction = (m[i] / (1.0 - b1.powi(step as i32)))
+                / ((v[i] / (1.0 - b2.powi(step as i32))).sqrt() + 1e-8);
+            weight[i] = weight[i] * (1.0 - 0.01 * 0.02) - 0.01 * direction;
+        }
+    }
+    let ours = ours
+        .weight
+        .into_data()
+        .convert::<f64>()
+        .try_to_vec::<f64>()
+        .unwrap();
+    for (i, (a, b)) in ours.iter().zip(&weight).enumerate() {
+        assert!((a - b).abs() < 1e-5, "[{i}] {a} instead of {b}");
+    }
+}
+
+/// The averages and norms of other devices' path, which float64 takes, and of ours.
+#[test]
+fn averages_and_norms_agree_in_both_types() {
+    let device = Device::flex();
+    let values = |dtype, seed| {
+        Tensor::<2>::from_data(
+            TensorData::new(numbers(30_030, seed), [30, 1001]),
+            (&device, dtype),
+        )
+    };
+    let averages = [DType::F32, DType::F64].map(|dtype| {
+        let average = kernels::moving_average(values(dtype, 1), values(dtype, 2), 0.9);
+        average
+            .into_data()
+            .convert::<f64>()
+            .try_to_vec::<f64>()
+            .unwrap()
+    });
+    assert!(
+        averages[0]
+            .iter()
+            .zip(&averages[1])
+            .all(|(a, b)| (a - b).abs() < 1e-6)
+    );
+    let truth: f64 = numbers(30_030, 3).iter().map(|x| x * x).sum();
+    for dtype in [DType::F32, DType::F64] {
+        let sum = f64::from(kernels::sum_of_squares(values(dtype, 3)).into_scalar::<f32>());
+        assert!(
+            (sum - truth).abs() < 1e-6 * truth,
+            "{sum} instead of {truth}"
+        );
     }
 }

@@ -3,7 +3,8 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::{DType, Tensor};
+use burn::tensor::Tensor;
+use dsl_kernels as kernels;
 
 /// Root of the sum of squares of all gradients of `module`, in float32; 0 where there are none.
 pub fn global_norm<M: Module>(module: &M, gradients: &GradientsParams) -> f64 {
@@ -14,8 +15,7 @@ pub fn global_norm<M: Module>(module: &M, gradients: &GradientsParams) -> f64 {
     impl ModuleVisitor for SumOfSquares<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             if let Some(gradient) = self.gradients.get::<D>(param.id) {
-                let gradient = gradient.cast(DType::F32);
-                self.sums.push((gradient.clone() * gradient).sum());
+                self.sums.push(kernels::sum_of_squares(gradient));
             }
         }
     }

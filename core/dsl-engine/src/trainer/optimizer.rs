@@ -1,9 +1,10 @@
 //! One network and what moves it: AdamW, global-norm clipping, accumulated gradients.
 
 use burn::module::Module;
-use burn::optim::{AdamWConfig as BurnAdamW, GradientsAccumulator, ModuleOptimizer};
+use burn::optim::{GradientsAccumulator, ModuleOptimizer};
 use burn::tensor::Tensor;
 
+use super::adamw::AdamW;
 use super::config::AdamWConfig;
 use super::grad_clip::{global_norm, scale};
 use super::parts::gradients;
@@ -20,12 +21,7 @@ pub struct Learner<M> {
 impl<M: Module> Learner<M> {
     /// A learner with fresh optimiser state. `module` must be on an autodiff device.
     pub fn new(module: M, adamw: &AdamWConfig, max_grad_norm: Option<f64>) -> Self {
-        let optimizer = BurnAdamW::new()
-            .with_beta_1(adamw.beta_1 as f32)
-            .with_beta_2(adamw.beta_2 as f32)
-            .with_epsilon(adamw.adam_epsilon as f32)
-            .with_weight_decay(adamw.weight_decay as f32)
-            .init();
+        let optimizer = ModuleOptimizer::from(AdamW::new(adamw));
         Self {
             module,
             optimizer,
