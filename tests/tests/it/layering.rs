@@ -12,8 +12,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dsl-abi", &[]),
     ("dsl-sdk", &["dsl-abi"]),
     ("dsl-loader", &["dsl-abi"]),
-    ("dsl-nets", &[]),
-    ("dsl-engine", &["dsl-nets"]),
+    ("dsl-kernels", &[]),
+    ("dsl-nets", &["dsl-kernels"]),
+    ("dsl-engine", &["dsl-kernels", "dsl-nets"]),
     ("dsl-host", &["dsl-engine", "dsl-loader", "dsl-nets"]),
     ("t2i", &["dsl-sdk"]),
     ("mixture", &["dsl-sdk"]),
@@ -25,7 +26,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// Libraries that only some crates may use: the engine runs without plugins, and plugins without the engine.
 const RESERVED: &[(&str, &[&str])] = &[
-    ("burn", &["dsl-nets", "dsl-engine", "dsl-host"]),
+    (
+        "burn",
+        &["dsl-kernels", "dsl-nets", "dsl-engine", "dsl-host"],
+    ),
+    ("gemm", &["dsl-kernels"]),
+    ("pulp", &["dsl-kernels"]),
     ("clap", &["dsl-host"]),
     ("libloading", &["dsl-loader"]),
     ("abi_stable", &["dsl-abi", "other-abi"]),

@@ -46,8 +46,8 @@ impl Packed {
     pub fn new(weight: &[f32], shape: &ConvShape) -> Self {
         let taps = shape.kernel * shape.kernel;
         let (rows, cols) = (shape.channels_out, shape.channels_in);
-        Self::gather(rows, cols, taps, |row, col, tap| {
-            weight[(row * cols + col) * taps + tap]
+        Self::gather(rows, cols * taps, |row| {
+            weight[row * cols * taps..][..cols * taps].iter().copied()
         })
     }
 
@@ -56,28 +56,30 @@ impl Packed {
     pub fn turned_over(weight: &[f32], shape: &ConvShape) -> Self {
         let taps = shape.kernel * shape.kernel;
         let (rows, cols) = (shape.channels_in, shape.channels_out);
-        Self::gather(rows, cols, taps, |row, col, tap| {
-            weight[(col * rows + row) * taps + (taps - 1 - tap)]
+        Self::gather(rows, cols * taps, |row| {
+            let kernel = move |col| &weight[(col * rows + row) * taps..][..taps];
+            (0..cols).flat_map(move |col| kernel(col).iter().rev().copied())
         })
     }
 
-    fn gather(
+    /// `of_row` gives the `len` weights of one row.
+    fn gather<W: Iterator<Item = f32>>(
         rows: usize,
-        cols: usize,
-        taps: usize,
-        weight: impl Fn(usize, usize, usize) -> f32,
+        len: usize,
+        of_row: impl Fn(usize) -> W + Sync + Send,
     ) -> Self {
         let block = block();
         // Rows beyond the last one are zero.
-        let mut values = buffer::zeros(rows.next_multiple_of(block) * cols * taps);
-        for row in 0..rows {
-            let first = row / block * (block * cols * taps) + row % block;
-            for col in 0..cols {
-                for tap in 0..taps {
-                    values[first + (col * taps + tap) * block] = weight(row, col, tap);
+        let mut values = buffer::zeros(rows.next_multiple_of(block) * len);
+        let pieces = parallel::pieces(&mut values, block * len);
+        parallel::each(pieces, rows * len, |i, values| {
+            for r in 0..block.min(rows - i * block) {
+                let weights = of_row(i * block + r);
+                for (value, weight) in values[r..].iter_mut().step_by(block).zip(weights) {
+                    *value = weight;
                 }
             }
-        }
+        });
         Self { values, block }
     }
 }
