@@ -27,18 +27,29 @@ pub fn attention(
     value: Tensor<4>,
     bias: Option<Tensor<4>>,
 ) -> Tensor<4> {
-    let scale = (query.dims()[3] as f64).powf(-0.5);
+    let [batch, heads, tokens_q, head_size] = query.dims();
+    let tokens_kv = key.dims()[2];
+    let scale = (head_size as f64).powf(-0.5);
     let bias = bias.map(Tensor::detach);
-    let plain_bias = bias.clone().map(|bias| route::plain(bias.into_dispatch()));
-    let operation = match plain_bias {
-        None => Some(None),
-        Some(Some(bias)) => Some(Some(Dense::new(bias))),
-        Some(None) => None,
-    }
-    .map(|bias| Attention {
-        scale: scale as f32,
-        bias,
+    let bias_fits = bias.as_ref().is_none_or(|bias| {
+        let [samples, of_heads, rows, cols] = bias.dims();
+        [1, batch].contains(&samples)
+            && [1, heads].contains(&of_heads)
+            && [rows, cols] == [tokens_q, tokens_kv]
     });
+    let of_keys = [batch, heads, tokens_kv, head_size];
+    let fits = tokens_kv > 0 && bias_fits && [key.dims(), value.dims()] == [of_keys; 2];
+    // Nothing where this crate has no implementation; and a mistake is burn's to report.
+    let operation = fits
+        .then(|| match bias.clone() {
+            None => Some(None),
+            Some(bias) => route::plain(bias.into_dispatch()).map(|bias| Some(Dense::new(bias))),
+        })
+        .flatten()
+        .map(|bias| Attention {
+            scale: scale as f32,
+            bias,
+        });
     let inputs = [
         query.into_dispatch(),
         key.into_dispatch(),

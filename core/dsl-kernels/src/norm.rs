@@ -51,17 +51,29 @@ fn group_norm_then(
     norm_eps: f64,
     silu: bool,
 ) -> Tensor<4> {
-    let operation = GroupNorm {
-        groups,
-        norm_eps: norm_eps as f32,
-        silu,
+    let channels = x.dims()[1];
+    let fits = groups > 0
+        && channels.is_multiple_of(groups)
+        && [weight.dims(), bias.dims()] == [[channels]; 2];
+    let outcome = {
+        let inputs = [
+            x.into_dispatch(),
+            weight.into_dispatch(),
+            bias.into_dispatch(),
+        ];
+        let operation = GroupNorm {
+            groups,
+            norm_eps: norm_eps as f32,
+            silu,
+        };
+        // A mistake is burn's to report.
+        if fits {
+            route::run(operation, inputs)
+        } else {
+            Err(inputs)
+        }
     };
-    let inputs = [
-        x.into_dispatch(),
-        weight.into_dispatch(),
-        bias.into_dispatch(),
-    ];
-    match route::run(operation, inputs) {
+    match outcome {
         Ok(y) => Tensor::from_dispatch(y),
         Err([x, weight, bias]) => {
             let y = composed_group_norm(
@@ -103,15 +115,25 @@ pub fn layer_norm<const D: usize>(
     bias: Tensor<1>,
     norm_eps: f64,
 ) -> Tensor<D> {
-    let operation = LayerNorm {
-        norm_eps: norm_eps as f32,
+    let features = x.dims()[D - 1];
+    let fits = [weight.dims(), bias.dims()] == [[features]; 2];
+    let outcome = {
+        let inputs = [
+            x.into_dispatch(),
+            weight.into_dispatch(),
+            bias.into_dispatch(),
+        ];
+        let operation = LayerNorm {
+            norm_eps: norm_eps as f32,
+        };
+        // A mistake is burn's to report.
+        if fits {
+            route::run(operation, inputs)
+        } else {
+            Err(inputs)
+        }
     };
-    let inputs = [
-        x.into_dispatch(),
-        weight.into_dispatch(),
-        bias.into_dispatch(),
-    ];
-    match route::run(operation, inputs) {
+    match outcome {
         Ok(y) => Tensor::from_dispatch(y),
         Err([x, weight, bias]) => module::layer_norm(
             Tensor::<D>::from_dispatch(x),
