@@ -19,34 +19,7 @@ fn leaf<const D: usize>(dims: [usize; D]) -> Tensor<D> {
     Tensor::<D>::from_data(TensorData::new(values, dims), &device).require_grad()
 }
 
-/// Times `f`, and `f` with the backward pass of its sum's stead: a gradient of ones would be made by an expansion, which
-/// no network does, so the gradient comes from a product.
-fn both<const D: usize, const E: usize>(
-    bencher: Bencher,
-    backward: bool,
-    x: [usize; D],
-    f: impl Fn(Tensor<D>) -> Tensor<E> + Sync,
-) {
-    let x = leaf(x);
-    if backward {
-        let weights = leaf(f(x.clone()).dims());
-        bencher.bench_local(|| black_box((f(x.clone()) * weights.clone()).sum().backward()));
-    } else {
-        let x = x.inner();
-        bencher.bench_local(|| black_box(f(x.clone())));
-    }
-}
-
-macro_rules! operation {
-    ($name:ident, $x:expr, |$input:ident, $backward:ident| $body:expr) => {
-        #[divan::bench(args = [false, true], sample_count = 30, min_time = 0.3)]
-        fn $name(bencher: Bencher, $backward: bool) {
-            both(bencher, $backward, $x, |$input| $body);
-        }
-    };
-}
-
-/// Parameters on the graph of the input, or off it.
+/// Parameters of a layer that trains, or of one that only runs.
 fn parameter<const D: usize>(dims: [usize; D], backward: bool) -> Tensor<D> {
     if backward {
         leaf(dims)
@@ -55,121 +28,95 @@ fn parameter<const D: usize>(dims: [usize; D], backward: bool) -> Tensor<D> {
     }
 }
 
-operation!(silu_64x32x32, [8, 64, 32, 32], |x, backward| {
-    let _ = backward;
-    kernels::silu(x)
+/// Times `f`, alone or with the backward pass of a weighted sum of its outputs: the gradient of a plain sum is all ones.
+fn time<const D: usize, const E: usize>(
+    bencher: Bencher,
+    backward: bool,
+    x: [usize; D],
+    f: impl Fn(Tensor<D>) -> Tensor<E>,
+) {
+    let x = parameter(x, backward);
+    if backward {
+        let weights = leaf(f(x.clone()).dims()).detach();
+        bencher.bench_local(|| black_box((f(x.clone()) * weights.clone()).sum().backward()));
+    } else {
+        bencher.bench_local(|| black_box(f(x.clone())));
+    }
+}
+
+/// One bench without and one with its backward pass; the body makes the parameters and gives the operation.
+macro_rules! operation {
+    ($name:ident, $x:expr, |$backward:ident| $operation:expr) => {
+        #[divan::bench(args = [false, true], sample_count = 50, min_time = 0.3)]
+        fn $name(bencher: Bencher, $backward: bool) {
+            time(bencher, $backward, $x, $operation);
+        }
+    };
+}
+
+operation!(silu_64x32x32, [8, 64, 32, 32], |_backward| kernels::silu);
+operation!(group_norm_64x32x32, [8, 64, 32, 32], |backward| {
+    let [w, b] = [(); 2].map(|()| parameter([64], backward));
+    move |x| kernels::group_norm(x, 32, w.clone(), b.clone(), 1e-5)
 });
-operation!(group_norm_64x32x32, [8, 64, 32, 32], |x, backward| {
-    kernels::group_norm(
-        x,
-        32,
-        parameter([64], backward),
-        parameter([64], backward),
-        1e-5,
-    )
+operation!(group_norm_silu_64x32x32, [8, 64, 32, 32], |backward| {
+    let [w, b] = [(); 2].map(|()| parameter([64], backward));
+    move |x| kernels::group_norm_silu(x, 32, w.clone(), b.clone(), 1e-5)
 });
-operation!(group_norm_silu_64x32x32, [8, 64, 32, 32], |x, backward| {
-    kernels::group_norm_silu(
-        x,
-        32,
-        parameter([64], backward),
-        parameter([64], backward),
-        1e-5,
-    )
+operation!(layer_norm_256x128, [8, 256, 128], |backward| {
+    let [w, b] = [(); 2].map(|()| parameter([128], backward));
+    move |x: Tensor<3>| kernels::layer_norm(x, w.clone(), b.clone(), 1e-5)
 });
-operation!(layer_norm_256x128, [8, 256, 128], |x, backward| {
-    kernels::layer_norm(
-        x,
-        parameter([128], backward),
-        parameter([128], backward),
-        1e-5,
-    )
+operation!(geglu_256x1024, [8, 256, 1024], |_backward| {
+    kernels::geglu::<3>
 });
-operation!(geglu_256x1024, [8, 256, 1024], |x, backward| {
-    let _ = backward;
-    kernels::geglu(x)
-});
-operation!(linear_256x128x1024, [8, 256, 128], |x, backward| {
-    kernels::linear(
-        x,
+operation!(linear_256x128x1024, [8, 256, 128], |backward| {
+    let (w, b) = (
         parameter([128, 1024], backward),
-        Some(parameter([1024], backward)),
-    )
+        parameter([1024], backward),
+    );
+    move |x: Tensor<3>| kernels::linear(x, w.clone(), Some(b.clone()))
 });
-operation!(self_attention_4x256x32, [8, 4, 256, 32], |x, backward| {
-    let _ = backward;
-    kernels::attention(x.clone(), x.clone(), x, None)
+operation!(self_attention_4x256x32, [8, 4, 256, 32], |_backward| {
+    |x: Tensor<4>| kernels::attention(x.clone(), x.clone(), x, None)
 });
-operation!(
-    cross_attention_4x256x77x32,
-    [8, 4, 256, 32],
-    |x, backward| {
-        let (key, value) = (
-            parameter([8, 4, 77, 32], backward),
-            parameter([8, 4, 77, 32], backward),
-        );
-        kernels::attention(x, key, value, None)
-    }
-);
-operation!(conv3x3_64x64_32x32, [8, 64, 32, 32], |x, backward| {
-    kernels::conv2d(
-        x,
-        parameter([64, 64, 3, 3], backward),
-        Some(parameter([64], backward)),
-        1,
-        1,
-    )
+operation!(cross_attention_4x256x77x32, [8, 4, 256, 32], |backward| {
+    let [k, v] = [(); 2].map(|()| parameter([8, 4, 77, 32], backward));
+    move |x| kernels::attention(x, k.clone(), v.clone(), None)
 });
-operation!(conv3x3_128x128_16x16, [8, 128, 16, 16], |x, backward| {
-    kernels::conv2d(
-        x,
-        parameter([128, 128, 3, 3], backward),
-        Some(parameter([128], backward)),
-        1,
-        1,
-    )
-});
-operation!(conv3x3_128x128_8x8, [8, 128, 8, 8], |x, backward| {
-    kernels::conv2d(
-        x,
-        parameter([128, 128, 3, 3], backward),
-        Some(parameter([128], backward)),
-        1,
-        1,
-    )
-});
-operation!(conv3x3_16x16_32x32, [8, 16, 32, 32], |x, backward| {
-    kernels::conv2d(
-        x,
-        parameter([16, 16, 3, 3], backward),
-        Some(parameter([16], backward)),
-        1,
-        1,
-    )
-});
-operation!(
-    conv3x3_stride2_64x64_32x32,
-    [8, 64, 32, 32],
-    |x, backward| {
-        kernels::conv2d(
-            x,
-            parameter([64, 64, 3, 3], backward),
-            Some(parameter([64], backward)),
-            2,
-            1,
-        )
-    }
-);
-operation!(conv1x1_128x64_32x32, [8, 128, 32, 32], |x, backward| {
-    kernels::conv2d(
-        x,
-        parameter([64, 128, 1, 1], backward),
-        Some(parameter([64], backward)),
-        1,
-        0,
-    )
-});
-operation!(upsample_64x16x16, [8, 64, 16, 16], |x, backward| {
-    let _ = backward;
-    kernels::interpolate_nearest(x, [32, 32])
+
+/// A convolution with as much padding as keeps the size at stride 1.
+fn conv(
+    bencher: Bencher,
+    backward: bool,
+    x: [usize; 4],
+    channels_out: usize,
+    kernel: usize,
+    stride: usize,
+) {
+    let w = parameter([channels_out, x[1], kernel, kernel], backward);
+    let b = parameter([channels_out], backward);
+    time(bencher, backward, x, |x| {
+        kernels::conv2d(x, w.clone(), Some(b.clone()), stride, kernel / 2)
+    });
+}
+
+macro_rules! convolution {
+    ($name:ident, $x:expr, $channels_out:expr, $kernel:expr, $stride:expr) => {
+        #[divan::bench(args = [false, true], sample_count = 50, min_time = 0.3)]
+        fn $name(bencher: Bencher, backward: bool) {
+            conv(bencher, backward, $x, $channels_out, $kernel, $stride);
+        }
+    };
+}
+
+convolution!(conv3x3_64x64_32x32, [8, 64, 32, 32], 64, 3, 1);
+convolution!(conv3x3_128x128_16x16, [8, 128, 16, 16], 128, 3, 1);
+convolution!(conv3x3_128x128_8x8, [8, 128, 8, 8], 128, 3, 1);
+convolution!(conv3x3_16x16_32x32, [8, 16, 32, 32], 16, 3, 1);
+convolution!(conv3x3_stride2_64x64_32x32, [8, 64, 32, 32], 64, 3, 2);
+convolution!(conv1x1_128x64_32x32, [8, 128, 32, 32], 64, 1, 1);
+
+operation!(upsample_64x16x16, [8, 64, 16, 16], |_backward| {
+    |x| kernels::interpolate_nearest(x, [32, 32])
 });

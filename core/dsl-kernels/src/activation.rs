@@ -2,12 +2,12 @@
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Tensor, activation};
-use pulp::Arch;
 
 use crate::buffer::{self, Dense};
 use crate::parallel::{self, PIECE};
 use crate::route::{self, CpuOperation};
 use crate::scalar;
+use crate::simd;
 
 /// `x * sigmoid(x)`, element by element.
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
@@ -30,7 +30,15 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// # Shapes
 /// - `x`: `[.., 2 * features]`, value half first; result: `[.., features]`
 pub fn geglu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    match route::run(Geglu, [x.into_dispatch()]) {
+    let width = x.dims()[D - 1];
+    let inputs = [x.into_dispatch()];
+    // A mistake is burn's to report.
+    let outcome = if width > 0 && width.is_multiple_of(2) {
+        route::run(Geglu, inputs)
+    } else {
+        Err(inputs)
+    };
+    match outcome {
         Ok(y) => Tensor::from_dispatch(y),
         Err([x]) => {
             let x = Tensor::<D>::from_dispatch(x);
@@ -48,11 +56,14 @@ macro_rules! map {
         let mut y = buffer::zeros(x.len());
         parallel::each(parallel::pieces(&mut y, PIECE), x.len() * 4, |i, y| {
             let x = &x[i * PIECE..][..y.len()];
-            Arch::new().dispatch(|| {
-                for (y, x) in y.iter_mut().zip(x) {
-                    *y = $f(*x);
-                }
-            });
+            simd::wide(
+                #[inline(always)]
+                || {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        *y = $f(*x);
+                    }
+                },
+            );
         });
         y
     }};
@@ -66,11 +77,14 @@ macro_rules! map_pairs {
         parallel::each(parallel::pieces(&mut y, PIECE), a.len() * 4, |i, y| {
             let a = &a[i * PIECE..][..y.len()];
             let b = &b[i * PIECE..][..y.len()];
-            Arch::new().dispatch(|| {
-                for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
-                    *y = $f(*a, *b);
-                }
-            });
+            simd::wide(
+                #[inline(always)]
+                || {
+                    for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
+                        *y = $f(*a, *b);
+                    }
+                },
+            );
         });
         y
     }};
@@ -82,7 +96,7 @@ struct Silu;
 impl CpuOperation<1> for Silu {
     type Saved = Dense;
 
-    fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, Dense) {
+    fn forward(&self, [x]: [FlexTensor; 1], _: [bool; 1]) -> (FlexTensor, Dense) {
         let x = Dense::new(x);
         let y = map!(x.values(), scalar::silu);
         (buffer::tensor(y, x.shape().clone()), x)
@@ -102,7 +116,7 @@ struct Gelu;
 impl CpuOperation<1> for Gelu {
     type Saved = Dense;
 
-    fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, Dense) {
+    fn forward(&self, [x]: [FlexTensor; 1], _: [bool; 1]) -> (FlexTensor, Dense) {
         let x = Dense::new(x);
         let y = map!(x.values(), scalar::gelu);
         (buffer::tensor(y, x.shape().clone()), x)
@@ -122,7 +136,7 @@ struct Geglu;
 impl CpuOperation<1> for Geglu {
     type Saved = Dense;
 
-    fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, Dense) {
+    fn forward(&self, [x]: [FlexTensor; 1], _: [bool; 1]) -> (FlexTensor, Dense) {
         let x = Dense::new(x);
         let mut shape = x.shape().to_vec();
         let last = shape.len() - 1;
@@ -136,17 +150,20 @@ impl CpuOperation<1> for Geglu {
             values.len() * 2,
             |i, y| {
                 let x = &values[i * rows * 2 * features..];
-                Arch::new().dispatch(|| {
-                    for (y, x) in y
-                        .chunks_exact_mut(features)
-                        .zip(x.chunks_exact(2 * features))
-                    {
-                        let (value, gate) = x.split_at(features);
-                        for ((y, value), gate) in y.iter_mut().zip(value).zip(gate) {
-                            *y = value * scalar::gelu(*gate);
+                simd::wide(
+                    #[inline(always)]
+                    || {
+                        for (y, x) in y
+                            .chunks_exact_mut(features)
+                            .zip(x.chunks_exact(2 * features))
+                        {
+                            let (value, gate) = x.split_at(features);
+                            for ((y, value), gate) in y.iter_mut().zip(value).zip(gate) {
+                                *y = value * scalar::gelu(*gate);
+                            }
                         }
-                    }
-                });
+                    },
+                );
             },
         );
         (buffer::tensor(y, shape), x)
@@ -165,21 +182,24 @@ impl CpuOperation<1> for Geglu {
             |i, dx| {
                 let x = &values[i * rows * 2 * features..];
                 let grad = &grads[i * rows * features..];
-                Arch::new().dispatch(|| {
-                    let rows = dx
-                        .chunks_exact_mut(2 * features)
-                        .zip(x.chunks_exact(2 * features))
-                        .zip(grad.chunks_exact(features));
-                    for ((dx, x), grad) in rows {
-                        let (d_value, d_gate) = dx.split_at_mut(features);
-                        let (value, gate) = x.split_at(features);
-                        for j in 0..features {
-                            let (cumulative, density) = scalar::normal(gate[j]);
-                            d_value[j] = grad[j] * gate[j] * cumulative;
-                            d_gate[j] = grad[j] * value[j] * (cumulative + gate[j] * density);
+                simd::wide(
+                    #[inline(always)]
+                    || {
+                        let rows = dx
+                            .chunks_exact_mut(2 * features)
+                            .zip(x.chunks_exact(2 * features))
+                            .zip(grad.chunks_exact(features));
+                        for ((dx, x), grad) in rows {
+                            let (d_value, d_gate) = dx.split_at_mut(features);
+                            let (value, gate) = x.split_at(features);
+                            for j in 0..features {
+                                let (cumulative, density) = scalar::normal(gate[j]);
+                                d_value[j] = grad[j] * gate[j] * cumulative;
+                                d_gate[j] = grad[j] * value[j] * (cumulative + gate[j] * density);
+                            }
                         }
-                    }
-                });
+                    },
+                );
             },
         );
         [Some(buffer::tensor(dx, shape))]

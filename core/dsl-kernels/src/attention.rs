@@ -5,7 +5,6 @@
 
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Tensor, activation};
-use pulp::Arch;
 
 use crate::buffer::{self, Dense};
 use crate::matrix::{Destination, Matrix, MatrixMut, product};
@@ -13,6 +12,7 @@ use crate::parallel;
 use crate::route::{self, CpuOperation};
 use crate::scalar;
 use crate::scratch;
+use crate::simd;
 
 /// `softmax(query keyᵀ / sqrt(head_size) + bias) value`.
 ///
@@ -265,7 +265,7 @@ fn soften(row: &mut [f32]) -> (f32, f32) {
 impl CpuOperation<3> for Attention {
     type Saved = Saved;
 
-    fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, Saved) {
+    fn forward(&self, inputs: [FlexTensor; 3], _: [bool; 3]) -> (FlexTensor, Saved) {
         let [query, key, value] = inputs.map(with_dense_rows);
         let [batch, heads, tokens_q, head_size] = query.layout().shape().dims();
         let tokens_kv = key.layout().shape()[2];
@@ -298,13 +298,16 @@ impl CpuOperation<3> for Attention {
                 );
                 self.add_bias(scores, at, from, tokens_kv);
                 let mut inverse_sums = [0.0f32; BLOCK];
-                Arch::new().dispatch(|| {
-                    for (i, row) in scores.chunks_exact_mut(tokens_kv).enumerate() {
-                        let (greatest, sum) = soften(row);
-                        logarithms[i] = greatest + sum.ln();
-                        inverse_sums[i] = 1.0 / sum;
-                    }
-                });
+                simd::wide(
+                    #[inline(always)]
+                    || {
+                        for (i, row) in scores.chunks_exact_mut(tokens_kv).enumerate() {
+                            let (greatest, sum) = soften(row);
+                            logarithms[i] = greatest + sum.ln();
+                            inverse_sums[i] = 1.0 / sum;
+                        }
+                    },
+                );
                 // SAFETY: `out` lives on, and every piece has rows of its own.
                 let mut rows = unsafe { writer.rows(at, from, count) };
                 product(
@@ -384,25 +387,28 @@ impl CpuOperation<3> for Attention {
                     );
                     let o_rows = o.rows(at, from, count);
                     let logarithms = &saved.row_logarithms[head * tokens_q + from..][..count];
-                    Arch::new().dispatch(|| {
-                        let rows = weights
-                            .chunks_exact_mut(tokens_kv)
-                            .zip(slopes.chunks_exact_mut(tokens_kv));
-                        for (i, (weights, slopes)) in rows.enumerate() {
-                            let o = &o_rows.values[i * o_rows.row_stride..][..head_size];
-                            let g = &g_rows.values[i * g_rows.row_stride..][..head_size];
-                            let mean = scalar::sum(head_size, |j| o[j] * g[j]);
-                            for (weight, slope) in weights.iter_mut().zip(slopes) {
-                                let exp = scalar::exp(*weight - logarithms[i]);
-                                *weight = if *weight == f32::NEG_INFINITY {
-                                    0.0
-                                } else {
-                                    exp
-                                };
-                                *slope = *weight * (*slope - mean);
+                    simd::wide(
+                        #[inline(always)]
+                        || {
+                            let rows = weights
+                                .chunks_exact_mut(tokens_kv)
+                                .zip(slopes.chunks_exact_mut(tokens_kv));
+                            for (i, (weights, slopes)) in rows.enumerate() {
+                                let o = &o_rows.values[i * o_rows.row_stride..][..head_size];
+                                let g = &g_rows.values[i * g_rows.row_stride..][..head_size];
+                                let mean = scalar::sum(head_size, |j| o[j] * g[j]);
+                                for (weight, slope) in weights.iter_mut().zip(slopes) {
+                                    let exp = scalar::exp(*weight - logarithms[i]);
+                                    *weight = if *weight == f32::NEG_INFINITY {
+                                        0.0
+                                    } else {
+                                        exp
+                                    };
+                                    *slope = *weight * (*slope - mean);
+                                }
                             }
-                        }
-                    });
+                        },
+                    );
                     let weights = Matrix::row_major(weights, count, tokens_kv);
                     let slopes = Matrix::row_major(slopes, count, tokens_kv);
                     if wanted[0] {

@@ -17,6 +17,7 @@ use burn::tensor::{Tensor, module};
 use crate::buffer::{self, Dense};
 use crate::route::{self, CpuOperation};
 use crate::scalar;
+use crate::simd;
 
 /// Convolution with the same stride and zero padding on both axes; as PyTorch's `conv2d`.
 ///
@@ -101,7 +102,10 @@ impl ConvShape {
         };
         let fits = kernel == kernel_width && kernel > 0 && channels_in == weight_in;
         // A border wider than the kernel gives outputs that are the bias alone.
-        let usual = padding < kernel && channels_in > 0 && channels_out > 0 && batch > 0;
+        let usual = padding < kernel
+            && [batch, channels_in, channels_out, height, width]
+                .iter()
+                .all(|size| *size > 0);
         (fits && usual).then_some(())?;
         Some(Self {
             batch,
@@ -210,56 +214,78 @@ impl Conv {
     fn bias_gradient(&self, grad: &Dense) -> FlexTensor {
         let (channels, positions) = (self.shape.channels_out, self.shape.positions_out());
         let mut total = vec![0.0f32; channels];
-        pulp::Arch::new().dispatch(|| {
-            for (row, grad) in grad.values().chunks_exact(positions.max(1)).enumerate() {
-                total[row % channels] += scalar::sum(positions, |i| grad[i]);
-            }
-        });
+        simd::wide(
+            #[inline(always)]
+            || {
+                for (row, grad) in grad.values().chunks_exact(positions.max(1)).enumerate() {
+                    total[row % channels] += scalar::sum(positions, |i| grad[i]);
+                }
+            },
+        );
         buffer::tensor(total, [channels])
     }
 }
 
-impl CpuOperation<2> for Conv {
-    type Saved = [Dense; 2];
+/// The input is kept for the weight's gradient alone: frozen layers keep none.
+#[derive(Debug, Clone)]
+struct Saved {
+    x: Option<Dense>,
+    weight: Dense,
+}
 
-    fn forward(&self, inputs: [FlexTensor; 2]) -> (FlexTensor, [Dense; 2]) {
-        let [x, weight] = inputs.map(Dense::new);
-        (self.output(&x, &weight, None), [x, weight])
-    }
-
-    fn backward(
+impl Conv {
+    fn gradients(
         &self,
-        [x, weight]: [Dense; 2],
-        grad: FlexTensor,
-        wanted: [bool; 2],
+        Saved { x, weight }: Saved,
+        grad: &Dense,
+        [of_x, of_weight]: [bool; 2],
     ) -> [Option<FlexTensor>; 2] {
-        let grad = Dense::new(grad);
+        let x = x.filter(|_| of_weight);
         [
-            wanted[0].then(|| self.input_gradient(&weight, &grad)),
-            wanted[1].then(|| self.weight_gradient(&x, &grad)),
+            of_x.then(|| self.input_gradient(&weight, grad)),
+            x.map(|x| self.weight_gradient(&x, grad)),
         ]
     }
 }
 
-impl CpuOperation<3> for Conv {
-    type Saved = [Dense; 2];
+impl CpuOperation<2> for Conv {
+    type Saved = Saved;
 
-    fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, [Dense; 2]) {
-        let [x, weight, bias] = inputs.map(Dense::new);
-        (self.output(&x, &weight, Some(&bias)), [x, weight])
+    fn forward(&self, inputs: [FlexTensor; 2], wanted: [bool; 2]) -> (FlexTensor, Saved) {
+        let [x, weight] = inputs.map(Dense::new);
+        let y = self.output(&x, &weight, None);
+        let x = wanted[1].then_some(x);
+        (y, Saved { x, weight })
     }
 
     fn backward(
         &self,
-        [x, weight]: [Dense; 2],
+        saved: Saved,
         grad: FlexTensor,
-        wanted: [bool; 3],
+        wanted: [bool; 2],
+    ) -> [Option<FlexTensor>; 2] {
+        self.gradients(saved, &Dense::new(grad), wanted)
+    }
+}
+
+impl CpuOperation<3> for Conv {
+    type Saved = Saved;
+
+    fn forward(&self, inputs: [FlexTensor; 3], wanted: [bool; 3]) -> (FlexTensor, Saved) {
+        let [x, weight, bias] = inputs.map(Dense::new);
+        let y = self.output(&x, &weight, Some(&bias));
+        let x = wanted[1].then_some(x);
+        (y, Saved { x, weight })
+    }
+
+    fn backward(
+        &self,
+        saved: Saved,
+        grad: FlexTensor,
+        [of_x, of_weight, of_bias]: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
         let grad = Dense::new(grad);
-        [
-            wanted[0].then(|| self.input_gradient(&weight, &grad)),
-            wanted[1].then(|| self.weight_gradient(&x, &grad)),
-            wanted[2].then(|| self.bias_gradient(&grad)),
-        ]
+        let [x, weight] = self.gradients(saved, &grad, [of_x, of_weight]);
+        [x, weight, of_bias.then(|| self.bias_gradient(&grad))]
     }
 }

@@ -6,9 +6,10 @@
 //!
 //! Three promises:
 //! - **Same numbers.** Values and gradients are burn's, up to float32 rounding.
-//! - **Repeatable.** The bits do not depend on the number of threads: work is cut by shapes alone, see [`sequential`].
-//! - **Nothing in vain.** A backward pass computes those gradients that somebody waits for: no weight gradients of frozen
-//!   layers, no input gradients where nothing upstream learns.
+//! - **Repeatable.** The bits do not depend on the number of threads, see [`sequential`]. They do depend on the processor's
+//!   vectors: convolutions and products sum in another order where those have another width.
+//! - **Nothing in vain.** Frozen layers have no weight gradients and keep no inputs for them; where nothing upstream
+//!   learns, there are no input gradients.
 //!
 //! How fast they are, and what was tried: `docs/performance.md` and `cargo bench -p dsl-kernels`.
 
@@ -23,6 +24,7 @@ mod parallel;
 mod route;
 mod scalar;
 mod scratch;
+mod simd;
 mod update;
 mod upsample;
 

@@ -1,12 +1,13 @@
 //! Linear layers: products over the last axis, with the gradients that are asked for and no others.
 
 use burn::backend::flex::FlexTensor;
-use burn::tensor::{Tensor, module};
+use burn::tensor::{Shape, Tensor, module};
 
 use crate::buffer::{self, Dense};
 use crate::matrix::{Destination, Matrix, MatrixMut, product};
 use crate::parallel;
 use crate::route::{self, CpuOperation};
+use crate::simd;
 
 /// `input @ weight + bias`.
 ///
@@ -21,6 +22,7 @@ pub fn linear<const D: usize>(
     // A mistake is burn's to report.
     let fits = D > 1
         && input.dims()[D - 1] == weight.dims()[0]
+        && weight.dims().into_iter().all(|width| width > 0)
         && bias
             .as_ref()
             .is_none_or(|bias| bias.dims()[0] == weight.dims()[1]);
@@ -106,7 +108,7 @@ fn forward(input: &Dense, weight: &Weight, bias: Option<&Dense>) -> FlexTensor {
     buffer::tensor(y, shape)
 }
 
-fn input_gradient(input: &Dense, weight: &Weight, grad: &Dense) -> FlexTensor {
+fn input_gradient(shape: &Shape, weight: &Weight, grad: &Dense) -> FlexTensor {
     let weight = weight.matrix();
     let rows = grad.values().len() / weight.cols.max(1);
     let mut dx = buffer::zeros(rows * weight.rows);
@@ -118,7 +120,7 @@ fn input_gradient(input: &Dense, weight: &Weight, grad: &Dense) -> FlexTensor {
         weight.transposed(),
         parallel::for_gemm(rows * weight.rows * weight.cols),
     );
-    buffer::tensor(dx, input.shape().clone())
+    buffer::tensor(dx, shape.clone())
 }
 
 fn weight_gradient(input: &Dense, weight: &Weight, grad: &Dense) -> FlexTensor {
@@ -147,64 +149,91 @@ fn bias_gradient(grad: &Dense) -> FlexTensor {
     let features = grad.shape().last().copied().unwrap_or(1);
     let mut total = vec![0.0f32; features];
     let mut partial = vec![0.0f32; features];
-    pulp::Arch::new().dispatch(|| {
-        for block in grad.values().chunks((ROWS * features).max(1)) {
-            partial.fill(0.0);
-            for row in block.chunks_exact(features) {
-                for (sum, value) in partial.iter_mut().zip(row) {
-                    *sum += value;
+    simd::wide(
+        #[inline(always)]
+        || {
+            for block in grad.values().chunks((ROWS * features).max(1)) {
+                partial.fill(0.0);
+                for row in block.chunks_exact(features) {
+                    for (sum, value) in partial.iter_mut().zip(row) {
+                        *sum += value;
+                    }
+                }
+                for (total, sum) in total.iter_mut().zip(&partial) {
+                    *total += sum;
                 }
             }
-            for (total, sum) in total.iter_mut().zip(&partial) {
-                *total += sum;
-            }
-        }
-    });
+        },
+    );
     buffer::tensor(total, [features])
 }
 
-impl CpuOperation<2> for Linear {
-    type Saved = (Dense, Weight);
+/// The input is kept for the weight's gradient alone: frozen layers keep none.
+#[derive(Debug, Clone)]
+struct Saved {
+    input: Option<Dense>,
+    shape: Shape,
+    weight: Weight,
+}
 
-    fn forward(&self, [input, weight]: [FlexTensor; 2]) -> (FlexTensor, Self::Saved) {
+impl Saved {
+    fn new(input: Dense, weight: Weight, for_weight: bool) -> Self {
+        Self {
+            shape: input.shape().clone(),
+            input: for_weight.then_some(input),
+            weight,
+        }
+    }
+
+    fn gradients(self, grad: &Dense, [of_input, of_weight]: [bool; 2]) -> [Option<FlexTensor>; 2] {
+        let input = self.input.filter(|_| of_weight);
+        [
+            of_input.then(|| input_gradient(&self.shape, &self.weight, grad)),
+            input.map(|input| weight_gradient(&input, &self.weight, grad)),
+        ]
+    }
+}
+
+impl CpuOperation<2> for Linear {
+    type Saved = Saved;
+
+    fn forward(&self, [input, weight]: [FlexTensor; 2], wanted: [bool; 2]) -> (FlexTensor, Saved) {
         let (input, weight) = (Dense::new(input), Weight::new(weight));
-        (forward(&input, &weight, None), (input, weight))
+        let y = forward(&input, &weight, None);
+        (y, Saved::new(input, weight, wanted[1]))
     }
 
     fn backward(
         &self,
-        (input, weight): Self::Saved,
+        saved: Saved,
         grad: FlexTensor,
         wanted: [bool; 2],
     ) -> [Option<FlexTensor>; 2] {
-        let grad = Dense::new(grad);
-        [
-            wanted[0].then(|| input_gradient(&input, &weight, &grad)),
-            wanted[1].then(|| weight_gradient(&input, &weight, &grad)),
-        ]
+        saved.gradients(&Dense::new(grad), wanted)
     }
 }
 
 impl CpuOperation<3> for Linear {
-    type Saved = (Dense, Weight);
+    type Saved = Saved;
 
-    fn forward(&self, [input, weight, bias]: [FlexTensor; 3]) -> (FlexTensor, Self::Saved) {
+    fn forward(
+        &self,
+        [input, weight, bias]: [FlexTensor; 3],
+        wanted: [bool; 3],
+    ) -> (FlexTensor, Saved) {
         let (input, weight) = (Dense::new(input), Weight::new(weight));
         let y = forward(&input, &weight, Some(&Dense::new(bias)));
-        (y, (input, weight))
+        (y, Saved::new(input, weight, wanted[1]))
     }
 
     fn backward(
         &self,
-        (input, weight): Self::Saved,
+        saved: Saved,
         grad: FlexTensor,
-        wanted: [bool; 3],
+        [of_input, of_weight, of_bias]: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
         let grad = Dense::new(grad);
-        [
-            wanted[0].then(|| input_gradient(&input, &weight, &grad)),
-            wanted[1].then(|| weight_gradient(&input, &weight, &grad)),
-            wanted[2].then(|| bias_gradient(&grad)),
-        ]
+        let [input, weight] = saved.gradients(&grad, [of_input, of_weight]);
+        [input, weight, of_bias.then(|| bias_gradient(&grad))]
     }
 }

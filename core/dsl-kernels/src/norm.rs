@@ -4,13 +4,13 @@
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Tensor, module};
-use pulp::Arch;
 
 use crate::activation;
 use crate::buffer::{self, Dense};
 use crate::parallel;
 use crate::route::{self, CpuOperation};
 use crate::scalar;
+use crate::simd;
 
 /// Group normalisation with an affine map per channel.
 ///
@@ -53,6 +53,7 @@ fn group_norm_then(
 ) -> Tensor<4> {
     let channels = x.dims()[1];
     let fits = groups > 0
+        && channels > 0
         && channels.is_multiple_of(groups)
         && [weight.dims(), bias.dims()] == [[channels]; 2];
     let outcome = {
@@ -116,7 +117,7 @@ pub fn layer_norm<const D: usize>(
     norm_eps: f64,
 ) -> Tensor<D> {
     let features = x.dims()[D - 1];
-    let fits = [weight.dims(), bias.dims()] == [[features]; 2];
+    let fits = features > 0 && [weight.dims(), bias.dims()] == [[features]; 2];
     let outcome = {
         let inputs = [
             x.into_dispatch(),
@@ -173,7 +174,7 @@ struct SavedGroups {
 impl CpuOperation<3> for GroupNorm {
     type Saved = SavedGroups;
 
-    fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, SavedGroups) {
+    fn forward(&self, inputs: [FlexTensor; 3], _: [bool; 3]) -> (FlexTensor, SavedGroups) {
         let [x, weight, bias] = inputs.map(Dense::new);
         let [batch, channels, height, width] = x.dims::<4>();
         let positions = height * width;
@@ -191,27 +192,30 @@ impl CpuOperation<3> for GroupNorm {
             let first = i % self.groups * group_channels;
             let weight = &weight.values()[first..][..group_channels];
             let bias = &bias.values()[first..][..group_channels];
-            *kept = Arch::new().dispatch(|| {
-                let (mean, inverse) = moments(x, self.norm_eps);
-                for (c, (y, x)) in y
-                    .chunks_exact_mut(positions)
-                    .zip(x.chunks_exact(positions))
-                    .enumerate()
-                {
-                    let scale = inverse * weight[c];
-                    let shift = bias[c];
-                    if self.silu {
-                        for (y, x) in y.iter_mut().zip(x) {
-                            *y = scalar::silu((x - mean) * scale + shift);
-                        }
-                    } else {
-                        for (y, x) in y.iter_mut().zip(x) {
-                            *y = (x - mean) * scale + shift;
+            *kept = simd::wide(
+                #[inline(always)]
+                || {
+                    let (mean, inverse) = moments(x, self.norm_eps);
+                    for (c, (y, x)) in y
+                        .chunks_exact_mut(positions)
+                        .zip(x.chunks_exact(positions))
+                        .enumerate()
+                    {
+                        let scale = inverse * weight[c];
+                        let shift = bias[c];
+                        if self.silu {
+                            for (y, x) in y.iter_mut().zip(x) {
+                                *y = scalar::silu((x - mean) * scale + shift);
+                            }
+                        } else {
+                            for (y, x) in y.iter_mut().zip(x) {
+                                *y = (x - mean) * scale + shift;
+                            }
                         }
                     }
-                }
-                [mean, inverse]
-            });
+                    [mean, inverse]
+                },
+            );
         });
         let output = buffer::tensor(y, x.shape().clone());
         let saved = SavedGroups {
@@ -258,37 +262,42 @@ impl CpuOperation<3> for GroupNorm {
                 let weight = &weight.values()[first..][..group_channels];
                 let bias = &bias.values()[first..][..group_channels];
                 let [mean, inverse] = moments[i];
-                Arch::new().dispatch(|| {
-                    let (mut of_dy, mut of_dy_normed) = (0.0, 0.0);
-                    for c in 0..group_channels {
-                        let range = c * positions..(c + 1) * positions;
-                        let (x, grad, dx) =
-                            (&x[range.clone()], &grad[range.clone()], &mut dx[range]);
-                        // The gradient before SiLU waits in dx for the sums over the group.
-                        if self.silu {
-                            let (scale, shift) = (inverse * weight[c], bias[c]);
-                            for ((dx, x), grad) in dx.iter_mut().zip(x).zip(grad) {
-                                *dx = grad * scalar::silu_derivative((x - mean) * scale + shift);
+                simd::wide(
+                    #[inline(always)]
+                    || {
+                        let (mut of_dy, mut of_dy_normed) = (0.0, 0.0);
+                        for c in 0..group_channels {
+                            let range = c * positions..(c + 1) * positions;
+                            let (x, grad, dx) =
+                                (&x[range.clone()], &grad[range.clone()], &mut dx[range]);
+                            // The gradient before SiLU waits in dx for the sums over the group.
+                            if self.silu {
+                                let (scale, shift) = (inverse * weight[c], bias[c]);
+                                for ((dx, x), grad) in dx.iter_mut().zip(x).zip(grad) {
+                                    *dx =
+                                        grad * scalar::silu_derivative((x - mean) * scale + shift);
+                                }
+                            } else {
+                                dx.copy_from_slice(grad);
                             }
-                        } else {
-                            dx.copy_from_slice(grad);
+                            let dx = &*dx;
+                            let dy = scalar::sum(positions, |j| dx[j]);
+                            let dy_normed =
+                                scalar::sum(positions, |j| dx[j] * (x[j] - mean)) * inverse;
+                            sums[c] = [dy, dy_normed];
+                            of_dy += dy * weight[c];
+                            of_dy_normed += dy_normed * weight[c];
                         }
-                        let dx = &*dx;
-                        let dy = scalar::sum(positions, |j| dx[j]);
-                        let dy_normed = scalar::sum(positions, |j| dx[j] * (x[j] - mean)) * inverse;
-                        sums[c] = [dy, dy_normed];
-                        of_dy += dy * weight[c];
-                        of_dy_normed += dy_normed * weight[c];
-                    }
-                    let offset = of_dy / size as f32;
-                    let slope = of_dy_normed / size as f32 * inverse;
-                    for (c, weight) in weight.iter().enumerate() {
-                        let range = c * positions..(c + 1) * positions;
-                        for (dx, x) in dx[range.clone()].iter_mut().zip(&x[range]) {
-                            *dx = (*dx * weight - offset - (x - mean) * slope) * inverse;
+                        let offset = of_dy / size as f32;
+                        let slope = of_dy_normed / size as f32 * inverse;
+                        for (c, weight) in weight.iter().enumerate() {
+                            let range = c * positions..(c + 1) * positions;
+                            for (dx, x) in dx[range.clone()].iter_mut().zip(&x[range]) {
+                                *dx = (*dx * weight - offset - (x - mean) * slope) * inverse;
+                            }
                         }
-                    }
-                });
+                    },
+                );
             },
         );
         let over_batch = |which: usize| {
@@ -327,7 +336,7 @@ const ROWS: usize = 64;
 impl CpuOperation<3> for LayerNorm {
     type Saved = SavedRows;
 
-    fn forward(&self, inputs: [FlexTensor; 3]) -> (FlexTensor, SavedRows) {
+    fn forward(&self, inputs: [FlexTensor; 3], _: [bool; 3]) -> (FlexTensor, SavedRows) {
         let [x, weight, bias] = inputs.map(Dense::new);
         let features = weight.values().len();
         let values = x.values();
@@ -344,19 +353,22 @@ impl CpuOperation<3> for LayerNorm {
             |i, (y, kept): (&mut [f32], &mut [[f32; 2]])| {
                 let x = &values[i * ROWS * features..][..y.len()];
                 let (weight, bias) = (&weight.values()[..features], &bias.values()[..features]);
-                Arch::new().dispatch(|| {
-                    let rows = y
-                        .chunks_exact_mut(features)
-                        .zip(x.chunks_exact(features))
-                        .zip(kept);
-                    for ((y, x), kept) in rows {
-                        let (mean, inverse) = moments(x, self.norm_eps);
-                        *kept = [mean, inverse];
-                        for j in 0..features {
-                            y[j] = (x[j] - mean) * inverse * weight[j] + bias[j];
+                simd::wide(
+                    #[inline(always)]
+                    || {
+                        let rows = y
+                            .chunks_exact_mut(features)
+                            .zip(x.chunks_exact(features))
+                            .zip(kept.iter_mut());
+                        for ((y, x), kept) in rows {
+                            let (mean, inverse) = moments(x, self.norm_eps);
+                            *kept = [mean, inverse];
+                            for j in 0..features {
+                                y[j] = (x[j] - mean) * inverse * weight[j] + bias[j];
+                            }
                         }
-                    }
-                });
+                    },
+                );
             },
         );
         let output = buffer::tensor(y, x.shape().clone());
@@ -397,30 +409,33 @@ impl CpuOperation<3> for LayerNorm {
                 let (x, grad) = (&values[start..][..dx.len()], &grads[start..][..dx.len()]);
                 let (d_weight, d_bias) = partial.split_at_mut(features);
                 let weight = &weight.values()[..features];
-                Arch::new().dispatch(|| {
-                    let rows = dx
-                        .chunks_exact_mut(features)
-                        .zip(x.chunks_exact(features))
-                        .zip(grad.chunks_exact(features))
-                        .zip(&moments[i * ROWS..]);
-                    for (((dx, x), grad), [mean, inverse]) in rows {
-                        let (mean, inverse) = (*mean, *inverse);
-                        for j in 0..features {
-                            d_weight[j] += grad[j] * ((x[j] - mean) * inverse);
-                            d_bias[j] += grad[j];
+                simd::wide(
+                    #[inline(always)]
+                    || {
+                        let rows = dx
+                            .chunks_exact_mut(features)
+                            .zip(x.chunks_exact(features))
+                            .zip(grad.chunks_exact(features))
+                            .zip(&moments[i * ROWS..]);
+                        for (((dx, x), grad), [mean, inverse]) in rows {
+                            let (mean, inverse) = (*mean, *inverse);
+                            for j in 0..features {
+                                d_weight[j] += grad[j] * ((x[j] - mean) * inverse);
+                                d_bias[j] += grad[j];
+                            }
+                            let of_dy = scalar::sum(features, |j| grad[j] * weight[j]);
+                            let of_dy_normed =
+                                scalar::sum(features, |j| grad[j] * weight[j] * (x[j] - mean))
+                                    * inverse;
+                            let offset = of_dy / features as f32;
+                            let slope = of_dy_normed / features as f32 * inverse;
+                            for j in 0..features {
+                                dx[j] = (grad[j] * weight[j] - offset - (x[j] - mean) * slope)
+                                    * inverse;
+                            }
                         }
-                        let of_dy = scalar::sum(features, |j| grad[j] * weight[j]);
-                        let of_dy_normed =
-                            scalar::sum(features, |j| grad[j] * weight[j] * (x[j] - mean))
-                                * inverse;
-                        let offset = of_dy / features as f32;
-                        let slope = of_dy_normed / features as f32 * inverse;
-                        for j in 0..features {
-                            dx[j] =
-                                (grad[j] * weight[j] - offset - (x[j] - mean) * slope) * inverse;
-                        }
-                    }
-                });
+                    },
+                );
             },
         );
         let over_blocks = |first: usize| {

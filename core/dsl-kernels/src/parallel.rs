@@ -1,7 +1,6 @@
 //! Sharing work out among threads, so that the numbers do not depend on how many there are.
 //!
-//! Work is cut into pieces by the shapes alone; each piece writes values of its own, in an order of its own. Threads only
-//! decide when a piece is done.
+//! Each value is computed by one thread in an order that follows from the shapes alone. Threads decide when that happens.
 
 use std::cell::Cell;
 
@@ -30,7 +29,16 @@ pub fn sequential<R>(job: impl FnOnce() -> R) -> R {
 const GRAIN: usize = 16 * 1024;
 
 fn shared(work: usize) -> bool {
-    work >= 2 * GRAIN && !SEQUENTIAL.get() && rayon::current_num_threads() > 1
+    work >= 2 * GRAIN && threads() > 1
+}
+
+/// Threads that work may be shared out among. Nothing that decides numbers may depend on it.
+pub(crate) fn threads() -> usize {
+    if SEQUENTIAL.get() {
+        1
+    } else {
+        rayon::current_num_threads()
+    }
 }
 
 /// What a matrix product of `work` multiplications may use.

@@ -22,10 +22,10 @@ pub(crate) trait CpuOperation<const N: usize>: Debug + Clone + Send + 'static {
     /// What the backward pass needs beside the gradient of the output.
     type Saved: Debug + Clone + Send + 'static;
 
-    /// The output, and what the backward pass needs.
-    fn forward(&self, inputs: [FlexTensor; N]) -> (FlexTensor, Self::Saved);
+    /// The output, and what the backward pass needs for the gradients of those inputs that will be `wanted`.
+    fn forward(&self, inputs: [FlexTensor; N], wanted: [bool; N]) -> (FlexTensor, Self::Saved);
 
-    /// The gradients of those inputs that are `wanted`; nothing is computed for the others.
+    /// The gradients of those inputs that are `wanted`. What costs a pass of its own is not computed for the others.
     fn backward(
         &self,
         saved: Self::Saved,
@@ -48,7 +48,7 @@ pub(crate) fn run<const N: usize, O: CpuOperation<N>>(
     );
     let kind = match context {
         DispatchAutodiffContext::Disabled => {
-            let (output, _) = operation.forward(inputs.map(into_plain));
+            let (output, _) = operation.forward(inputs.map(into_plain), [false; N]);
             flex(BackendTensor::Float(output))
         }
         DispatchAutodiffContext::Enabled(_) => {
@@ -67,14 +67,16 @@ pub(crate) fn plain(tensor: DispatchTensor) -> Option<FlexTensor> {
     is_ours(&tensor).then(|| into_plain(tensor))
 }
 
-/// The values of float32 tensors of the CPU backend that are off any graph; gives them back where one is not.
-pub(crate) fn off_graph<const N: usize>(
+/// The values of float32 tensors of the CPU backend that are off any graph; gives them back where one is not, or where
+/// they do not `fit`.
+pub(crate) fn off_graph_if<const N: usize>(
+    fit: bool,
     inputs: [DispatchTensor; N],
 ) -> Result<[FlexTensor; N], [DispatchTensor; N]> {
     let usable = |input: &DispatchTensor| {
         is_ours(input) && input.autodiff == DispatchAutodiffContext::Disabled
     };
-    if inputs.iter().all(usable) {
+    if fit && inputs.iter().all(usable) {
         Ok(inputs.map(into_plain))
     } else {
         Err(inputs)
@@ -135,10 +137,10 @@ fn into_tracked(tensor: DispatchTensor) -> Tracked {
 }
 
 fn run_tracked<const N: usize, O: CpuOperation<N>>(operation: O, inputs: [Tracked; N]) -> Tracked {
-    let tracked = inputs.iter().any(Tracked::is_tracked);
+    let tracked = inputs.each_ref().map(Tracked::is_tracked);
     let guards = inputs.each_ref().map(Tracked::node);
-    let (output, saved) = operation.forward(inputs.map(Tracked::into_primitive));
-    if !tracked {
+    let (output, saved) = operation.forward(inputs.map(Tracked::into_primitive), tracked);
+    if tracked == [false; N] {
         return Tracked::new(output);
     }
     let prepared = Step(operation)

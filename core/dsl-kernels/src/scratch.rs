@@ -8,11 +8,24 @@ thread_local! {
 
 /// Calls `job` with `len` elements of unspecified values.
 pub(crate) fn with<R>(len: usize, job: impl FnOnce(&mut [f32]) -> R) -> R {
-    let mut memory = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
-    if memory.len() < len {
-        memory.resize(len, 0.0);
-    }
+    let mut memory = take(len);
     let result = job(&mut memory[..len]);
     FREE.with_borrow_mut(|free| free.push(memory));
     result
+}
+
+/// The smallest buffer that is large enough; where there is none, the largest makes way for a new one.
+fn take(len: usize) -> Vec<f32> {
+    FREE.with_borrow_mut(|free| {
+        let large_enough = (0..free.len())
+            .filter(|i| free[*i].len() >= len)
+            .min_by_key(|i| free[*i].len());
+        if let Some(i) = large_enough {
+            return free.swap_remove(i);
+        }
+        if let Some(i) = (0..free.len()).max_by_key(|i| free[*i].len()) {
+            free.swap_remove(i);
+        }
+        vec![0.0; len]
+    })
 }

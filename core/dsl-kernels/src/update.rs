@@ -3,12 +3,12 @@
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, Tensor};
-use pulp::Arch;
 
 use crate::buffer::{self, Dense};
 use crate::parallel::{self, PIECE};
 use crate::route;
 use crate::scalar;
+use crate::simd;
 
 /// One step of AdamW (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2), as PyTorch's `AdamW` takes it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,11 +16,11 @@ pub struct AdamW {
     /// α.
     pub learning_rate: f64,
     /// Decay of the first moment.
-    pub beta_1: f32,
+    pub beta_1: f64,
     /// Decay of the second moment.
-    pub beta_2: f32,
+    pub beta_2: f64,
     /// Added to the root of the second moment.
-    pub epsilon: f32,
+    pub epsilon: f64,
     /// Multiplied by the learning rate, then by the weights.
     pub weight_decay: f64,
     /// Which step this is, from 1: the correction of the moments' bias.
@@ -38,22 +38,30 @@ pub struct Moved<const D: usize> {
     pub moment_2: Tensor<D>,
 }
 
-/// The factors of one step, as every element meets them.
+/// The numbers of one step, as every element meets them.
 struct Factors {
     kept: f32,
     rate: f32,
-    correction_1: f32,
-    correction_2: f32,
+    betas: [f32; 2],
+    /// `1 - beta`.
+    taken: [f32; 2],
+    /// Of the moments' bias.
+    corrections: [f32; 2],
+    epsilon: f32,
 }
 
 impl AdamW {
+    /// Rounded last: differences from 1 would lose most of their digits.
     fn factors(&self) -> Factors {
+        let betas = [self.beta_1, self.beta_2];
         let step = i32::try_from(self.step).unwrap_or(i32::MAX);
         Factors {
             kept: (1.0 - self.learning_rate * self.weight_decay) as f32,
             rate: self.learning_rate as f32,
-            correction_1: 1.0 - self.beta_1.powi(step),
-            correction_2: 1.0 - self.beta_2.powi(step),
+            betas: betas.map(|beta| beta as f32),
+            taken: betas.map(|beta| (1.0 - beta) as f32),
+            corrections: betas.map(|beta| (1.0 - beta.powi(step)) as f32),
+            epsilon: self.epsilon as f32,
         }
     }
 
@@ -71,8 +79,12 @@ impl AdamW {
             let zeros = grad.zeros_like();
             [zeros.clone(), zeros]
         });
+        let same_shape = [&grad, &moment_1, &moment_2]
+            .iter()
+            .all(|tensor| tensor.dims() == weight.dims());
         let inputs = [weight, grad, moment_1, moment_2].map(Tensor::into_dispatch);
-        match route::off_graph(inputs) {
+        // A mistake is burn's to report.
+        match route::off_graph_if(same_shape, inputs) {
             Ok(inputs) => {
                 let [weight, moment_1, moment_2] = self
                     .apply_here(inputs)
@@ -93,10 +105,10 @@ impl AdamW {
         [weight, grad, moment_1, moment_2]: [Tensor<D>; 4],
     ) -> Moved<D> {
         let factors = self.factors();
-        let moment_1 = moment_1 * self.beta_1 + grad.clone() * (1.0 - self.beta_1);
-        let moment_2 = moment_2 * self.beta_2 + grad.square() * (1.0 - self.beta_2);
-        let root = (moment_2.clone() / factors.correction_2).sqrt() + self.epsilon;
-        let direction = moment_1.clone() / factors.correction_1 / root;
+        let moment_1 = moment_1 * factors.betas[0] + grad.clone() * factors.taken[0];
+        let moment_2 = moment_2 * factors.betas[1] + grad.square() * factors.taken[1];
+        let root = (moment_2.clone() / factors.corrections[1]).sqrt() + factors.epsilon;
+        let direction = moment_1.clone() / factors.corrections[0] / root;
         Moved {
             weight: weight * factors.kept - direction * factors.rate,
             moment_1,
@@ -116,7 +128,6 @@ impl AdamW {
             .zip(parallel::pieces(new_2, PIECE))
             .collect();
         let factors = self.factors();
-        let (beta_1, beta_2) = (self.beta_1, self.beta_2);
         type Piece<'a> = ((&'a mut [f32], &'a mut [f32]), &'a mut [f32]);
         parallel::each(
             pieces,
@@ -128,18 +139,21 @@ impl AdamW {
                     &grad.values()[range.clone()],
                 );
                 let (old_1, old_2) = (&moment_1.values()[range.clone()], &moment_2.values()[range]);
-                Arch::new().dispatch(|| {
-                    for j in 0..new_weight.len() {
-                        let g = grad[j];
-                        let m = old_1[j] * beta_1 + g * (1.0 - beta_1);
-                        let v = old_2[j] * beta_2 + g * g * (1.0 - beta_2);
-                        let root = (v / factors.correction_2).sqrt() + self.epsilon;
-                        let direction = m / factors.correction_1 / root;
-                        new_weight[j] = weight[j] * factors.kept - direction * factors.rate;
-                        new_1[j] = m;
-                        new_2[j] = v;
-                    }
-                });
+                simd::wide(
+                    #[inline(always)]
+                    || {
+                        for j in 0..new_weight.len() {
+                            let g = grad[j];
+                            let m = old_1[j] * factors.betas[0] + g * factors.taken[0];
+                            let v = old_2[j] * factors.betas[1] + g * g * factors.taken[1];
+                            let root = (v / factors.corrections[1]).sqrt() + factors.epsilon;
+                            let direction = m / factors.corrections[0] / root;
+                            new_weight[j] = weight[j] * factors.kept - direction * factors.rate;
+                            new_1[j] = m;
+                            new_2[j] = v;
+                        }
+                    },
+                );
             },
         );
         outputs.map(|values| buffer::tensor(values, shape.clone()))
@@ -156,7 +170,11 @@ pub fn moving_average<const D: usize>(
     decay: f64,
 ) -> Tensor<D> {
     let (kept, taken) = (decay as f32, (1.0 - decay) as f32);
-    match route::off_graph([average.into_dispatch(), weights.into_dispatch()]) {
+    let same_shape = average.dims() == weights.dims();
+    match route::off_graph_if(
+        same_shape,
+        [average.into_dispatch(), weights.into_dispatch()],
+    ) {
         Ok(inputs) => {
             let [average, weights] = inputs.map(Dense::new);
             let (a, w) = (average.values(), weights.values());
@@ -166,11 +184,14 @@ pub fn moving_average<const D: usize>(
                     &a[i * PIECE..][..blend.len()],
                     &w[i * PIECE..][..blend.len()],
                 );
-                Arch::new().dispatch(|| {
-                    for ((blend, a), w) in blend.iter_mut().zip(a).zip(w) {
-                        *blend = a * kept + w * taken;
-                    }
-                });
+                simd::wide(
+                    #[inline(always)]
+                    || {
+                        for ((blend, a), w) in blend.iter_mut().zip(a).zip(w) {
+                            *blend = a * kept + w * taken;
+                        }
+                    },
+                );
             });
             Tensor::from_dispatch(route::dispatched(buffer::tensor(
                 blend,
@@ -189,7 +210,7 @@ pub fn moving_average<const D: usize>(
 /// # Shapes
 /// - result: `[1]`
 pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
-    match route::off_graph([x.into_dispatch()]) {
+    match route::off_graph_if(true, [x.into_dispatch()]) {
         Ok([x]) => {
             let x = Dense::new(x);
             let mut sums = vec![0.0f32; x.values().len().div_ceil(PIECE)];
@@ -198,7 +219,10 @@ pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
                 pieces,
                 x.values().len(),
                 |_, (x, sum): (&[f32], &mut f32)| {
-                    *sum = Arch::new().dispatch(|| scalar::sum(x.len(), |i| x[i] * x[i]));
+                    *sum = simd::wide(
+                        #[inline(always)]
+                        || scalar::sum(x.len(), |i| x[i] * x[i]),
+                    );
                 },
             );
             let total = scalar::sum(sums.len(), |i| sums[i]);

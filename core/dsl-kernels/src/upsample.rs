@@ -35,7 +35,7 @@ struct Double;
 impl CpuOperation<1> for Double {
     type Saved = ();
 
-    fn forward(&self, [x]: [FlexTensor; 1]) -> (FlexTensor, ()) {
+    fn forward(&self, [x]: [FlexTensor; 1], _: [bool; 1]) -> (FlexTensor, ()) {
         let x = Dense::new(x);
         let [batch, channels, height, width] = x.dims::<4>();
         let mut y = buffer::zeros(4 * x.values().len());

@@ -327,7 +327,7 @@ fn adamw_agrees_with_its_formulas() {
         };
         let moments = (step > 1).then(|| [ours.moment_1.clone(), ours.moment_2.clone()]);
         ours = adamw.apply(ours.weight, tensor(&grad), moments);
-        let (b1, b2) = (f64::from(0.9f32), f64::from(0.999f32));
+        let (b1, b2) = (0.9f64, 0.999f64);
         for i in 0..count {
             m[i] = b1 * m[i] + (1.0 - b1) * grad[i];
             v[i] = b2 * v[i] + (1.0 - b2) * grad[i] * grad[i];

@@ -9,18 +9,18 @@ use super::config::AdamWConfig;
 /// The optimiser of one network.
 #[derive(Clone)]
 pub(super) struct AdamW {
-    beta_1: f32,
-    beta_2: f32,
-    epsilon: f32,
+    beta_1: f64,
+    beta_2: f64,
+    epsilon: f64,
     weight_decay: f64,
 }
 
 impl AdamW {
     pub(super) fn new(config: &AdamWConfig) -> Self {
         Self {
-            beta_1: config.beta_1 as f32,
-            beta_2: config.beta_2 as f32,
-            epsilon: config.adam_epsilon as f32,
+            beta_1: config.beta_1,
+            beta_2: config.beta_2,
+            epsilon: config.adam_epsilon,
             weight_decay: config.weight_decay,
         }
     }

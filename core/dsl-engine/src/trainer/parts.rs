@@ -26,7 +26,7 @@ pub(super) fn side_by_side<I: Send, R: Send>(
     let mut inputs = inputs.into_iter().peekable();
     while inputs.peek().is_some() {
         let group: Vec<I> = inputs.by_ref().take(workers).collect();
-        // Where the parts alone fill the cores, their operations have none to share out.
+        // Where the parts fill more than half of the cores, their operations have none to share out.
         let full = 2 * group.len() > std::thread::available_parallelism().map_or(1, usize::from);
         results.extend(std::thread::scope(|scope| {
             let threads: Vec<_> = group

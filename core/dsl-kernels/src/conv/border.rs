@@ -3,36 +3,31 @@
 use crate::parallel;
 use crate::scratch;
 
-/// Elements that loads of whole vectors may reach beyond the last one asked for.
-const SLACK: usize = 64;
+/// Elements that whole vectors may reach beyond the last one asked for.
+const SLACK: usize = 4 * super::direct::VECTOR;
 
 /// How a picture lies inside its border.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Border {
-    /// Size of the picture.
-    pub size: [usize; 2],
-    /// Rows above and below.
-    pub rows: usize,
-    /// Columns on the left.
-    pub left: usize,
+    size: [usize; 2],
+    padding: usize,
     /// Length of a row with its border.
     pub width: usize,
 }
 
 impl Border {
-    /// The same border on all sides.
-    pub fn even(size: [usize; 2], padding: usize) -> Self {
+    /// A border of `padding` elements on all sides.
+    pub fn new(size: [usize; 2], padding: usize) -> Self {
         Self {
             size,
-            rows: padding,
-            left: padding,
+            padding,
             width: size[1] + 2 * padding,
         }
     }
 
     /// From one channel to the next.
     pub fn channel_stride(&self) -> usize {
-        (self.size[0] + 2 * self.rows) * self.width
+        (self.size[0] + 2 * self.padding) * self.width
     }
 
     /// Elements of a buffer for `channels` channels.
@@ -44,13 +39,13 @@ impl Border {
     fn fill_channel(&self, bordered: &mut [f32], picture: &[f32]) {
         let [_, width] = self.size;
         let rows_end = bordered.len();
-        let top = self.rows * self.width;
+        let top = self.padding * self.width;
         bordered[..top].fill(0.0);
         let mut at = top;
         for row in picture.chunks_exact(width) {
-            bordered[at..at + self.left].fill(0.0);
-            bordered[at + self.left..at + self.left + width].copy_from_slice(row);
-            bordered[at + self.left + width..at + self.width].fill(0.0);
+            bordered[at..at + self.padding].fill(0.0);
+            bordered[at + self.padding..at + self.padding + width].copy_from_slice(row);
+            bordered[at + self.padding + width..at + self.width].fill(0.0);
             at += self.width;
         }
         bordered[at..rows_end].fill(0.0);

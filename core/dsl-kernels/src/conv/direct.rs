@@ -4,13 +4,14 @@
 //! tap of the kernel needs lies at a fixed distance from the output's position, all along the picture. Outputs at the
 //! border's columns are nonsense and dropped; that costs `(width + kernel - 1) / width` times the work.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::ConvShape;
 use super::border::Border;
 use crate::buffer;
 use crate::parallel;
 use crate::scratch;
+use crate::simd;
 
 /// Outputs' channels computed together; their weights lie side by side.
 fn block() -> usize {
@@ -27,7 +28,7 @@ fn block() -> usize {
             }
         }
     }
-    Arch::new().dispatch(Block)
+    simd::arch().dispatch(Block)
 }
 
 /// With 32 registers: 8 channels times 3 vectors of positions.
@@ -99,9 +100,11 @@ pub(super) fn convolve(
     let blocks = shape.channels_out.div_ceil(weight.block);
     // Pieces: some blocks of channels of one sample each. Each piece makes its own border, so they should be few; but not
     // fewer than the threads want.
-    let groups = (4 * rayon::current_num_threads())
-        .div_ceil(shape.batch)
-        .min(blocks);
+    let wanted = match parallel::threads() {
+        1 => 1,
+        threads => 4 * threads,
+    };
+    let groups = wanted.div_ceil(shape.batch).min(blocks);
     let blocks_per_group = blocks.div_ceil(groups);
     let group_channels = blocks_per_group * weight.block;
     let pieces: Vec<_> = y
@@ -130,7 +133,7 @@ fn convolve_sample(
     first_block: usize,
     y: &mut [f32],
 ) {
-    let border = Border::even(shape.size_in, shape.padding);
+    let border = Border::new(shape.size_in, shape.padding);
     let [height, width] = shape.size_out;
     let reach = (height - 1) * border.width + width;
     let rounded = reach.next_multiple_of(VECTOR);
@@ -160,7 +163,7 @@ fn convolve_sample(
                 positions: rounded,
                 out: if in_place { &mut *y } else { &mut *rows_memory },
             };
-            Arch::new().dispatch(rows);
+            simd::arch().dispatch(rows);
             if !in_place {
                 for (y, row) in y
                     .chunks_exact_mut(height * width)
@@ -186,7 +189,7 @@ fn convolve_sample(
 }
 
 /// The widest vectors; buffers of positions are whole ones.
-const VECTOR: usize = 16;
+pub(super) const VECTOR: usize = 16;
 
 /// `out[r][p] = start[r] + Σ_channels Σ_taps weights[channel][tap][r] * x[channel][p + tap]`, for the rows of one block.
 struct Rows<'a> {
@@ -219,6 +222,7 @@ impl WithSimd for Rows<'_> {
 impl Rows<'_> {
     #[inline(always)]
     fn all<S: Simd, const R: usize>(mut self, simd: S) {
+        assert!(VECTOR.is_multiple_of(S::F32_LANES));
         let furthest = self.taps.iter().copied().max().unwrap_or(0);
         assert_eq!(self.weights.len(), self.channels_in * self.taps.len() * R);
         assert!(self.start.len() == R && self.positions.is_multiple_of(VECTOR));
@@ -304,14 +308,7 @@ const STRETCH: usize = 1024;
 pub(super) fn weight_gradient(shape: &ConvShape, x: &[f32], grad: &[f32]) -> Vec<f32> {
     let taps = shape.kernel * shape.kernel;
     let mut dw = buffer::zeros(shape.channels_out * shape.channels_in * taps);
-    let border = Border::even(shape.size_in, shape.padding);
-    // Gradients lie in rows as long as those of the bordered input, with zeros where that has its border.
-    let of_grad = Border {
-        size: shape.size_out,
-        rows: 0,
-        left: 0,
-        width: border.width,
-    };
+    let border = Border::new(shape.size_in, shape.padding);
     let [height, width] = shape.size_out;
     if height == 0 || width == 0 {
         return dw;
@@ -329,7 +326,8 @@ pub(super) fn weight_gradient(shape: &ConvShape, x: &[f32], grad: &[f32]) -> Vec
         parallel::each(pieces, shape.work() / 16, |i, dw| {
             let first = i * TILE_OUT;
             let channels = dw.len() / (shape.channels_in * taps);
-            // The gradients of this piece's channels, `[samples][channels of a tile][positions]`.
+            // The gradients of this piece's channels, `[samples][channels of a tile][positions]`, in rows as long as those of
+            // the bordered input, with zeros where that has its border.
             scratch::with(shape.batch * TILE_OUT * positions, |rows| {
                 rows.fill(0.0);
                 for (sample, rows) in rows.chunks_exact_mut(TILE_OUT * positions).enumerate() {
@@ -339,14 +337,14 @@ pub(super) fn weight_gradient(shape: &ConvShape, x: &[f32], grad: &[f32]) -> Vec
                         let at = (sample * shape.channels_out + first + channel) * height * width;
                         let picture = &grad[at..][..height * width];
                         for (row, picture) in row
-                            .chunks_mut(of_grad.width)
+                            .chunks_mut(border.width)
                             .zip(picture.chunks_exact(width))
                         {
                             row[..width].copy_from_slice(picture);
                         }
                     }
                 }
-                Arch::new().dispatch(Dots {
+                simd::arch().dispatch(Dots {
                     x,
                     sample_stride,
                     channel_stride: border.channel_stride(),
@@ -415,6 +413,7 @@ impl WithSimd for Dots<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
+        assert!(VECTOR.is_multiple_of(S::F32_LANES));
         let furthest = self.taps.iter().copied().max().unwrap_or(0);
         for part in self.stretches.iter().flatten() {
             assert!(
@@ -505,6 +504,73 @@ impl Dots<'_> {
         for (sums, dw) in sums.iter().zip(rows) {
             for (i, sum) in sums.iter().enumerate() {
                 dw[(channel + i) * taps + tap] += simd.reduce_sum_f32s(*sum);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::Arch;
+
+    use super::super::columns;
+    use super::*;
+    use crate::{sequential, simd};
+
+    fn numbers(count: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    fn assert_close(what: &str, ours: &[f32], reference: &[f32]) {
+        assert_eq!(ours.len(), reference.len());
+        for (i, (a, b)) in ours.iter().zip(reference).enumerate() {
+            assert!((a - b).abs() < 1e-3, "{what} [{i}]: {a} instead of {b}");
+        }
+    }
+
+    /// Every width of vectors that this processor can run, against products of matrices.
+    #[test]
+    fn narrow_vectors_give_the_same_numbers() {
+        let mut widths = vec![Arch::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        widths.extend(pulp::x86::V3::try_new().map(Arch::V3));
+        widths.push(Arch::new());
+        let shapes = [
+            ([2, 5, 7, 9], [11, 5, 3, 3], 1),
+            ([1, 8, 16, 16], [8, 8, 1, 1], 0),
+            ([3, 1, 1, 1], [1, 1, 3, 3], 1),
+            ([2, 6, 12, 10], [4, 6, 2, 2], 0),
+        ];
+        for (x_dims, w_dims, padding) in shapes {
+            let shape = ConvShape::new(x_dims, w_dims, 1, padding).unwrap();
+            let x = numbers(x_dims.iter().product(), 1);
+            let w = numbers(w_dims.iter().product(), 2);
+            let bias = numbers(w_dims[0], 3);
+            let grad = numbers(shape.dims_out().iter().product(), 4);
+            for arch in &widths {
+                simd::FORCED.set(Some(*arch));
+                let (y, dx, dw) = sequential(|| {
+                    (
+                        convolve(&shape, &x, &Packed::new(&w, &shape), Some(&bias)),
+                        convolve(
+                            &shape.transposed(),
+                            &grad,
+                            &Packed::turned_over(&w, &shape),
+                            None,
+                        ),
+                        weight_gradient(&shape, &x, &grad),
+                    )
+                });
+                simd::FORCED.set(None);
+                let what = format!("{x_dims:?} {w_dims:?} {arch:?}");
+                assert_close(&what, &y, &columns::convolve(&shape, &x, &w, Some(&bias)));
+                assert_close(&what, &dx, &columns::input_gradient(&shape, &w, &grad));
+                assert_close(&what, &dw, &columns::weight_gradient(&shape, &x, &grad));
             }
         }
     }
