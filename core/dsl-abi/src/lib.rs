@@ -5,9 +5,11 @@
 //!
 //! # What crosses
 //! - A root module, [`Plugin`]: two functions, `manifest` and `extension`. It is the same for ever.
-//! - Extensions, by id ([`task::TASK_V0`] is `dsl.task/0`, [`assets::ASSETS_V0`] is `dsl.assets/0`). An [`Extension`]
-//!   carries the layout of the interface behind it, and [`Extension::get`] compares that layout with its own before
-//!   anything is called.
+//! - Extensions, by id ([`task::TASK_V0`] is `dsl.task/0`, [`assets::ASSETS_V0`] is `dsl.assets/0`,
+//!   [`self_test::SELF_TEST_V0`] is `dsl.self-test/0`). An [`Extension`] carries the layout of the interface behind it,
+//!   and [`Extension::get`] compares that layout with its own before anything is called.
+//! - Services of the host, the other way round and by id as well ([`services`]): a [`Service`] is checked in the same
+//!   way, and belongs to the plugin that asked for it.
 //! - Hot data as structures with a release function ([`Buffer`], [`Tensor`], [`TextColumn`], [`BatchView`]).
 //! - Cold data as JSON text, whose Rust types stand in [`declare`]: a JSON object can grow, a structure cannot.
 //! - Errors as [`AbiError`]: code, message, help, detail. A panic never crosses; whoever implements an interface
@@ -46,12 +48,14 @@ pub mod error;
 pub mod extension;
 pub mod host;
 pub mod root;
+pub mod self_test;
+pub mod services;
 pub mod task;
 pub mod tensor;
 
 pub use abi_stable;
 pub use buffer::Buffer;
 pub use error::{AbiError, RawErrorCode};
-pub use extension::Extension;
+pub use extension::{Extension, Service};
 pub use root::{Plugin, PluginRef};
 pub use tensor::{BatchColumns, BatchView, RawDType, Tensor, TensorView, TextColumn, TextView};

@@ -1,7 +1,7 @@
 //! Columns in the host's hands.
 
 use bytes::Bytes;
-use dsl_abi::{Buffer, Tensor, buffer::elements_of};
+use dsl_abi::{Buffer, Tensor, buffer::elements_of, task::Artefact};
 
 use crate::DType;
 
@@ -108,6 +108,27 @@ impl HostTensor {
             shape: tensor.shape.into(),
             bytes: Bytes::from_owner(Owner(tensor.data)),
         })
+    }
+}
+
+/// A file that an evaluator made, still in the plugin's memory. Its name is a plain file name.
+#[derive(Debug, Clone)]
+pub struct HostArtefact {
+    /// File name with extension, without folders.
+    pub name: String,
+    /// Kind of content, such as `image/png`.
+    pub media_type: String,
+    /// The content.
+    pub bytes: Bytes,
+}
+
+impl HostArtefact {
+    pub(crate) fn new(artefact: Artefact) -> Self {
+        Self {
+            name: artefact.name.into(),
+            media_type: artefact.media_type.into(),
+            bytes: Bytes::from_owner(Owner(artefact.data)),
+        }
     }
 }
 

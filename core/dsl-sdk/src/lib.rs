@@ -91,6 +91,7 @@
 //!   of the plugin.
 //! - Log with [`tracing`]: events go to the host's log, under the plugin's name.
 
+mod artefacts;
 mod batch;
 pub mod captions;
 mod error;
@@ -106,13 +107,14 @@ pub mod webdataset;
 #[cfg(test)]
 mod tests;
 
+pub use artefacts::Artefacts;
 pub use batch::{Batch, Column, ColumnData};
 pub use dsl_abi::declare::{
-    ColumnRole, ColumnSpec, DType, Direction, ErrorCode, Injection, Manifest, MetricValue,
-    Requirements, TaskDescription,
+    ColumnRole, ColumnSpec, DType, Direction, ErrorCode, FeatureInfo, FeatureKind, Injection,
+    Manifest, MetricValue, Requirements, TaskDescription,
 };
 pub use error::PluginError;
-pub use host::Host;
+pub use host::{Features, Host};
 pub use task::{Asset, BatchRequest, Dataset, Evaluator, Task};
 
 pub use {schemars, serde, serde_json, tracing};
