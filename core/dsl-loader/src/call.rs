@@ -108,9 +108,13 @@ pub(crate) struct Held<T> {
 
 impl<T> Held<T> {
     pub(crate) fn new(caller: &Caller, what: impl Display, object: T) -> Self {
+        Self::labelled(caller.label(format_args!("release of {what}")), object)
+    }
+
+    pub(crate) const fn labelled(label: &'static Label, object: T) -> Self {
         Self {
             object: ManuallyDrop::new(object),
-            label: caller.label(format_args!("release of {what}")),
+            label,
         }
     }
 }

@@ -20,6 +20,7 @@ pub struct DatasetHandle {
     split: String,
     object: Held<DatasetObject>,
     batch: &'static Label,
+    release: &'static Label,
     count: u64,
     columns: Vec<ColumnSpec>,
 }
@@ -47,6 +48,7 @@ impl DatasetHandle {
         })?;
         Ok(Self {
             batch: caller.label(format_args!("batch of dataset `{split}`")),
+            release: caller.label(format_args!("release of a batch of dataset `{split}`")),
             caller,
             split: split.to_owned(),
             object,
@@ -164,7 +166,7 @@ impl DatasetHandle {
                 format!("data type number {}, which this host cannot read", raw.0),
             )
         })?;
-        let tensor = HostTensor::new(dtype, tensor)
+        let tensor = HostTensor::new(dtype, tensor, self.release)
             .map_err(|(expected, found)| contract(expected, found))?;
         let shape = tensor.shape().to_vec();
         Ok((

@@ -99,8 +99,9 @@ impl EvaluatorHandle {
         let metrics: Vec<MetricValue> =
             self.caller
                 .read(call, "metrics as JSON", &evaluated.metrics)?;
+        let release = self.caller.label("release of an artefact");
         let artefacts: Vec<HostArtefact> = (evaluated.artefacts.into_iter())
-            .map(HostArtefact::new)
+            .map(|artefact| HostArtefact::new(artefact, release))
             .collect();
         let found: Vec<_> = (artefacts.iter())
             .map(|artefact| {

@@ -35,6 +35,7 @@ mod in_call;
 mod open;
 mod plugin;
 mod relog;
+mod self_test;
 mod task;
 
 pub use columns::{HostArtefact, HostColumn, HostColumnData, HostTensor, InputColumn, InputData};
@@ -50,4 +51,5 @@ pub use find::{Found, all_plugins};
 pub use host::{HostCallbacks, HostError, Quiet};
 pub use in_call::{CallInProgress, calls_in_progress, explain_crashes};
 pub use plugin::Plugin;
+pub use self_test::SelfTest;
 pub use task::TaskHandle;

@@ -12,13 +12,13 @@ use dsl_abi::{
         std_types::{RNone, ROk, RSome},
     },
     assets::{ASSETS_V0, AssetsInterface},
-    self_test::{SELF_TEST_V0, SelfTestInterface},
+    self_test::SELF_TEST_V0,
     task::{TASK_V0, TaskInterface},
 };
 use serde_json::Value;
 
 use crate::{
-    HostCallbacks, LoaderError, Manifest, TaskHandle,
+    HostCallbacks, LoaderError, Manifest, SelfTest, TaskHandle,
     call::Caller,
     file,
     find::{self, Places},
@@ -229,40 +229,14 @@ impl Plugin {
         self.root.extension()(id.into()).is_some()
     }
 
-    /// Makes the plugin panic with `message`, and gives the error that comes back; nothing when the plugin does not offer
-    /// `dsl.self-test/0`, as every plugin built with the SDK does.
+    /// The plugin's self-test; nothing when it does not offer `dsl.self-test/0`, as every plugin built with the SDK does.
     ///
     /// # Errors
     /// Another layout of that interface.
-    pub fn provoke_panic(&self, message: &str) -> Result<Option<LoaderError>, LoaderError> {
-        let Some(test) = self.self_test()? else {
-            return Ok(None);
-        };
-        let call = "self-test `panic`";
-        let outcome = self.caller.call(call, || (test.panic)(message.into()));
-        Ok(Some(outcome.err().unwrap_or_else(|| {
-            self.caller
-                .contract(call, "an error of the code panic", "a success")
-        })))
-    }
-
-    /// Makes the plugin log `message` as information, with the field `number` of 7. Says whether it can: see
-    /// [`Plugin::provoke_panic`].
-    ///
-    /// # Errors
-    /// An error of the plugin; another layout of that interface.
-    pub fn provoke_log(&self, message: &str) -> Result<bool, LoaderError> {
-        let Some(test) = self.self_test()? else {
-            return Ok(false);
-        };
-        let host = host::object(&self.caller.plugin, &self.callbacks);
-        self.caller
-            .call("self-test `log`", || (test.log)(host, message.into()))?;
-        Ok(true)
-    }
-
-    fn self_test(&self) -> Result<Option<&'static SelfTestInterface>, LoaderError> {
-        extension(&self.caller, self.root, &self.path, SELF_TEST_V0)
+    pub fn self_test(&self) -> Result<Option<SelfTest>, LoaderError> {
+        let interface = extension(&self.caller, self.root, &self.path, SELF_TEST_V0)?;
+        Ok(interface
+            .map(|interface| SelfTest::new(self.caller.clone(), self.callbacks.clone(), interface)))
     }
 }
 

@@ -122,6 +122,7 @@ impl<P: Package> Exported<P> {
     const SELF_TEST: &'static SelfTestInterface = &SelfTestInterface {
         panic: Self::self_test_panic,
         log: Self::self_test_log,
+        nothing: Self::self_test_nothing,
     };
 
     extern "C" fn self_test_panic(message: RStr<'_>) -> RResult<(), AbiError> {
@@ -132,6 +133,13 @@ impl<P: Package> Exported<P> {
         guard(|| {
             log::connect(&Arc::new(host));
             tracing::info!(number = 7, "{message}");
+            Ok(())
+        })
+    }
+
+    extern "C" fn self_test_nothing() -> RResult<(), AbiError> {
+        guard(|| {
+            tracing::trace!("nothing");
             Ok(())
         })
     }

@@ -201,3 +201,33 @@ impl fmt::Debug for Host {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorCode;
+
+    #[test]
+    fn without_a_host_work_is_done_here_and_services_are_unsupported() {
+        let host = Host::detached();
+        assert_eq!((host.threads(), host.cancelled()), (1, false));
+        assert_eq!(
+            host.parallel(4, |index| Ok(index * 2)).unwrap(),
+            [0, 2, 4, 6]
+        );
+        let error = host.parallel(4, |index| match index {
+            0 => Ok(()),
+            _ => Err(PluginError::other(format!("piece {index}"))),
+        });
+        assert_eq!(error.unwrap_err().message, "piece 1");
+        let error = host.cache_dir().unwrap_err();
+        assert_eq!(error.code, ErrorCode::Unsupported);
+        assert!(error.message.contains("dsl.cache-dir/0") && !error.help.is_empty());
+        let error = host.features().err().unwrap();
+        assert!(
+            error.message.contains("dsl.features/0"),
+            "{}",
+            error.message
+        );
+    }
+}

@@ -70,6 +70,18 @@ impl Launcher {
         })
     }
 
+    /// Another program with these arguments, under the same conditions; such as `env`, which sets a variable and goes on
+    /// with this one.
+    pub fn of<A: Into<OsString>>(
+        program: impl Into<PathBuf>,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        Self {
+            program: program.into(),
+            arguments: arguments.into_iter().map(Into::into).collect(),
+        }
+    }
+
     /// As this process was started: for children that start children.
     pub(crate) fn like_this_process() -> Result<Self, TestkitError> {
         Self::this_program(env::args_os().skip(1))
@@ -182,10 +194,10 @@ pub(crate) fn describe_end(exit: &Exit, output: &str) -> String {
         Exit::Status(status) => {
             #[cfg(unix)]
             if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(status) {
-                let why = if signal == 9 {
-                    ", as when memory runs out"
-                } else {
-                    ""
+                let why = match signal {
+                    9 => ", as when memory runs out",
+                    7 | 11 => ", a wrong memory access, perhaps to memory that the plugin lent",
+                    _ => "",
                 };
                 return format!("the process was ended by signal {signal}{why}");
             }

@@ -24,7 +24,7 @@
 //! if is_child() {
 //!     run_child();
 //! }
-//! let launcher = Launcher::this_program([])?;
+//! let launcher = Launcher::this_program(["check"])?;
 //! let report = check(&launcher, "target/release/libmy_task.so".as_ref(), &CheckOptions::default(), &|_| {})?;
 //! println!("{report}");
 //! # Ok(())
@@ -42,6 +42,7 @@ mod error;
 mod feed;
 mod inspect;
 mod job;
+mod listen;
 mod report;
 
 pub use author::{assert_conforms, built_plugin};

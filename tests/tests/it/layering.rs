@@ -12,15 +12,20 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dsl-abi", &[]),
     ("dsl-sdk", &["dsl-abi"]),
     ("dsl-loader", &["dsl-abi"]),
+    ("dsl-testkit", &["dsl-loader"]),
     ("dsl-nets", &[]),
     ("dsl-engine", &["dsl-nets"]),
-    ("dsl-host", &["dsl-engine", "dsl-loader", "dsl-nets"]),
+    (
+        "dsl-host",
+        &["dsl-engine", "dsl-loader", "dsl-nets", "dsl-testkit"],
+    ),
     ("t2i", &["dsl-sdk"]),
     ("mixture", &["dsl-sdk"]),
     ("quickstart", &[]),
     ("dsl-tests", &[]),
     ("misbehave", &["dsl-sdk"]),
     ("other-abi", &["dsl-abi"]),
+    ("rough", &["dsl-abi"]),
 ];
 
 /// Libraries that only some crates may use: the engine runs without plugins, and plugins without the engine.

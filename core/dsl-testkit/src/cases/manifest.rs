@@ -1,7 +1,5 @@
 //! What a plugin says of itself, and of its interfaces.
 
-use std::sync::{Arc, Mutex};
-
 use dsl_loader::{ErrorCode, LoaderError};
 
 use super::case;
@@ -9,6 +7,7 @@ use crate::{
     Case,
     case::{Outcome, Verdict},
     context::Context,
+    listen::listen,
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -136,11 +135,12 @@ fn panic_comes_back(context: &Context) -> Outcome {
         ));
     }
     let message = "asked to panic by a conformance check";
-    let Some(error) = plugin.provoke_panic(message)? else {
+    let Some(test) = plugin.self_test()? else {
         return Ok(Verdict::skipped(
             "the plugin does not offer `dsl.self-test/0`, which the SDK brings",
         ));
     };
+    let error = test.panic(message);
     let LoaderError::Plugin { code, .. } = &error else {
         return Err(error.into());
     };
@@ -160,41 +160,18 @@ fn panic_comes_back(context: &Context) -> Outcome {
 }
 
 fn log_reaches_the_host(context: &Context) -> Outcome {
-    use std::io::{self, Write};
-
-    #[derive(Clone, Default)]
-    struct Text(Arc<Mutex<Vec<u8>>>);
-    impl Write for Text {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            if let Ok(mut text) = self.0.lock() {
-                text.extend_from_slice(bytes);
-            }
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let text = Text::default();
-    let writer = text.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(move || writer.clone())
-        .with_max_level(tracing::Level::INFO)
-        .with_ansi(false)
-        .finish();
     let message = "asked to log by a conformance check";
-    let can =
-        tracing::subscriber::with_default(subscriber, || context.plugin()?.provoke_log(message))?;
-    if !can {
+    let (can, said) = listen(tracing::Level::INFO, || {
+        match context.plugin()?.self_test()? {
+            Some(test) => test.log(message).map(|()| true),
+            None => Ok(false),
+        }
+    });
+    if !can? {
         return Ok(Verdict::skipped(
             "the plugin does not offer `dsl.self-test/0`, which the SDK brings",
         ));
     }
-    let said = text
-        .0
-        .lock()
-        .map(|text| String::from_utf8_lossy(&text).into_owned())
-        .unwrap_or_default();
     let parts = [message, "number=7", "INFO"];
     match parts.iter().find(|part| !said.contains(**part)) {
         None => Ok(Verdict::passed("")),

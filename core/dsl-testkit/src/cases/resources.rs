@@ -7,6 +7,7 @@ use crate::{
     Case,
     case::{Outcome, Verdict},
     context::{Context, seeds, some_indices},
+    listen::listen,
 };
 
 /// Growth that caches and the allocator may take.
@@ -29,6 +30,12 @@ pub(super) const CASES: &[Case] = &[
         "open-and-close",
         "Opening and closing a task again and again leaves no threads or files behind",
         open_and_close,
+    ),
+    case(
+        "no-errors-logged",
+        "Opening a task, a batch, an evaluator and releasing all of them logs no error; a panic while something is \
+         released is only logged",
+        no_errors_logged,
     ),
 ];
 
@@ -109,4 +116,21 @@ fn open_and_close(context: &Context) -> Outcome {
         )));
     }
     Ok(Verdict::passed(""))
+}
+
+fn no_errors_logged(context: &Context) -> Outcome {
+    let (result, said) = listen(tracing::Level::ERROR, || -> Result<(), Verdict> {
+        let (_, task) = context.task()?;
+        let dataset = task.dataset("train")?;
+        if !dataset.is_empty() {
+            dataset.batch(&[0], &[0], true)?;
+        }
+        task.evaluator()?;
+        Ok(())
+    });
+    result?;
+    match said.lines().next() {
+        None => Ok(Verdict::passed("")),
+        Some(line) => Err(Verdict::failed(line.trim())),
+    }
 }
