@@ -322,7 +322,7 @@ fn libraries_that_end_the_process() {
         "panic-in-batch",
         case,
         "`batch of dataset `train``",
-        "SIGABRT",
+        "it called `exit`",
     );
     ends(
         "panic-in-manifest",
