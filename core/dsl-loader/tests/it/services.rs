@@ -8,7 +8,7 @@ use std::{
 
 use dsl_loader::{
     ErrorCode, FeatureInfo, FeatureKind, HostCallbacks, HostError, LoaderError, Pictures, Plugin,
-    Quiet, missing_features,
+    missing_features,
 };
 use serde_json::json;
 
@@ -130,9 +130,19 @@ fn a_host_that_offers_everything_is_used() {
     assert!(threads.len() >= 3 && !threads.contains(&thread::current().id()));
 }
 
+/// A host with a folder, and the default for all else.
+struct Bare(PathBuf);
+
+impl HostCallbacks for Bare {
+    fn cache_dir(&self, _: &str) -> Result<PathBuf, HostError> {
+        Ok(self.0.clone())
+    }
+}
+
 #[test]
 fn features_that_are_not_there_say_how_to_get_them() {
-    let answer = answers(Arc::new(Quiet));
+    let folder = tempfile::tempdir().unwrap();
+    let answer = answers(Arc::new(Bare(folder.path().to_owned())));
     assert_eq!(answer("threads"), "threads 1");
     assert_eq!(answer("squares"), "squares Ok([0, 1, 4, 9, 16])");
     assert!(
