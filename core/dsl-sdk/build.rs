@@ -1,4 +1,4 @@
-//! Hands the version of the compiler to the crate, so that a plugin's manifest can state what built it.
+//! Hands compiler and target to the crate, so that a plugin's manifest can state what built it, and for what.
 
 use std::{env, process::Command};
 
@@ -9,4 +9,6 @@ fn main() {
         .and_then(|output| String::from_utf8(output.stdout).ok())
         .unwrap_or_default();
     println!("cargo::rustc-env=DSL_SDK_RUSTC={}", version.trim());
+    let target = env::var("TARGET").unwrap_or_default();
+    println!("cargo::rustc-env=DSL_SDK_TARGET={target}");
 }

@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::command::devices::DevicesArgs;
 use crate::command::export::ExportArgs;
+use crate::command::plugin::PluginArgs;
 use crate::command::run::RunArgs;
 use crate::command::sample::SampleArgs;
 use crate::command::schema::SchemaArgs;
@@ -40,4 +41,6 @@ pub enum Command {
     Schema(SchemaArgs),
     /// List the devices to compute on
     Devices(DevicesArgs),
+    /// Make, check, describe, list and lock plugins
+    Plugin(PluginArgs),
 }

@@ -26,6 +26,7 @@ pub use document::{Document, Format, NodeSpan, Source};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use export::export;
 pub use layers::Origin;
+pub use overrides::task_part;
 pub use resolve::{Configuration, Problem, Resolved, resolve_config};
 pub use run_config::{
     BaseModel, LoggingConfig, ModelSection, RunConfig, SamplingConfig, resolve, schema, schema_text,

@@ -9,6 +9,11 @@ use dsl_loader::{ErrorCode, LoaderError};
 use crate::config::ConfigErrors;
 use crate::report::write_stderr;
 
+/// Ends a command whose answer is no, which is on stdout already. The exit code is 1, and nothing more is said.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is no")]
+pub struct AnswerIsNo;
+
 /// Marks an error as the user's to mend: arguments or configuration. The exit code is then 2, else 1.
 #[derive(Debug)]
 struct Usage;
@@ -31,6 +36,7 @@ fn is_usage(error: &LoaderError) -> bool {
         error,
         LoaderError::NotFound { .. }
             | LoaderError::NotAPlugin { .. }
+            | LoaderError::Refused { .. }
             | LoaderError::Plugin {
                 code: ErrorCode::Config,
                 ..
@@ -63,6 +69,9 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
         write_stderr(format!("{}\n", errors.render(colour).trim_end()).as_bytes());
         return ExitCode::from(2);
+    }
+    if error.is::<AnswerIsNo>() {
+        return ExitCode::from(1);
     }
     let mut text = format!("error: {}", chain(error));
     if is_disk_full(error) && !text.contains("hint:") {

@@ -8,6 +8,8 @@ pub mod device;
 pub mod failure;
 pub mod interrupt;
 pub mod logging;
+pub mod plugin_lock;
+pub mod plugin_watch;
 pub mod report;
 pub mod run;
 pub mod run_dir;

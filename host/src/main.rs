@@ -4,10 +4,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dsl_host::cli::{Cli, Command};
-use dsl_host::{command, failure, logging};
+use dsl_host::{command, failure, logging, plugin_watch};
 
 fn main() -> ExitCode {
+    // Questions to plugins are put in processes of their own, which are this program again.
+    if dsl_testkit::is_child() {
+        dsl_testkit::run_child();
+    }
     let cli = Cli::parse();
+    plugin_watch::begin();
     let done = logging::init(cli.verbosity)
         .map_err(failure::usage)
         .and_then(|()| match &cli.command {
@@ -17,6 +22,7 @@ fn main() -> ExitCode {
             Command::Schema(args) => command::schema::schema(args, &mut std::io::stdout()),
             Command::Devices(args) => command::devices::devices(args, &mut std::io::stdout())
                 .or_else(failure::closed_pipe),
+            Command::Plugin(args) => command::plugin::plugin(args),
         });
     match done {
         Ok(()) => ExitCode::SUCCESS,

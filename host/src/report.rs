@@ -41,6 +41,7 @@ pub struct Report {
     metrics: MetricsWriter,
     events: EventWriter,
     samples: PathBuf,
+    evaluation: PathBuf,
 }
 
 impl Report {
@@ -53,6 +54,7 @@ impl Report {
             metrics: MetricsWriter::create(&run.metrics_path())?,
             events: EventWriter::create(&run.tensorboard_path())?,
             samples: run.samples_path(),
+            evaluation: run.evaluation_path(),
         })
     }
 
@@ -67,6 +69,7 @@ impl Report {
             metrics: MetricsWriter::resume(&run.metrics_path(), step)?,
             events: EventWriter::resume(&run.tensorboard_path(), step)?,
             samples: run.samples_path(),
+            evaluation: run.evaluation_path(),
         })
     }
 
@@ -95,6 +98,20 @@ impl Report {
         let path = self.samples.join(sample_name(step));
         write_png(&path, &drawn)?;
         self.events.image(step, "samples", &drawn)?;
+        Ok(path)
+    }
+
+    /// Writes a file that the plugin's evaluator made to `evaluation/step-…/NAME`, and gives its path. `name` is a plain
+    /// file name.
+    ///
+    /// # Errors
+    /// [`RunDirError::DiskFull`] or [`RunDirError::Io`].
+    pub fn artefact(&self, step: u64, name: &str, bytes: &[u8]) -> Result<PathBuf, RunDirError> {
+        let folder = self.evaluation.join(format!("step-{step:08}"));
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| RunDirError::io("make", &folder, source))?;
+        let path = folder.join(name);
+        write_atomic(&path, bytes)?;
         Ok(path)
     }
 

@@ -7,6 +7,7 @@
 //!   model.json           shape and meaning of the generator; tokenizer.json beside it where it reads text
 //!   metrics.jsonl        one JSON object per logged step
 //!   samples/             pictures, and prompts.json with what they show
+//!   evaluation/          files that the plugin's evaluator made, one folder for each step that it measured
 //!   checkpoints/
 //!   tensorboard/         event files
 //!   .lock                held while a process trains here
@@ -42,6 +43,7 @@ pub(crate) const MODEL_CARD: &str = "model.json";
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
 const METRICS: &str = "metrics.jsonl";
 const SAMPLES: &str = "samples";
+const EVALUATION: &str = "evaluation";
 const CHECKPOINTS: &str = "checkpoints";
 const TENSORBOARD: &str = "tensorboard";
 
@@ -190,6 +192,11 @@ impl RunDir {
     /// `samples/step-00001500.png`.
     pub fn sample_path(&self, step: u64) -> PathBuf {
         self.samples_path().join(crate::report::sample_name(step))
+    }
+
+    /// Where files of the plugin's evaluator go; made with the first of them.
+    pub fn evaluation_path(&self) -> PathBuf {
+        self.path.join(EVALUATION)
     }
 
     /// `checkpoints/`.

@@ -160,10 +160,75 @@ pub fn check_batch(
     Ok(())
 }
 
+/// Checks the artefacts of an evaluation, given as (name, media type, length in bytes): names are unique file names with
+/// an extension, of letters, digits, `.`, `_` and `-`, without folders; a media type has two parts; no file is empty.
+///
+/// # Errors
+/// The first artefact that breaks a rule; [`Breach::column`] is its name.
+pub fn check_artefacts(artefacts: &[(&str, &str, u64)]) -> Result<(), Breach> {
+    for (index, &(name, media_type, length)) in artefacts.iter().enumerate() {
+        let breach = |expected: &str, found: String| {
+            Err(Breach {
+                column: name.to_owned(),
+                expected: expected.to_owned(),
+                found,
+            })
+        };
+        let plain = |text: &str| {
+            !text.is_empty()
+                && (text.bytes())
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte))
+        };
+        let is_file_name = plain(name)
+            && !name.starts_with('.')
+            && name
+                .rsplit_once('.')
+                .is_some_and(|(_, end)| !end.is_empty());
+        if !is_file_name {
+            return breach(
+                "a file name of letters, digits, `.`, `_` and `-` with an extension",
+                format!("`{name}`"),
+            );
+        }
+        if artefacts[..index].iter().any(|earlier| earlier.0 == name) {
+            return breach("a name used once", "two artefacts of that name".to_owned());
+        }
+        if !(media_type.split_once('/')).is_some_and(|(kind, sub)| plain(kind) && plain(sub)) {
+            return breach(
+                "a media type such as `image/png`",
+                format!("`{media_type}`"),
+            );
+        }
+        if length == 0 {
+            return breach("content", "an empty file".to_owned());
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::declare::ColumnRole;
+
+    #[test]
+    fn artefacts_are_plain_files() {
+        let fine = [("grid-1.png", "image/png", 3), ("table.csv", "text/csv", 1)];
+        assert_eq!(check_artefacts(&fine), Ok(()));
+        for (name, media_type, length, found) in [
+            ("", "image/png", 1, "``"),
+            ("../x.png", "image/png", 1, "`../x.png`"),
+            (".png", "image/png", 1, "`.png`"),
+            ("grid", "image/png", 1, "`grid`"),
+            ("grid.png", "png", 1, "`png`"),
+            ("grid.png", "image/", 1, "`image/`"),
+            ("grid.png", "image/png", 0, "an empty file"),
+            ("table.csv", "text/csv", 1, "two artefacts of that name"),
+        ] {
+            let breach = check_artefacts(&[fine[1], (name, media_type, length)]).unwrap_err();
+            assert_eq!(breach.found, found, "{name} {media_type} {length}");
+        }
+    }
 
     fn spec(name: &str, dtype: DType, shape: &[Option<u64>]) -> ColumnSpec {
         ColumnSpec {

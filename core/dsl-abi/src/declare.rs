@@ -27,6 +27,9 @@ pub struct Manifest {
     /// Compiler that built it, as `rustc --version` prints it.
     #[serde(default)]
     pub rustc: String,
+    /// What it was built for, such as `x86_64-unknown-linux-gnu`.
+    #[serde(default)]
+    pub target: String,
     /// `unwind` or `abort`. With `abort` a panic in the plugin ends the host.
     #[serde(default)]
     pub panic_strategy: String,
@@ -193,6 +196,30 @@ pub struct MetricValue {
     pub direction: Direction,
     /// Unit such as `nats`; empty when it has none.
     pub unit: String,
+}
+
+/// A feature network or distance that the host knows, one entry of what the service `dsl.features/0` describes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeatureInfo {
+    /// Identifier such as `inception-v3/pool3`.
+    pub id: String,
+    /// What it gives.
+    pub kind: FeatureKind,
+    /// Whether it can be asked for now.
+    pub available: bool,
+    /// How to get it where it is not available; empty where it is.
+    #[serde(default)]
+    pub help: String,
+}
+
+/// What a feature network gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "length")]
+pub enum FeatureKind {
+    /// A vector of this length for each picture.
+    Vector(u64),
+    /// A distance for each pair of pictures.
+    Distance,
 }
 
 /// Why a plugin call failed.

@@ -5,7 +5,7 @@ use abi_stable::{
     std_types::{RArc, ROption, RStr},
 };
 
-use crate::Extension;
+use crate::Service;
 
 /// Importance of a log record, as a number: 1 error, 2 warning, 3 information, 4 debugging, 5 tracing.
 /// A number outside that range reads as the nearest.
@@ -58,9 +58,9 @@ pub trait HostInterface: Send + Sync {
     /// `[any thread]` Reports that `done` of `total` steps of long work are done; `total` 0 means unknown. `what` names
     /// the work, such as `reading shards`.
     fn progress(&self, done: u64, total: u64, what: RStr<'_>);
-    /// `[any thread]` A service of the host, such as a feature extractor, or nothing when the host has none by that id.
+    /// `[any thread]` A service of the host, or nothing when it has none by that id; see [`crate::services`].
     #[sabi(last_prefix_field)]
-    fn service(&self, id: RStr<'_>) -> ROption<Extension>;
+    fn service(&self, id: RStr<'_>) -> ROption<Service>;
 }
 
 /// The host, as a plugin holds it.

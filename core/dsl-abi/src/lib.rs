@@ -5,26 +5,44 @@
 //!
 //! # What crosses
 //! - A root module, [`Plugin`]: two functions, `manifest` and `extension`. It is the same for ever.
-//! - Extensions, by id ([`task::TASK_V0`] is `dsl.task/0`, [`assets::ASSETS_V0`] is `dsl.assets/0`). An [`Extension`]
-//!   carries the layout of the interface behind it, and [`Extension::get`] compares that layout with its own before
-//!   anything is called.
+//! - Extensions, by id ([`task::TASK_V0`] is `dsl.task/0`, [`assets::ASSETS_V0`] is `dsl.assets/0`,
+//!   [`self_test::SELF_TEST_V0`] is `dsl.self-test/0`). An [`Extension`] carries the layout of the interface behind it,
+//!   and [`Extension::get`] compares that layout with its own before anything is called.
+//! - Services of the host, the other way round and by id as well ([`services`]): a [`Service`] is checked in the same
+//!   way, and belongs to the plugin that asked for it.
 //! - Hot data as structures with a release function ([`Buffer`], [`Tensor`], [`TextColumn`], [`BatchView`]).
 //! - Cold data as JSON text, whose Rust types stand in [`declare`]: a JSON object can grow, a structure cannot.
 //! - Errors as [`AbiError`]: code, message, help, detail. A panic never crosses; whoever implements an interface
 //!   catches it and returns [`RawErrorCode::PANIC`].
 //!
 //! # Versioning
-//! 1. A published interface never changes: no field, method, argument or meaning. A change is a new id
-//!    (`dsl.task/1`), and the host keeps an adapter for each older one.
-//! 2. The number in an id is the version of that interface alone. It is neither the version of this crate nor that of
-//!    the product.
-//! 3. Number 0 means draft: such an interface may still change, and a plugin built against another draft is refused
-//!    by the layout check with a message, not called.
-//! 4. Codes are open sets: [`RawDType`] and [`RawErrorCode`] are integers with named constants. An unknown error code
+//! What a plugin's author can rely on, and what a change has to do.
+//!
+//! 1. **A published interface never changes**: no field, method, argument or meaning. A change is a new id
+//!    (`dsl.task/2`), and the host keeps an adapter for each older one, so that a plugin that loads today loads with every
+//!    later host. A plugin may offer several ids for one purpose; the host takes the newest that it knows.
+//! 2. **The number in an id is the version of that interface alone.** It is neither the version of this crate nor that of
+//!    the product, and interfaces move one by one.
+//! 3. **Number 0 means draft**: such an interface may still change, and a plugin built against another draft is refused by
+//!    the layout check with a message, not called. All ids are drafts at present; they become number 1 together, when the
+//!    tasks that they are meant for have all been built on them.
+//! 4. **The root module is the one thing that is the same for ever**: two functions. Nothing is added to it.
+//! 5. **Codes are open sets**: [`RawDType`] and [`RawErrorCode`] are integers with named constants. An unknown error code
 //!    reads as *other*; an unknown data type is an error that names its number.
-//! 5. JSON documents grow by new optional keys. [`declare::Manifest`] ignores keys it does not know. The documents that
-//!    say how a network is conditioned or fed refuse them, since ignoring such a key would train something else.
-//! 6. The version of this crate in its manifest is compared by the layout check: it moves with the layout only.
+//! 6. **JSON documents grow by new optional keys.** [`declare::Manifest`] ignores keys it does not know. The documents
+//!    that say how a network is conditioned or fed refuse them, since ignoring such a key would train something else; a
+//!    new kind of conditioning is therefore an error of an older host, by name, before anything is trained.
+//! 7. **The version of this crate is part of every layout**, since `abi_stable` compares it. It moves when the layout of
+//!    something that crosses moves, and only then: a new id, a new JSON key or a new function of this crate does not move
+//!    it. While ids are drafts its second number counts the drafts; with the first number 1 it stays 1.0.0.
+//! 8. **Services of the host follow the same rules** ([`services`]), seen from the other side: a plugin asks for an id and
+//!    does without where the host has none.
+//! 9. **What was built is kept**: a plugin of each draft lies in `tests/fixtures/plugins`, the older ones to see that they
+//!    are refused with one line that says why, the current one to see that it loads. The one of version 1 has to load for
+//!    ever.
+//!
+//! Compilers need not be the same: everything that crosses is laid out in C's way, and memory is released by whoever
+//! allocated it.
 //!
 //! # Threads
 //! Each interface method carries one of these tags:
@@ -46,12 +64,14 @@ pub mod error;
 pub mod extension;
 pub mod host;
 pub mod root;
+pub mod self_test;
+pub mod services;
 pub mod task;
 pub mod tensor;
 
 pub use abi_stable;
 pub use buffer::Buffer;
 pub use error::{AbiError, RawErrorCode};
-pub use extension::Extension;
+pub use extension::{Extension, Service};
 pub use root::{Plugin, PluginRef};
 pub use tensor::{BatchColumns, BatchView, RawDType, Tensor, TensorView, TextColumn, TextView};

@@ -2,10 +2,10 @@
 
 use abi_stable::{
     StableAbi, sabi_trait,
-    std_types::{RBox, ROption, RResult, RSlice, RStr, RString},
+    std_types::{RBox, ROption, RResult, RSlice, RStr, RString, RVec},
 };
 
-use crate::{AbiError, BatchColumns, BatchView, host::HostObject};
+use crate::{AbiError, BatchColumns, BatchView, Buffer, host::HostObject};
 
 /// Id of [`TaskInterface`].
 pub const TASK_V0: &str = "dsl.task/0";
@@ -64,9 +64,32 @@ pub trait EvaluatorMethods: Send {
     fn requirements(&self) -> RResult<RString, AbiError>;
     /// `[one thread at a time]` Takes one batch; `first_index` numbers its first sample within this evaluation.
     fn update(&mut self, inputs: &BatchView<'_>, first_index: u64) -> RResult<(), AbiError>;
-    /// `[one thread at a time]` JSON array of [`crate::declare::MetricValue`]; the evaluator is then as new.
+    /// `[one thread at a time]` What was measured since the last call; the evaluator is then as new.
     #[sabi(last_prefix_field)]
-    fn finish(&mut self) -> RResult<RString, AbiError>;
+    fn finish(&mut self) -> RResult<Evaluated, AbiError>;
+}
+
+/// What an evaluation ends with, plugin to host.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct Evaluated {
+    /// JSON array of [`crate::declare::MetricValue`].
+    pub metrics: RString,
+    /// Files worth keeping beside the metrics.
+    pub artefacts: RVec<Artefact>,
+}
+
+/// A file that an evaluator made, plugin to host; the host decides where it is written. [`crate::check::check_artefacts`]
+/// has the rules.
+#[repr(C)]
+#[derive(StableAbi, Debug)]
+pub struct Artefact {
+    /// File name with extension, without folders.
+    pub name: RString,
+    /// Kind of content, such as `image/png` or `text/csv`.
+    pub media_type: RString,
+    /// The content.
+    pub data: Buffer,
 }
 
 /// A task, as the host holds it.

@@ -1,6 +1,11 @@
 //! Results of plugin calls, turned into the host's errors.
 
-use std::{fmt::Display, sync::Arc};
+use std::{
+    fmt::Display,
+    mem::ManuallyDrop,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 use dsl_abi::{
     AbiError,
@@ -8,7 +13,10 @@ use dsl_abi::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::{ErrorCode, LoaderError};
+use crate::{
+    ErrorCode, LoaderError,
+    in_call::{Label, enter, label},
+};
 
 /// Who is called: puts the plugin's name and the call into every error.
 #[derive(Debug, Clone)]
@@ -17,11 +25,31 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    pub(crate) fn check<T>(
+    /// Names a call for messages about calls that do not come back.
+    pub(crate) fn label(&self, call: impl Display) -> &'static Label {
+        label(&self.plugin, &call.to_string())
+    }
+
+    /// Makes a call.
+    pub(crate) fn call<T>(
         &self,
         call: impl Display,
-        result: RResult<T, AbiError>,
+        body: impl FnOnce() -> RResult<T, AbiError>,
     ) -> Result<T, LoaderError> {
+        let label = self.label(&call);
+        self.call_as(label, call, body)
+    }
+
+    /// Makes one of very many calls, whose errors have a longer name than its label.
+    pub(crate) fn call_as<T>(
+        &self,
+        label: &'static Label,
+        call: impl Display,
+        body: impl FnOnce() -> RResult<T, AbiError>,
+    ) -> Result<T, LoaderError> {
+        let entered = enter(label);
+        let result = body();
+        drop(entered);
         match result {
             ROk(value) => Ok(value),
             RErr(error) => Err(LoaderError::Plugin {
@@ -35,14 +63,25 @@ impl Caller {
         }
     }
 
+    /// Makes a call that answers with JSON.
     pub(crate) fn json<T: DeserializeOwned>(
         &self,
         call: impl Display,
         expected: &str,
-        result: RResult<RString, AbiError>,
+        body: impl FnOnce() -> RResult<RString, AbiError>,
     ) -> Result<T, LoaderError> {
-        let text = self.check(&call, result)?;
-        serde_json::from_str(&text)
+        let text = self.call(&call, body)?;
+        self.read(call, expected, &text)
+    }
+
+    /// Reads JSON that a call answered with.
+    pub(crate) fn read<T: DeserializeOwned>(
+        &self,
+        call: impl Display,
+        expected: &str,
+        text: &str,
+    ) -> Result<T, LoaderError> {
+        serde_json::from_str(text)
             .map_err(|error| self.contract(call, expected, format!("something else: {error}")))
     }
 
@@ -58,5 +97,45 @@ impl Caller {
             expected: expected.into(),
             found: found.into(),
         }
+    }
+}
+
+/// An object of the plugin: dropping it is a call as well.
+pub(crate) struct Held<T> {
+    object: ManuallyDrop<T>,
+    label: &'static Label,
+}
+
+impl<T> Held<T> {
+    pub(crate) fn new(caller: &Caller, what: impl Display, object: T) -> Self {
+        Self::labelled(caller.label(format_args!("release of {what}")), object)
+    }
+
+    pub(crate) const fn labelled(label: &'static Label, object: T) -> Self {
+        Self {
+            object: ManuallyDrop::new(object),
+            label,
+        }
+    }
+}
+
+impl<T> Deref for Held<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.object
+    }
+}
+
+impl<T> DerefMut for Held<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.object
+    }
+}
+
+impl<T> Drop for Held<T> {
+    fn drop(&mut self) {
+        let _entered = enter(self.label);
+        // SAFETY: this runs once, and nobody sees the object afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.object) }
     }
 }

@@ -1,9 +1,9 @@
 //! Columns in the host's hands.
 
 use bytes::Bytes;
-use dsl_abi::{Buffer, Tensor, buffer::elements_of};
+use dsl_abi::{Buffer, Tensor, buffer::elements_of, task::Artefact};
 
-use crate::DType;
+use crate::{DType, call::Held, in_call::Label};
 
 /// One column of a batch.
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ impl HostTensor {
     }
 }
 
-struct Owner(Buffer);
+struct Owner(Held<Buffer>);
 
 impl AsRef<[u8]> for Owner {
     fn as_ref(&self) -> &[u8] {
@@ -86,7 +86,11 @@ impl HostTensor {
     ///
     /// # Errors
     /// What is wrong with the tensor, as (expected, found).
-    pub(crate) fn new(dtype: DType, tensor: Tensor) -> Result<Self, (String, String)> {
+    pub(crate) fn new(
+        dtype: DType,
+        tensor: Tensor,
+        release: &'static Label,
+    ) -> Result<Self, (String, String)> {
         let bytes = tensor.data.as_bytes();
         let is_aligned = match dtype {
             DType::F32 => elements_of::<f32>(bytes).is_some(),
@@ -106,8 +110,29 @@ impl HostTensor {
         Ok(Self {
             dtype,
             shape: tensor.shape.into(),
-            bytes: Bytes::from_owner(Owner(tensor.data)),
+            bytes: Bytes::from_owner(Owner(Held::labelled(release, tensor.data))),
         })
+    }
+}
+
+/// A file that an evaluator made, still in the plugin's memory. Its name is a plain file name.
+#[derive(Debug, Clone)]
+pub struct HostArtefact {
+    /// File name with extension, without folders.
+    pub name: String,
+    /// Kind of content, such as `image/png`.
+    pub media_type: String,
+    /// The content.
+    pub bytes: Bytes,
+}
+
+impl HostArtefact {
+    pub(crate) fn new(artefact: Artefact, release: &'static Label) -> Self {
+        Self {
+            name: artefact.name.into(),
+            media_type: artefact.media_type.into(),
+            bytes: Bytes::from_owner(Owner(Held::labelled(release, artefact.data))),
+        }
     }
 }
 

@@ -8,13 +8,19 @@ use dsl_abi::{
     tensor::split_texts,
 };
 
-use crate::{ColumnSpec, DType, HostColumn, HostColumnData, HostTensor, LoaderError, call::Caller};
+use crate::{
+    ColumnSpec, DType, HostColumn, HostColumnData, HostTensor, LoaderError,
+    call::{Caller, Held},
+    in_call::Label,
+};
 
 /// A dataset of a task. `[any thread]`, several calls at once.
 pub struct DatasetHandle {
     caller: Caller,
     split: String,
-    object: DatasetObject,
+    object: Held<DatasetObject>,
+    batch: &'static Label,
+    release: &'static Label,
     count: u64,
     columns: Vec<ColumnSpec>,
 }
@@ -25,10 +31,11 @@ impl DatasetHandle {
         split: &str,
         object: DatasetObject,
     ) -> Result<Self, LoaderError> {
-        let count = caller.check(format_args!("length of dataset `{split}`"), object.len())?;
+        let object = Held::new(&caller, format_args!("dataset `{split}`"), object);
+        let count = caller.call(format_args!("length of dataset `{split}`"), || object.len())?;
         let call = format!("columns of dataset `{split}`");
         let columns: Vec<ColumnSpec> =
-            caller.json(&call, "declared columns as JSON", object.columns())?;
+            caller.json(&call, "declared columns as JSON", || object.columns())?;
         check_declaration(&columns).map_err(|breach| {
             caller.contract(
                 &call,
@@ -40,12 +47,19 @@ impl DatasetHandle {
             )
         })?;
         Ok(Self {
+            batch: caller.label(format_args!("batch of dataset `{split}`")),
+            release: caller.label(format_args!("release of a batch of dataset `{split}`")),
             caller,
             split: split.to_owned(),
             object,
             count,
             columns,
         })
+    }
+
+    /// The split that it is of.
+    pub fn split(&self) -> &str {
+        &self.split
     }
 
     /// How many samples there are.
@@ -78,8 +92,10 @@ impl DatasetHandle {
         augment: bool,
     ) -> Result<Vec<HostColumn>, LoaderError> {
         assert_eq!(indices.len(), seeds.len(), "one seed for each index");
-        let result = self.object.batch(indices.into(), seeds.into(), augment);
-        let batch = self.caller.check(self.call(indices), result)?;
+        let name = std::fmt::from_fn(|f| f.write_str(&self.call(indices)));
+        let batch = self.caller.call_as(self.batch, name, || {
+            self.object.batch(indices.into(), seeds.into(), augment)
+        })?;
         self.accept(indices, batch)
     }
 
@@ -150,7 +166,7 @@ impl DatasetHandle {
                 format!("data type number {}, which this host cannot read", raw.0),
             )
         })?;
-        let tensor = HostTensor::new(dtype, tensor)
+        let tensor = HostTensor::new(dtype, tensor, self.release)
             .map_err(|(expected, found)| contract(expected, found))?;
         let shape = tensor.shape().to_vec();
         Ok((

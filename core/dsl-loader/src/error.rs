@@ -37,6 +37,18 @@ pub enum LoaderError {
         help: String,
     },
 
+    /// The host does not want this file, for instance because it is not as it was when the user allowed it. None of its
+    /// code ran.
+    #[error("plugin {} is refused: {reason}", .path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+        /// What to do; may be empty.
+        help: String,
+    },
+
     /// It looks like a plugin, but the operating system cannot load it.
     #[error("cannot load plugin {}: {reason}", .path.display())]
     LoadFailed {
@@ -99,7 +111,7 @@ impl LoaderError {
             Self::Unreadable { .. } => {
                 "check that the file exists and that you may read it".to_owned()
             }
-            Self::NotAPlugin { help, .. } => help.clone(),
+            Self::NotAPlugin { help, .. } | Self::Refused { help, .. } => help.clone(),
             Self::Plugin { help, .. } => help.to_string(),
             Self::LoadFailed { .. } => {
                 "build the plugin on this system, or install what it links to".to_owned()

@@ -3,27 +3,35 @@
 use dsl_abi::{
     BatchView, TensorView, TextView,
     buffer::{Element, bytes_of},
+    check::check_artefacts,
     task::EvaluatorObject,
     tensor::join_texts,
 };
 
-use crate::{DType, InputColumn, InputData, LoaderError, MetricValue, Requirements, call::Caller};
+use crate::{
+    DType, HostArtefact, InputColumn, InputData, LoaderError, MetricValue, Requirements,
+    call::{Caller, Held},
+    in_call::Label,
+};
 
 /// An evaluator of a task. `[one thread at a time]`
 pub struct EvaluatorHandle {
     caller: Caller,
-    object: EvaluatorObject,
+    object: Held<EvaluatorObject>,
+    update: &'static Label,
     requirements: Requirements,
 }
 
 impl EvaluatorHandle {
     pub(crate) fn new(caller: Caller, object: EvaluatorObject) -> Result<Self, LoaderError> {
+        let object = Held::new(&caller, "the evaluator", object);
         let requirements = caller.json(
             "requirements of the evaluator",
             "requirements that this host understands",
-            object.requirements(),
+            || object.requirements(),
         )?;
         Ok(Self {
+            update: caller.label("update of the evaluator"),
             caller,
             object,
             requirements,
@@ -73,21 +81,42 @@ impl EvaluatorHandle {
             tensors: tensors.as_slice().into(),
             texts: texts.as_slice().into(),
         };
-        let result = self.object.update(&batch, first_index);
-        self.caller.check(
+        self.caller.call_as(
+            self.update,
             format_args!("update of the evaluator at sample {first_index}"),
-            result,
+            || self.object.update(&batch, first_index),
         )
     }
 
-    /// The metrics of everything fed since the last call; the evaluator is then as new.
+    /// The metrics of everything fed since the last call, and the files that the evaluator made; it is then as new.
     ///
     /// # Errors
-    /// An error of the plugin, or metrics that cannot be read.
-    pub fn finish(&mut self) -> Result<Vec<MetricValue>, LoaderError> {
-        let result = self.object.finish();
-        self.caller
-            .json("finish of the evaluator", "metrics as JSON", result)
+    /// An error of the plugin, metrics that cannot be read, or artefacts that break a rule of
+    /// [`dsl_abi::check::check_artefacts`].
+    pub fn finish(&mut self) -> Result<(Vec<MetricValue>, Vec<HostArtefact>), LoaderError> {
+        let call = "finish of the evaluator";
+        let evaluated = self.caller.call(call, || self.object.finish())?;
+        let metrics: Vec<MetricValue> =
+            self.caller
+                .read(call, "metrics as JSON", &evaluated.metrics)?;
+        let release = self.caller.label("release of an artefact");
+        let artefacts: Vec<HostArtefact> = (evaluated.artefacts.into_iter())
+            .map(|artefact| HostArtefact::new(artefact, release))
+            .collect();
+        let found: Vec<_> = (artefacts.iter())
+            .map(|artefact| {
+                (
+                    artefact.name.as_str(),
+                    artefact.media_type.as_str(),
+                    artefact.bytes.len() as u64,
+                )
+            })
+            .collect();
+        check_artefacts(&found).map_err(|breach| {
+            let expected = format!("{} for artefact `{}`", breach.expected, breach.column);
+            self.caller.contract(call, expected, breach.found)
+        })?;
+        Ok((metrics, artefacts))
     }
 }
 

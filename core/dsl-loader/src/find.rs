@@ -3,10 +3,11 @@
 use std::{
     env,
     ffi::OsString,
+    fs,
     path::{MAIN_SEPARATOR, Path, PathBuf},
 };
 
-use crate::LoaderError;
+use crate::{LoaderError, file};
 
 /// The folders in which a bare name is looked for, each with the words that explain it to the user.
 pub(crate) struct Places(Vec<(PathBuf, &'static str)>);
@@ -38,6 +39,61 @@ impl Places {
         }
         Self(places)
     }
+}
+
+/// Where caches of plugins belong, if anywhere.
+pub(crate) fn cache_folder() -> Option<PathBuf> {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+    (set("XDG_CACHE_HOME").map(PathBuf::from))
+        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .map(|folder| folder.join("dsl/plugins"))
+}
+
+/// A file that may be a plugin, and why it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The file.
+    pub path: PathBuf,
+    /// Why its folder is searched, such as `DSL_PLUGIN_PATH`.
+    pub place: &'static str,
+    /// An earlier place has a file of the same name, so that a bare name finds that one.
+    pub shadowed: bool,
+}
+
+/// All files with the entry point of a plugin in the folders where bare names are looked for, in that order. None of
+/// their code runs; some may be built for another version of the interface.
+pub fn all_plugins() -> Vec<Found> {
+    plugins_in(&Places::of_this_process())
+}
+
+fn plugins_in(places: &Places) -> Vec<Found> {
+    let mut found: Vec<Found> = Vec::new();
+    for (folder, place) in &places.0 {
+        let mut files: Vec<PathBuf> = fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == env::consts::DLL_EXTENSION)
+                    && file::inspect(path).is_ok()
+            })
+            .collect();
+        files.sort();
+        for path in files {
+            let shadowed = found
+                .iter()
+                .any(|earlier| earlier.path.file_name() == path.file_name());
+            if !found.iter().any(|earlier| earlier.path == path) {
+                found.push(Found {
+                    path,
+                    place,
+                    shadowed,
+                });
+            }
+        }
+    }
+    found
 }
 
 /// File names that a plugin name may stand for, the name as given first: `era3d.so`, `libera3d.so` and `era3d` are the
@@ -124,7 +180,6 @@ pub(crate) fn find(name_or_path: &str, places: &Places) -> Result<PathBuf, Loade
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     fn places(folders: &[&Path]) -> Places {
         Places(

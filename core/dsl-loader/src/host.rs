@@ -1,25 +1,40 @@
 //! The host's half of what a plugin may call.
 
+mod services;
+
 use std::{
+    fs,
     panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
 use dsl_abi::{
-    Extension,
+    AbiError, Service,
     abi_stable::{
         sabi_trait::TD_Opaque,
-        std_types::{RArc, RNone, ROption, RStr},
+        std_types::{RArc, RNone, ROption, RSome, RStr, RString},
     },
+    declare::{ErrorCode, FeatureInfo},
     host::{HostInterface, HostInterface_TO, HostObject, LogRecord, RawLevel},
+    services::{CACHE_DIR_V0, FEATURES_V0, PARALLEL_V0},
 };
 
-use crate::relog;
+use crate::{Pictures, features, find, relog};
 
 /// What a host answers when a plugin asks. `[any thread]`
 ///
 /// Log records are not among it: they always go to the host's `tracing`.
 pub trait HostCallbacks: Send + Sync + 'static {
+    /// Whether the file with this SHA-256 (hexadecimal) may be loaded. Asked before any of its code runs.
+    ///
+    /// # Errors
+    /// Why not, and what to do: [`crate::LoaderError::Refused`] says it to the user.
+    fn accept(&self, path: &Path, sha256: &str) -> Result<(), HostError> {
+        let _ = (path, sha256);
+        Ok(())
+    }
+
     /// Whether the user asked for a stop.
     fn cancelled(&self) -> bool {
         false
@@ -29,6 +44,88 @@ pub trait HostCallbacks: Send + Sync + 'static {
     fn progress(&self, plugin: &str, done: u64, total: u64, what: &str) {
         let _ = (plugin, done, total, what);
     }
+
+    /// How many pieces of work [`HostCallbacks::parallel`] does at once.
+    fn threads(&self) -> usize {
+        1
+    }
+
+    /// Does `work` for each of `0..count`, in any order, and comes back when all are done.
+    fn parallel(&self, count: u64, work: &(dyn Fn(u64) + Sync)) {
+        (0..count).for_each(work);
+    }
+
+    /// The folder that belongs to `plugin`, which is its id, plain enough for a folder's name; it exists afterwards. By
+    /// default `dsl/plugins/ID` in the user's cache folder (`XDG_CACHE_HOME`, otherwise `~/.cache`).
+    ///
+    /// # Errors
+    /// No such folder, or one that cannot be made.
+    fn cache_dir(&self, plugin: &str) -> Result<PathBuf, HostError> {
+        let folder = find::cache_folder().ok_or_else(|| HostError {
+            code: ErrorCode::Unsupported,
+            message: "there is no folder for caches: neither XDG_CACHE_HOME nor HOME is set"
+                .to_owned(),
+            help: "set XDG_CACHE_HOME to a folder that may be written to".to_owned(),
+        })?;
+        let folder = folder.join(plugin);
+        fs::create_dir_all(&folder).map_err(|error| HostError {
+            code: ErrorCode::Io,
+            message: format!("cannot make the cache folder {}: {error}", folder.display()),
+            help: "set XDG_CACHE_HOME to a folder that may be written to".to_owned(),
+        })?;
+        Ok(folder)
+    }
+
+    /// Feature networks and distances, unavailable ones included.
+    fn features(&self) -> Vec<FeatureInfo> {
+        features::known_features()
+    }
+
+    /// Features of pictures, row by row, each row as long as [`HostCallbacks::features`] says.
+    ///
+    /// # Errors
+    /// An unknown network, or one that cannot be computed; see [`crate::missing_features`].
+    fn extract(&self, id: &str, images: &Pictures<'_>) -> Result<Vec<f32>, HostError> {
+        let _ = images;
+        Err(features::missing_features(id))
+    }
+
+    /// Distances between pictures, pair by pair; both batches have the same shape.
+    ///
+    /// # Errors
+    /// As for [`HostCallbacks::extract`].
+    fn distance(
+        &self,
+        id: &str,
+        first: &Pictures<'_>,
+        second: &Pictures<'_>,
+    ) -> Result<Vec<f32>, HostError> {
+        let _ = (first, second);
+        Err(features::missing_features(id))
+    }
+}
+
+/// Why the host cannot do what a plugin asks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct HostError {
+    /// Why.
+    pub code: ErrorCode,
+    /// What and where.
+    pub message: String,
+    /// What to do; may be empty.
+    pub help: String,
+}
+
+impl From<HostError> for AbiError {
+    fn from(error: HostError) -> Self {
+        Self {
+            code: error.code.raw(),
+            message: error.message.into(),
+            help: error.help.into(),
+            detail: RString::new(),
+        }
+    }
 }
 
 /// A host that never asks for a stop and shows no progress.
@@ -37,6 +134,7 @@ pub struct Quiet;
 
 impl HostCallbacks for Quiet {}
 
+#[derive(Clone)]
 struct HostAdapter {
     plugin: Arc<str>,
     callbacks: Arc<dyn HostCallbacks>,
@@ -67,9 +165,13 @@ impl HostInterface for HostAdapter {
         });
     }
 
-    fn service(&self, _: RStr<'_>) -> ROption<Extension> {
-        // No service is published yet.
-        RNone
+    fn service(&self, id: RStr<'_>) -> ROption<Service> {
+        match id.as_str() {
+            PARALLEL_V0 => RSome(services::parallel(self)),
+            CACHE_DIR_V0 => RSome(services::cache_dir(self)),
+            FEATURES_V0 => RSome(services::features(self)),
+            _ => RNone,
+        }
     }
 }
 

@@ -27,22 +27,29 @@ mod columns;
 mod dataset;
 mod error;
 mod evaluator;
+mod features;
 mod file;
 mod find;
 mod host;
+mod in_call;
 mod open;
 mod plugin;
 mod relog;
+mod self_test;
 mod task;
 
-pub use columns::{HostColumn, HostColumnData, HostTensor, InputColumn, InputData};
+pub use columns::{HostArtefact, HostColumn, HostColumnData, HostTensor, InputColumn, InputData};
 pub use dataset::DatasetHandle;
 pub use dsl_abi::declare::{
-    ColumnRole, ColumnSpec, DType, Direction, ErrorCode, Injection, Manifest, MetricValue,
-    Requirements, TaskDescription,
+    ColumnRole, ColumnSpec, DType, Direction, ErrorCode, FeatureInfo, FeatureKind, Injection,
+    Manifest, MetricValue, Requirements, TaskDescription,
 };
 pub use error::LoaderError;
 pub use evaluator::EvaluatorHandle;
-pub use host::{HostCallbacks, Quiet};
+pub use features::{Pictures, known_features, missing_features};
+pub use find::{Found, all_plugins};
+pub use host::{HostCallbacks, HostError, Quiet};
+pub use in_call::{CallInProgress, calls_in_progress, explain_crashes};
 pub use plugin::Plugin;
+pub use self_test::SelfTest;
 pub use task::TaskHandle;

@@ -60,7 +60,8 @@ pub(crate) fn root_module(path: &Path) -> Result<PluginRef, LoaderError> {
         .map_err(other_abi)
 }
 
-/// The last finding of a layout report, on one line. Reports have hundreds of lines; the last finding is the innermost.
+/// The last finding of a layout report, on one line: `incompatible package versions: expected 0.2.0, found 0.1.0`.
+/// Reports have hundreds of lines; the last finding is the innermost.
 pub(crate) fn short_reason(report: &str) -> String {
     const MAX_CHARS: usize = 200;
     let lines: Vec<&str> = report
@@ -68,20 +69,57 @@ pub(crate) fn short_reason(report: &str) -> String {
         .map(str::trim)
         .filter(|line| !line.is_empty())
         .collect();
-    let finding = lines.iter().rposition(|line| line.starts_with("Error:"));
-    let words = lines[finding.unwrap_or(0)..]
-        .iter()
-        .take(if finding.is_some() { 12 } else { 3 });
-    let text = words
-        .copied()
-        .collect::<Vec<_>>()
-        .join(" ")
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
+    let text = match lines.iter().rposition(|line| line.starts_with("Error:")) {
+        Some(at) => {
+            let mut text = lines[at].trim_start_matches("Error:").trim().to_owned();
+            let mut follows = ": ";
+            for line in lines[at + 1..].iter().take(11) {
+                match *line {
+                    "Expected:" => text.push_str(&format!("{follows}expected ")),
+                    "Found:" => text.push_str(&format!("{follows}found ")),
+                    other => {
+                        if !text.ends_with(' ') {
+                            text.push(' ');
+                        }
+                        text.push_str(other);
+                        continue;
+                    }
+                }
+                follows = ", ";
+            }
+            text
+        }
+        None => lines.iter().take(3).copied().collect::<Vec<_>>().join(" "),
+    };
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut short: String = text.chars().take(MAX_CHARS).collect();
     if short.len() < text.len() {
         short.push('…');
     }
     short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short_reason;
+
+    #[test]
+    fn the_innermost_finding_is_told_in_one_line() {
+        let report = "Compared <this>:\n  Error:outer\n\n  Error:incompatible package versions\n  Expected:\n      0.2.0\n  \
+                      Found:\n      0.1.0\n\n";
+        assert_eq!(
+            short_reason(report),
+            "incompatible package versions: expected 0.2.0, found 0.1.0"
+        );
+        assert_eq!(
+            short_reason("  the header\n is another "),
+            "the header is another"
+        );
+        assert!(
+            short_reason(&format!("Error:{}", "long ".repeat(99)))
+                .chars()
+                .count()
+                <= 201
+        );
+    }
 }

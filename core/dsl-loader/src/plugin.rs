@@ -9,19 +9,21 @@ use dsl_abi::{
     PluginRef,
     abi_stable::{
         StableAbi,
-        std_types::{RNone, RSome},
+        std_types::{RNone, ROk, RSome},
     },
     assets::{ASSETS_V0, AssetsInterface},
+    self_test::SELF_TEST_V0,
     task::{TASK_V0, TaskInterface},
 };
 use serde_json::Value;
 
 use crate::{
-    HostCallbacks, LoaderError, Manifest, TaskHandle,
+    HostCallbacks, LoaderError, Manifest, SelfTest, TaskHandle,
     call::Caller,
     file,
     find::{self, Places},
     host,
+    in_call::enter,
     open::{root_module, short_reason},
 };
 
@@ -31,6 +33,7 @@ pub struct Plugin {
     sha256: String,
     manifest: Manifest,
     caller: Caller,
+    root: PluginRef,
     callbacks: Arc<dyn HostCallbacks>,
     task: &'static TaskInterface,
     assets: Option<&'static AssetsInterface>,
@@ -49,14 +52,22 @@ impl Plugin {
         find::find(name_or_path, &Places::of_this_process())
     }
 
+    /// SHA-256 of a file that may be a plugin, in hexadecimal. None of its code runs.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or is certainly no plugin of this machine.
+    pub fn sha256_of(path: &Path) -> Result<String, LoaderError> {
+        file::inspect(path)
+    }
+
     /// Loads a plugin and checks its interfaces. Several plugins, and the same one several times, may be open at once.
     ///
     /// The log records of a plugin go to the `tracing` dispatcher of the thread that calls it. Which levels it makes at
     /// all is settled when a task is opened, so install the dispatcher before.
     ///
     /// # Errors
-    /// A file that cannot be read, is no plugin, cannot be loaded, or has another interface. Unless it is one of the last
-    /// two, none of its code ran.
+    /// A file that cannot be read, is no plugin, is refused by [`HostCallbacks::accept`], cannot be loaded, or has another
+    /// interface. Unless it is one of the last two, none of its code ran.
     pub fn open(path: &Path, callbacks: Arc<dyn HostCallbacks>) -> Result<Self, LoaderError> {
         // A bare file name would make the dynamic linker search its own folders.
         let path = path
@@ -66,28 +77,36 @@ impl Plugin {
                 reason: error.to_string(),
             })?;
         let sha256 = file::inspect(&path)?;
-        let root = root_module(&path)?;
+        callbacks
+            .accept(&path, &sha256)
+            .map_err(|error| LoaderError::Refused {
+                path: path.clone(),
+                reason: error.message,
+                help: error.help,
+            })?;
         let unnamed = Caller {
             plugin: path.display().to_string().into(),
         };
-        let text = root.manifest()();
-        let manifest: Manifest = serde_json::from_str(&text).map_err(|error| {
-            unnamed.contract(
-                "manifest",
-                "a JSON manifest",
-                format!("something else: {error}"),
-            )
-        })?;
-        if manifest.id.is_empty() {
-            return Err(unnamed.contract("manifest", "an `id`", "an empty one"));
+        let root = {
+            let _entered = enter(unnamed.label("loading the library"));
+            root_module(&path)?
+        };
+        let manifest: Manifest =
+            unnamed.json("manifest", "a JSON manifest", || ROk(root.manifest()()))?;
+        if !is_plain_id(&manifest.id) {
+            let expected = "an `id` of lower-case letters, digits and hyphens";
+            return Err(unnamed.contract("manifest", expected, format!("`{}`", manifest.id)));
         }
+        let caller = Caller {
+            plugin: manifest.id.as_str().into(),
+        };
         if manifest.panic_strategy == "abort" {
             tracing::warn!(
                 plugin = manifest.id,
                 "this plugin was built with panic = \"abort\": a mistake in it ends the whole program"
             );
         }
-        let task = extension::<TaskInterface>(root, &path, TASK_V0)?.ok_or_else(|| {
+        let task = extension::<TaskInterface>(&caller, root, &path, TASK_V0)?.ok_or_else(|| {
             LoaderError::OtherAbi {
                 path: path.clone(),
                 reason: format!(
@@ -97,16 +116,14 @@ impl Plugin {
                 detail: String::new(),
             }
         })?;
-        let assets = extension::<AssetsInterface>(root, &path, ASSETS_V0)?;
-        let caller = Caller {
-            plugin: manifest.id.as_str().into(),
-        };
+        let assets = extension::<AssetsInterface>(&caller, root, &path, ASSETS_V0)?;
         tracing::debug!(plugin = manifest.id, version = manifest.version, path = %path.display(), sha256, "plugin loaded");
         Ok(Self {
             path,
             sha256,
             manifest,
             caller,
+            root,
             callbacks,
             task,
             assets,
@@ -133,11 +150,9 @@ impl Plugin {
     /// # Errors
     /// An error of the plugin, or something that is not JSON.
     pub fn config_schema(&self) -> Result<Value, LoaderError> {
-        self.caller.json(
-            "config_schema",
-            "a JSON Schema",
-            (self.task.config_schema)(),
-        )
+        self.caller.json("config_schema", "a JSON Schema", || {
+            (self.task.config_schema)()
+        })
     }
 
     /// The task's part of the configuration when the user says nothing.
@@ -145,11 +160,9 @@ impl Plugin {
     /// # Errors
     /// An error of the plugin, or something that is not JSON.
     pub fn default_config(&self) -> Result<Value, LoaderError> {
-        self.caller.json(
-            "default_config",
-            "a JSON value",
-            (self.task.default_config)(),
-        )
+        self.caller.json("default_config", "a JSON value", || {
+            (self.task.default_config)()
+        })
     }
 
     /// What the plugin recommends for the host's part of the configuration: an object.
@@ -160,7 +173,7 @@ impl Plugin {
         let call = "host_defaults";
         let value: Value = self
             .caller
-            .json(call, "a JSON object", (self.task.host_defaults)())?;
+            .json(call, "a JSON object", || (self.task.host_defaults)())?;
         if value.is_object() {
             return Ok(value);
         }
@@ -176,7 +189,7 @@ impl Plugin {
     pub fn asset_names(&self) -> Result<Vec<String>, LoaderError> {
         self.assets.map_or(Ok(Vec::new()), |assets| {
             self.caller
-                .json("asset names", "a JSON array of names", (assets.names)())
+                .json("asset names", "a JSON array of names", || (assets.names)())
         })
     }
 
@@ -190,7 +203,7 @@ impl Plugin {
         };
         match self
             .caller
-            .check(format_args!("asset `{name}`"), (assets.get)(name.into()))?
+            .call(format_args!("asset `{name}`"), || (assets.get)(name.into()))?
         {
             RSome(bytes) => Ok(Some(bytes.to_vec())),
             RNone => Ok(None),
@@ -203,20 +216,46 @@ impl Plugin {
     /// An error of the plugin, such as data that cannot be read, or a description that breaks the contract.
     pub fn open_task(&self, config: &Value) -> Result<TaskHandle, LoaderError> {
         let host = host::object(&self.caller.plugin, &self.callbacks);
-        let object = self.caller.check(
-            "open",
-            (self.task.open)(config.to_string().as_str().into(), host),
-        )?;
+        let text = config.to_string();
+        let object = self
+            .caller
+            .call("open", || (self.task.open)(text.as_str().into(), host))?;
         TaskHandle::new(self.caller.clone(), object)
+    }
+
+    /// Whether the plugin offers an interface of that id, whatever its layout.
+    pub fn answers(&self, id: &str) -> bool {
+        let _entered = enter(self.caller.label("extension"));
+        self.root.extension()(id.into()).is_some()
+    }
+
+    /// The plugin's self-test; nothing when it does not offer `dsl.self-test/0`, as every plugin built with the SDK does.
+    ///
+    /// # Errors
+    /// Another layout of that interface.
+    pub fn self_test(&self) -> Result<Option<SelfTest>, LoaderError> {
+        let interface = extension(&self.caller, self.root, &self.path, SELF_TEST_V0)?;
+        Ok(interface
+            .map(|interface| SelfTest::new(self.caller.clone(), self.callbacks.clone(), interface)))
     }
 }
 
+/// An id names folders and log targets.
+fn is_plain_id(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !id.is_empty() && !id.starts_with('-') && id.bytes().all(plain)
+}
+
 fn extension<T: StableAbi>(
+    caller: &Caller,
     root: PluginRef,
     path: &Path,
     id: &str,
 ) -> Result<Option<&'static T>, LoaderError> {
-    let extension = root.extension()(id.into()).into_option();
+    let extension = {
+        let _entered = enter(caller.label("extension"));
+        root.extension()(id.into()).into_option()
+    };
     extension
         .map(dsl_abi::Extension::get::<T>)
         .transpose()

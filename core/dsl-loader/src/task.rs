@@ -4,23 +4,25 @@ use dsl_abi::task::TaskObject;
 
 use crate::{
     ColumnRole, ColumnSpec, DType, DatasetHandle, EvaluatorHandle, Injection, LoaderError,
-    TaskDescription, call::Caller,
+    TaskDescription,
+    call::{Caller, Held},
 };
 
 /// An opened task. `[any thread]`
 pub struct TaskHandle {
     caller: Caller,
-    object: TaskObject,
+    object: Held<TaskObject>,
     description: TaskDescription,
     splits: Vec<String>,
 }
 
 impl TaskHandle {
     pub(crate) fn new(caller: Caller, object: TaskObject) -> Result<Self, LoaderError> {
+        let object = Held::new(&caller, "the task", object);
         let description: TaskDescription = caller.json(
             "describe",
             "a task description that this host understands",
-            object.describe(),
+            || object.describe(),
         )?;
         for injection in &description.injections {
             match injection {
@@ -35,7 +37,7 @@ impl TaskHandle {
             }
         }
         let splits: Vec<String> =
-            caller.json("splits", "a JSON array of names", object.splits())?;
+            caller.json("splits", "a JSON array of names", || object.splits())?;
         if splits.first().is_none_or(|first| first != "train") {
             return Err(caller.contract(
                 "splits",
@@ -66,10 +68,9 @@ impl TaskHandle {
     /// # Errors
     /// An error of the plugin, or columns that do not fit the task's description.
     pub fn dataset(&self, split: &str) -> Result<DatasetHandle, LoaderError> {
-        let object = self.caller.check(
-            format_args!("dataset `{split}`"),
-            self.object.dataset(split.into()),
-        )?;
+        let object = self.caller.call(format_args!("dataset `{split}`"), || {
+            self.object.dataset(split.into())
+        })?;
         let dataset = DatasetHandle::new(self.caller.clone(), split, object)?;
         self.check_columns(split, dataset.columns())?;
         Ok(dataset)
@@ -80,7 +81,7 @@ impl TaskHandle {
     /// # Errors
     /// An error of the plugin.
     pub fn evaluator(&self) -> Result<Option<EvaluatorHandle>, LoaderError> {
-        let object = self.caller.check("evaluator", self.object.evaluator())?;
+        let object = self.caller.call("evaluator", || self.object.evaluator())?;
         object
             .into_option()
             .map(|object| EvaluatorHandle::new(self.caller.clone(), object))

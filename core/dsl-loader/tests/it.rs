@@ -2,6 +2,8 @@
 
 mod it {
     mod faults;
+    mod old;
     mod plugins;
+    mod services;
     pub mod support;
 }

@@ -111,3 +111,14 @@ impl From<PluginError> for AbiError {
         }
     }
 }
+
+impl From<AbiError> for PluginError {
+    fn from(error: AbiError) -> Self {
+        Self {
+            code: ErrorCode::from_raw(error.code),
+            message: error.message.into(),
+            help: error.help.into(),
+            detail: error.detail.into(),
+        }
+    }
+}

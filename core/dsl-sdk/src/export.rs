@@ -12,15 +12,18 @@ use dsl_abi::{
     check::check_declaration,
     host::HostObject,
     root::Entry,
+    self_test::{SELF_TEST_V0, SelfTestInterface},
     task::{
-        DatasetMethods, DatasetMethods_TO, DatasetObject, EvaluatorMethods, EvaluatorMethods_TO,
-        EvaluatorObject, TASK_V0, TaskInterface, TaskMethods, TaskMethods_TO, TaskObject,
+        DatasetMethods, DatasetMethods_TO, DatasetObject, Evaluated, EvaluatorMethods,
+        EvaluatorMethods_TO, EvaluatorObject, TASK_V0, TaskInterface, TaskMethods, TaskMethods_TO,
+        TaskObject,
     },
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Batch, BatchRequest, ColumnSpec, Dataset, Evaluator, Host, Manifest, PluginError, Task,
+    Artefacts, Batch, BatchRequest, ColumnSpec, Dataset, Evaluator, Host, Manifest, PluginError,
+    Task,
     guard::{Guarded, catch, guard},
     log,
 };
@@ -77,13 +80,16 @@ impl<P: Package> Entry for Exported<P> {
                 authors: P::AUTHORS.to_owned(),
                 sdk: env!("CARGO_PKG_VERSION").to_owned(),
                 rustc: env!("DSL_SDK_RUSTC").to_owned(),
+                target: env!("DSL_SDK_TARGET").to_owned(),
                 panic_strategy: if cfg!(panic = "unwind") {
                     "unwind"
                 } else {
                     "abort"
                 }
                 .to_owned(),
-                extensions: vec![TASK_V0.to_owned(), ASSETS_V0.to_owned()],
+                extensions: [TASK_V0, ASSETS_V0, SELF_TEST_V0]
+                    .map(str::to_owned)
+                    .to_vec(),
             })
         });
         // Constants alone go in: an error here cannot be, and an empty text would be refused by the host.
@@ -94,6 +100,7 @@ impl<P: Package> Entry for Exported<P> {
         match id.as_str() {
             TASK_V0 => RSome(Extension::new(Self::TASK)),
             ASSETS_V0 => RSome(Extension::new(Self::ASSETS)),
+            SELF_TEST_V0 => RSome(Extension::new(Self::SELF_TEST)),
             _ => RNone,
         }
     }
@@ -112,6 +119,31 @@ impl<P: Package> Exported<P> {
         get: Self::asset,
     };
 
+    const SELF_TEST: &'static SelfTestInterface = &SelfTestInterface {
+        panic: Self::self_test_panic,
+        log: Self::self_test_log,
+        nothing: Self::self_test_nothing,
+    };
+
+    extern "C" fn self_test_panic(message: RStr<'_>) -> RResult<(), AbiError> {
+        guard(|| panic!("{message}"))
+    }
+
+    extern "C" fn self_test_log(host: HostObject, message: RStr<'_>) -> RResult<(), AbiError> {
+        guard(|| {
+            log::connect(&Arc::new(host));
+            tracing::info!(number = 7, "{message}");
+            Ok(())
+        })
+    }
+
+    extern "C" fn self_test_nothing() -> RResult<(), AbiError> {
+        guard(|| {
+            tracing::trace!("nothing");
+            Ok(())
+        })
+    }
+
     extern "C" fn config_schema() -> RResult<RString, AbiError> {
         guard(|| to_json(&schemars::schema_for!(<P::Task as Task>::Config)))
     }
@@ -129,13 +161,7 @@ impl<P: Package> Exported<P> {
             let host = Arc::new(host);
             log::connect(&host);
             // Through a value: errors then carry no line and column of a text that the user never saw.
-            let config = serde_json::from_str::<serde_json::Value>(config.as_str())
-                .and_then(serde_json::from_value)
-                .map_err(|error| {
-                    PluginError::config(format!(
-                        "the configuration of the task was refused: {error}"
-                    ))
-                })?;
+            let config = read_config(config.as_str())?;
             let task = P::Task::open(config, Host::attached(host))?;
             Ok(TaskMethods_TO::from_value(
                 TaskAdapter(Guarded::new(task)),
@@ -163,6 +189,31 @@ impl<P: Package> Exported<P> {
             Ok(asset.map(|asset| RSlice::from_slice(asset.bytes)).into())
         })
     }
+}
+
+/// Reads a configuration; an error names the key, from `task` on, as the user wrote it.
+fn read_config<C: DeserializeOwned>(text: &str) -> Result<C, PluginError> {
+    let refused = |place: String, error: serde_json::Error| {
+        PluginError::config(format!("the configuration was refused at {place}: {error}"))
+    };
+    // Through a value: errors then carry no line and column of a text that the user never saw.
+    let value: serde_json::Value =
+        serde_json::from_str(text).map_err(|error| refused("`task`".to_owned(), error))?;
+    if !value.is_object() {
+        // A list would be read as the values of the fields, in order.
+        return Err(PluginError::config(
+            "the configuration was refused at `task`: expected keys and values",
+        ));
+    }
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let place = if path == "." {
+            "`task`".to_owned()
+        } else {
+            format!("`task.{path}`")
+        };
+        refused(place, error.into_inner())
+    })
 }
 
 fn to_json(value: &impl Serialize) -> Result<RString, PluginError> {
@@ -281,7 +332,14 @@ impl EvaluatorMethods for EvaluatorAdapter {
         guard(|| self.0.update(&Batch::from_view(inputs)?, first_index))
     }
 
-    fn finish(&mut self) -> RResult<RString, AbiError> {
-        guard(|| to_json(&self.0.finish()?))
+    fn finish(&mut self) -> RResult<Evaluated, AbiError> {
+        guard(|| {
+            let mut artefacts = Artefacts::default();
+            let metrics = to_json(&self.0.finish(&mut artefacts)?)?;
+            Ok(Evaluated {
+                metrics,
+                artefacts: artefacts.into_abi()?.into(),
+            })
+        })
     }
 }

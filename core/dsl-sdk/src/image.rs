@@ -161,19 +161,10 @@ impl Picture {
                 .crop(Window::within(width, height, shorter, shorter, 0.5, 0.5))
                 .resize(size, size, filter),
             Resize::RandomCrop => {
-                let longest = shorter.saturating_mul(MAX_ASPECT);
-                let (width, height) = (width.min(longest), height.min(longest));
-                let part = self.crop(Window::within(
-                    self.width(),
-                    self.height(),
-                    width,
-                    height,
-                    0.5,
-                    0.5,
-                ));
-                part.resize(
-                    scaled(width, size, shorter),
-                    scaled(height, size, shorter),
+                let window = cut_for_random_crop(width, height);
+                self.crop(window).resize(
+                    scaled(window.width, size, shorter),
+                    scaled(window.height, size, shorter),
                     filter,
                 )
             }
@@ -270,8 +261,21 @@ impl Window {
     }
 }
 
+/// What [`Resize::RandomCrop`] keeps of a picture before it resizes.
+pub(crate) fn cut_for_random_crop(width: u32, height: u32) -> Window {
+    let longest = width.min(height).saturating_mul(MAX_ASPECT);
+    Window::within(
+        width,
+        height,
+        width.min(longest),
+        height.min(longest),
+        0.5,
+        0.5,
+    )
+}
+
 /// `side * to / from`, rounded, at least 1.
-fn scaled(side: u32, to: u32, from: u32) -> u32 {
+pub(crate) fn scaled(side: u32, to: u32, from: u32) -> u32 {
     let (side, to, from) = (u64::from(side), u64::from(to), u64::from(from.max(1)));
     let rounded = (side * to + from / 2) / from;
     u32::try_from(rounded.max(1)).unwrap_or(u32::MAX)

@@ -3,46 +3,59 @@
 //! Used by plugins. It must never depend on anything that trains (a plugin is data, conditioning and evaluation; the
 //! host owns the networks), and its API names no type of the binary boundary.
 //!
-//! A plugin is a library crate of type `cdylib` that depends on this crate alone:
+//! `dsl-host plugin new my-task` writes a crate to start from. By hand, a plugin is a library crate of type `cdylib`
+//! (with `rlib` beside it, for tests) that depends on this crate alone, in an edition of your choice. This is a complete
+//! one, with data, configuration and evaluation:
 //!
 //! ```
 //! use dsl_sdk::{
-//!     Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Host, PluginError, Task,
-//!     TaskDescription,
+//!     Artefacts, Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Direction,
+//!     Evaluator, Host, MetricValue, PluginError, Requirements, Task, TaskDescription,
 //!     schemars::JsonSchema,
 //!     serde::{Deserialize, Serialize},
+//!     serde_json::{Value, json},
 //! };
 //!
-//! /// Points on a circle.
+//! /// What a user can set below `task:`. The comments of the fields are what users read.
 //! #[derive(Serialize, Deserialize, JsonSchema)]
 //! #[serde(crate = "dsl_sdk::serde", default, deny_unknown_fields)]
 //! #[schemars(crate = "dsl_sdk::schemars")]
-//! struct CircleConfig {
-//!     /// Radius of the circle.
+//! struct RingConfig {
+//!     /// Radius of the ring.
 //!     radius: f32,
+//!     /// Greatest random distance from the ring.
+//!     width: f32,
 //! }
 //!
-//! impl Default for CircleConfig {
+//! impl Default for RingConfig {
 //!     fn default() -> Self {
-//!         Self { radius: 1.0 }
+//!         Self { radius: 1.0, width: 0.1 }
 //!     }
 //! }
 //!
-//! struct Circle {
-//!     radius: f32,
+//! /// The task: points of a ring in the plane.
+//! struct Ring {
+//!     config: RingConfig,
 //! }
 //!
-//! impl Task for Circle {
-//!     const ID: &'static str = "circle";
-//!     const NAME: &'static str = "Circle";
-//!     const DESCRIPTION: &'static str = "Points on a circle around the origin";
-//!     type Config = CircleConfig;
+//! impl Task for Ring {
+//!     const ID: &'static str = "ring";
+//!     const NAME: &'static str = "Ring";
+//!     const DESCRIPTION: &'static str = "Points of a ring around the origin";
+//!     type Config = RingConfig;
 //!
-//!     fn open(config: CircleConfig, _host: Host) -> Result<Self, PluginError> {
-//!         if config.radius <= 0.0 {
-//!             return Err(PluginError::config(format!("`radius` is {}, expected more than 0", config.radius)));
+//!     // Which networks the host should train when the user says nothing.
+//!     fn host_defaults() -> Value {
+//!         json!({"model": {"base": "none", "denoiser": {"kind": "mlp", "features": 2, "hidden_sizes": [64, 64]}}})
+//!     }
+//!
+//!     fn open(config: RingConfig, _host: Host) -> Result<Self, PluginError> {
+//!         for (key, value) in [("radius", config.radius), ("width", config.width)] {
+//!             if !(value.is_finite() && value > 0.0) {
+//!                 return Err(PluginError::config(format!("`task.{key}` is {value}, expected more than 0")));
+//!             }
 //!         }
-//!         Ok(Self { radius: config.radius })
+//!         Ok(Self { config })
 //!     }
 //!
 //!     fn describe(&self) -> TaskDescription {
@@ -50,16 +63,28 @@
 //!     }
 //!
 //!     fn splits(&self) -> Vec<String> {
-//!         vec!["train".into()]
+//!         vec!["train".into(), "test".into()]
 //!     }
 //!
-//!     fn dataset(&self, _split: &str) -> Result<Box<dyn Dataset>, PluginError> {
-//!         Ok(Box::new(Points { radius: self.radius }))
+//!     fn dataset(&self, split: &str) -> Result<Box<dyn Dataset>, PluginError> {
+//!         let RingConfig { radius, width } = self.config;
+//!         match split {
+//!             // Held-out points lie between those to train on.
+//!             "train" => Ok(Box::new(Points { radius, width, first_degree: 0.0 })),
+//!             "test" => Ok(Box::new(Points { radius, width, first_degree: 0.5 })),
+//!             other => Err(PluginError::unsupported(format!("there is no split `{other}`; there are: train, test"))),
+//!         }
+//!     }
+//!
+//!     fn evaluator(&self) -> Result<Option<Box<dyn Evaluator>>, PluginError> {
+//!         Ok(Some(Box::new(NoiseError { sum: 0.0, count: 0 })))
 //!     }
 //! }
 //!
 //! struct Points {
 //!     radius: f32,
+//!     width: f32,
+//!     first_degree: f32,
 //! }
 //!
 //! impl Dataset for Points {
@@ -72,26 +97,122 @@
 //!     }
 //!
 //!     fn batch(&self, request: &BatchRequest<'_>) -> Result<Batch, PluginError> {
-//!         let values = request.indices.iter().flat_map(|&degree| {
-//!             let (sin, cos) = (degree as f32).to_radians().sin_cos();
-//!             [self.radius * cos, self.radius * sin]
-//!         });
-//!         let data = ColumnData::F32 { shape: vec![request.indices.len() as u64, 2], values: values.collect() };
+//!         let mut values = Vec::with_capacity(2 * request.indices.len());
+//!         for (&index, &seed) in request.indices.iter().zip(request.seeds) {
+//!             // All randomness of a sample comes from its seed, and there is none without `augment`.
+//!             let shift = if request.augment { (seed % 2001) as f32 / 1000.0 - 1.0 } else { 0.0 };
+//!             let radius = self.radius + self.width * shift;
+//!             let (sin, cos) = (index as f32 + self.first_degree).to_radians().sin_cos();
+//!             values.extend([radius * cos, radius * sin]);
+//!         }
+//!         let data = ColumnData::F32 { shape: vec![request.indices.len() as u64, 2], values };
 //!         Ok(Batch { columns: vec![Column { name: "point".into(), data }] })
 //!     }
 //! }
 //!
-//! dsl_sdk::export_plugin!(Circle);
-//! # fn main() {}
+//! /// Mean squared error of the predicted noise.
+//! struct NoiseError {
+//!     sum: f64,
+//!     count: u64,
+//! }
+//!
+//! impl Evaluator for NoiseError {
+//!     fn requirements(&self) -> Requirements {
+//!         Requirements::NoisePredictions { split: "test".into(), count: 360 }
+//!     }
+//!
+//!     fn update(&mut self, inputs: &Batch, _first_index: u64) -> Result<(), PluginError> {
+//!         let ((_, drawn), (_, predicted)) = (inputs.f32("eps")?, inputs.f32("eps_pred/generator")?);
+//!         self.sum += drawn.iter().zip(predicted).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>();
+//!         self.count += drawn.len() as u64;
+//!         Ok(())
+//!     }
+//!
+//!     fn finish(&mut self, _artefacts: &mut Artefacts) -> Result<Vec<MetricValue>, PluginError> {
+//!         let (sum, count) = (std::mem::take(&mut self.sum), std::mem::take(&mut self.count));
+//!         Ok((count > 0)
+//!             .then(|| MetricValue {
+//!                 name: "noise_error".into(),
+//!                 value: sum / count as f64,
+//!                 direction: Direction::LowerIsBetter,
+//!                 unit: String::new(),
+//!             })
+//!             .into_iter()
+//!             .collect())
+//!     }
+//! }
+//!
+//! // Makes the library a plugin.
+//! dsl_sdk::export_plugin!(Ring);
+//!
+//! // Not part of a plugin: what a test of its own may look like. No host is needed.
+//! fn main() -> Result<(), PluginError> {
+//!     let ring = Ring::open(RingConfig::default(), Host::detached())?;
+//!     let batch = ring.dataset("train")?.batch(&BatchRequest { indices: &[0, 90], seeds: &[1, 2], augment: false })?;
+//!     let (shape, values) = batch.f32("point")?;
+//!     assert_eq!(shape, [2, 2]);
+//!     assert!((values[0] - 1.0).abs() < 1e-6 && (values[3] - 1.0).abs() < 1e-6);
+//!
+//!     let mut evaluator = ring.evaluator()?.expect("there is one");
+//!     let column = |name: &str, values: Vec<f32>| Column {
+//!         name: name.into(),
+//!         data: ColumnData::F32 { shape: vec![1, 2], values },
+//!     };
+//!     let inputs = Batch { columns: vec![column("eps", vec![1.0, 0.0]), column("eps_pred/generator", vec![0.0, 0.0])] };
+//!     evaluator.update(&inputs, 0)?;
+//!     assert_eq!(evaluator.finish(&mut Artefacts::default())?[0].value, 0.5);
+//!
+//!     let refused = Ring::open(RingConfig { radius: -1.0, width: 0.1 }, Host::detached());
+//!     assert!(refused.is_err_and(|error| error.message.contains("task.radius")));
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Then:
+//!
+//! ```text
+//! cargo build --release
+//! dsl-host plugin check target/release/libring.so
+//! dsl-host run --plugin target/release/libring.so
 //! ```
 //!
 //! # Rules
-//! - A sample depends on its index and its seed alone, on any thread and in any process.
+//! - A sample depends on its index and its seed alone: the batch of `[3, 5]` equals that of `[3]` followed by that of
+//!   `[5]`, on any thread and in any process. Hash maps in the order of their keys, the time and counters of calls break
+//!   this.
+//! - Nothing works before [`Task::open`]: plugins are also loaded to be listed.
 //! - Errors say what, where and what to do; see [`PluginError`]. A panic is caught and reported to the host as a mistake
-//!   of the plugin.
-//! - Log with [`tracing`]: events go to the host's log, under the plugin's name.
+//!   of the plugin, with message, place and backtrace. Never build with `panic = "abort"`: then it ends the host.
+//! - Log with [`tracing`]: events go to the host's log, under the plugin's name. A program's stdout belongs to the host:
+//!   print nothing there. A subscriber of your own keeps events from the host.
+//! - Long work asks [`Host::cancelled`] from time to time, says [`Host::progress`], and shares threads by
+//!   [`Host::parallel`] in place of its own.
+//!
+//! # Threads
+//! [`Task`] and [`Dataset`] are called from any thread, several calls at once; an [`Evaluator`] by one thread at a time,
+//! not always the same one. Items say so by the tags `[any thread]` and `[one thread at a time]`.
+//!
+//! # Shapes, ranges and units
+//! Tensors are row-major with the batch axis first. Pictures are `f32 [n, channels, height, width]` in −1..1; vectors
+//! `f32 [n, dimensions]` of about unit size, since the host adds noise of variance 1; text is UTF-8. Sizes in names end
+//! in `_bytes`, times in `_secs`.
+//!
+//! # Services of the host
+//! | what | how | where there is none |
+//! |---|---|---|
+//! | log | [`tracing`] macros | nothing is heard |
+//! | progress, a stop | [`Host::progress`], [`Host::cancelled`] | never asked to stop |
+//! | threads | [`Host::parallel`] | the calling thread does the work |
+//! | a folder that stays | [`Host::cache_dir`] | [`ErrorCode::Unsupported`] |
+//! | feature networks and distances | [`Host::features`] | [`ErrorCode::Unsupported`], with how to get them |
+//!
+//! # Helpers
+//! [`image`] decodes, resizes, crops and flips; [`boxes`] moves boxes along; [`captions`] reads captions beside pictures;
+//! [`image_folder`] lists folders; [`webdataset`] reads tar shards.
 
+mod artefacts;
 mod batch;
+pub mod boxes;
 pub mod captions;
 mod error;
 mod export;
@@ -106,13 +227,14 @@ pub mod webdataset;
 #[cfg(test)]
 mod tests;
 
+pub use artefacts::Artefacts;
 pub use batch::{Batch, Column, ColumnData};
 pub use dsl_abi::declare::{
-    ColumnRole, ColumnSpec, DType, Direction, ErrorCode, Injection, Manifest, MetricValue,
-    Requirements, TaskDescription,
+    ColumnRole, ColumnSpec, DType, Direction, ErrorCode, FeatureInfo, FeatureKind, Injection,
+    Manifest, MetricValue, Requirements, TaskDescription,
 };
 pub use error::PluginError;
-pub use host::Host;
+pub use host::{Features, Host};
 pub use task::{Asset, BatchRequest, Dataset, Evaluator, Task};
 
 pub use {schemars, serde, serde_json, tracing};

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{Batch, ColumnSpec, Host, MetricValue, PluginError, Requirements, TaskDescription};
+use crate::{
+    Artefacts, Batch, ColumnSpec, Host, MetricValue, PluginError, Requirements, TaskDescription,
+};
 
 /// A task: its configuration, its data, and how it is measured. Hand it to [`crate::export_plugin!`].
 pub trait Task: Sized + Send + Sync + 'static {
@@ -113,9 +115,12 @@ pub trait Evaluator: Send {
     /// Columns that are not as required.
     fn update(&mut self, inputs: &Batch, first_index: u64) -> Result<(), PluginError>;
 
-    /// The metrics of all batches since the last call; the evaluator is then as new.
+    /// The metrics of all batches since the last call; the evaluator is then as new. Without any batch, leave out the
+    /// metrics that cannot be, rather than give one that is no number.
+    ///
+    /// Files worth keeping, such as a plot or a table, go into `artefacts`; the host writes them beside the metrics.
     ///
     /// # Errors
     /// Whatever keeps them from being computed.
-    fn finish(&mut self) -> Result<Vec<MetricValue>, PluginError>;
+    fn finish(&mut self, artefacts: &mut Artefacts) -> Result<Vec<MetricValue>, PluginError>;
 }

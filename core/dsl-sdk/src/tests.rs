@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use dsl_abi::{
-    BatchView, Extension, RawDType, RawErrorCode, TensorView,
+    BatchView, RawDType, RawErrorCode, Service, TensorView,
     abi_stable::{
         sabi_trait::TD_Opaque,
         std_types::{RArc, RNone, ROption, RStr},
@@ -15,6 +15,7 @@ use dsl_abi::{
     buffer::bytes_of,
     host::{HostInterface, HostInterface_TO, HostObject, LogRecord, RawLevel},
     root::Entry,
+    self_test::SELF_TEST_V0,
     task::{DatasetObject, TASK_V0, TaskInterface, TaskObject},
 };
 use schemars::JsonSchema;
@@ -22,9 +23,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     __private::{Exported, Package},
-    Asset, Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset,
-    Direction, Evaluator, Host, Injection, Manifest, MetricValue, PluginError, Requirements, Task,
-    TaskDescription,
+    Artefacts, Asset, Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType,
+    Dataset, Direction, Evaluator, Host, Injection, Manifest, MetricValue, PluginError,
+    Requirements, Task, TaskDescription,
 };
 
 #[derive(Serialize, Deserialize, JsonSchema, Default)]
@@ -191,8 +192,12 @@ impl Evaluator for Mean {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<Vec<MetricValue>, PluginError> {
+    fn finish(&mut self, artefacts: &mut Artefacts) -> Result<Vec<MetricValue>, PluginError> {
         let values = std::mem::take(&mut self.0);
+        artefacts.add("count.txt", "text/plain", values.len().to_string());
+        if values.len() > 99 {
+            artefacts.add("../count.txt", "text/plain", "too many");
+        }
         let value = f64::from(values.iter().sum::<f32>()) / values.len() as f64;
         Ok(vec![MetricValue {
             name: "mean".into(),
@@ -246,7 +251,7 @@ impl HostInterface for Shared {
             .push(format!("{done}/{total} {what}"));
     }
 
-    fn service(&self, _: RStr<'_>) -> ROption<Extension> {
+    fn service(&self, _: RStr<'_>) -> ROption<Service> {
         RNone
     }
 }
@@ -325,7 +330,8 @@ fn cold_documents_are_json() {
         ("faulty", "1.2.3")
     );
     assert!(manifest.rustc.starts_with("rustc "), "{}", manifest.rustc);
-    assert_eq!(manifest.extensions, [TASK_V0, ASSETS_V0]);
+    assert_eq!(manifest.extensions, [TASK_V0, ASSETS_V0, SELF_TEST_V0]);
+    assert!(manifest.target.contains('-'), "{}", manifest.target);
     let task = interface::<TaskInterface>(TASK_V0);
     assert!((task.config_schema)().unwrap().contains("What goes wrong."));
     assert_eq!((task.default_config)().unwrap(), r#"{"fault":""}"#);
@@ -483,9 +489,11 @@ fn evaluators_see_what_the_host_lends() {
         ..tensor("x_t", &[2, 2])
     };
     assert!(update(unknown).unwrap_err().contains("data type 99"));
-    let metrics: Vec<MetricValue> = serde_json::from_str(&evaluator.finish().unwrap()).unwrap();
+    let metrics: Vec<MetricValue> =
+        serde_json::from_str(&evaluator.finish().unwrap().metrics).unwrap();
     assert_eq!((metrics[0].name.as_str(), metrics[0].value), ("mean", 3.0));
     // An empty mean is not a number; that too arrives.
-    let metrics: Vec<MetricValue> = serde_json::from_str(&evaluator.finish().unwrap()).unwrap();
+    let metrics: Vec<MetricValue> =
+        serde_json::from_str(&evaluator.finish().unwrap().metrics).unwrap();
     assert!(metrics[0].value.is_nan());
 }

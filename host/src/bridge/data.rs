@@ -10,8 +10,8 @@ use burn::tensor::{AllocationProperty, Bytes, DType as BurnDType, TensorData};
 use dsl_engine::rng::DataOrder;
 use dsl_engine::{EngineError, SampleSource, Samples, Stream, Streams};
 use dsl_loader::{
-    ColumnRole, DatasetHandle, HostColumn, HostColumnData, Injection, LoaderError, TaskDescription,
-    TaskHandle,
+    ColumnRole, DatasetHandle, HostColumn, HostColumnData, HostTensor, Injection, LoaderError,
+    TaskDescription, TaskHandle,
 };
 use dsl_nets::Tokenizer;
 
@@ -142,14 +142,16 @@ impl Data {
             });
         };
         let [channels, height, width] = self.sample_shape;
-        let (_, _, bytes) = tensor.into_parts();
-        let bytes = Bytes::from_shared(bytes, AllocationProperty::Other);
-        Ok(TensorData::from_bytes(
-            bytes,
-            [rows, channels, height, width],
-            BurnDType::F32,
-        ))
+        Ok(tensor_data(tensor, [rows, channels, height, width]))
     }
+}
+
+/// The floats of a plugin's tensor as data of that shape; the memory stays the plugin's, and goes back to it with the
+/// data.
+pub fn tensor_data(tensor: HostTensor, shape: [usize; 4]) -> TensorData {
+    let (_, _, bytes) = tensor.into_parts();
+    let bytes = Bytes::from_shared(bytes, AllocationProperty::Other);
+    TensorData::from_bytes(bytes, shape, BurnDType::F32)
 }
 
 impl SampleSource for Data {

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use burn::tensor::TensorData;
 use dsl_engine::{SampleSource, Trainer};
-use dsl_loader::{EvaluatorHandle, InputColumn, InputData, Requirements, TaskHandle};
+use dsl_loader::{EvaluatorHandle, HostArtefact, InputColumn, InputData, Requirements, TaskHandle};
 
 use super::data::{Captions, Data};
 
@@ -15,6 +15,15 @@ pub struct Evaluation {
     evaluator: EvaluatorHandle,
     data: Data,
     count: u64,
+}
+
+/// What an evaluation ends with.
+#[derive(Debug)]
+pub struct Evaluated {
+    /// Names and values.
+    pub metrics: Vec<(String, f64)>,
+    /// Files to keep beside them.
+    pub artefacts: Vec<HostArtefact>,
 }
 
 impl Evaluation {
@@ -35,11 +44,11 @@ impl Evaluation {
         }))
     }
 
-    /// The metrics of the networks as they are: name and value.
+    /// The metrics of the networks as they are, name and value, and the files that the evaluator made.
     ///
     /// # Errors
     /// What the plugin says.
-    pub fn run(&mut self, trainer: &Trainer) -> Result<Vec<(String, f64)>> {
+    pub fn run(&mut self, trainer: &Trainer) -> Result<Evaluated> {
         let indices: Vec<u64> = (0..self.count).collect();
         for chunk in indices.chunks(CHUNK as usize) {
             let samples = self.data.samples(chunk)?;
@@ -75,10 +84,13 @@ impl Evaluation {
                 .collect();
             self.evaluator.update(&inputs, first)?;
         }
-        let metrics = self.evaluator.finish()?;
-        Ok(metrics
-            .into_iter()
-            .map(|metric| (metric.name, metric.value))
-            .collect())
+        let (metrics, artefacts) = self.evaluator.finish()?;
+        Ok(Evaluated {
+            metrics: metrics
+                .into_iter()
+                .map(|metric| (metric.name, metric.value))
+                .collect(),
+            artefacts,
+        })
     }
 }

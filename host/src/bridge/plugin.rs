@@ -4,22 +4,41 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use dsl_loader::{HostCallbacks, Plugin};
+use dsl_loader::{HostCallbacks, HostError, Plugin};
+use rayon::prelude::*;
 
 use crate::config::PluginParts;
 use crate::interrupt::Interrupt;
+use crate::plugin_lock::PluginLock;
 use crate::run_dir::PluginRecord;
 
 /// What the host tells plugins while they work.
-struct Callbacks(Interrupt);
+struct Callbacks {
+    interrupt: Interrupt,
+    lock: Option<PluginLock>,
+}
 
 impl HostCallbacks for Callbacks {
+    fn accept(&self, path: &Path, sha256: &str) -> Result<(), HostError> {
+        self.lock
+            .as_ref()
+            .map_or(Ok(()), |lock| lock.accept(path, sha256))
+    }
+
     fn cancelled(&self) -> bool {
-        self.0.stops_plugins()
+        self.interrupt.stops_plugins()
     }
 
     fn progress(&self, plugin: &str, done: u64, total: u64, what: &str) {
         tracing::debug!(plugin, done, total, "{what}");
+    }
+
+    fn threads(&self) -> usize {
+        rayon::current_num_threads()
+    }
+
+    fn parallel(&self, count: u64, work: &(dyn Fn(u64) + Sync)) {
+        (0..count).into_par_iter().for_each(work);
     }
 }
 
@@ -35,9 +54,13 @@ pub fn open(name_or_path: &str, interrupt: &Interrupt) -> Result<Plugin> {
 /// Loads the plugin in `path`.
 ///
 /// # Errors
-/// What the loader says.
+/// What the loader says; a lock file that cannot be read.
 pub fn open_file(path: &Path, interrupt: &Interrupt) -> Result<Plugin> {
-    Ok(Plugin::open(path, Arc::new(Callbacks(interrupt.clone())))?)
+    let callbacks = Callbacks {
+        interrupt: interrupt.clone(),
+        lock: PluginLock::in_force()?,
+    };
+    Ok(Plugin::open(path, Arc::new(callbacks))?)
 }
 
 /// The plugin's part of the configuration.

@@ -1,12 +1,12 @@
 //! `--set a.b=c`: one value of the configuration, from the command line.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use serde_json::{Map, Value};
 
 use super::{
     document::{Document, NodeSpan, Source, child},
-    error::{ConfigError, Place},
+    error::{ConfigError, ConfigErrors, Place},
     yaml,
 };
 
@@ -22,6 +22,26 @@ pub(super) struct Override {
     pub pointer: String,
     /// The value as typed.
     pub raw: String,
+}
+
+/// What a file and `--set` arguments say of `task`, unchecked: for questions to a plugin that is not loaded in this
+/// process.
+///
+/// # Errors
+/// A file or an argument that cannot be read.
+pub fn task_part(file: Option<&Path>, sets: &[String]) -> Result<Value, ConfigErrors> {
+    let mut whole = match file {
+        Some(path) => Document::read(path).map_err(ConfigErrors::from)?.value,
+        None => Value::Object(Map::new()),
+    };
+    for argument in sets {
+        let set = parse(argument).map_err(ConfigErrors::from)?;
+        dsl_testkit::merge(&mut whole, set.document.value);
+    }
+    Ok(match whole {
+        Value::Object(mut members) => members.remove("task").unwrap_or(Value::Null),
+        _ => Value::Null,
+    })
 }
 
 /// Reads one `path=value`. The value is a YAML scalar, `[list]` or `{mapping}`; anything else is a string.

@@ -206,7 +206,7 @@ impl<'a> Training<'a> {
         let validate = config.validation.every_steps.is_some_and(every) || last;
         if validate {
             progress.note("validating");
-            for (name, value) in self.validate()? {
+            for (name, value) in self.validate(step.step)? {
                 metrics.set(name, value);
             }
         }
@@ -235,7 +235,7 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    fn validate(&mut self) -> Result<Vec<(String, f64)>> {
+    fn validate(&mut self, step: u64) -> Result<Vec<(String, f64)>> {
         let mut values = Vec::new();
         if let Some(data) = &self.validation {
             values.extend(
@@ -246,7 +246,11 @@ impl<'a> Training<'a> {
             );
         }
         if let Some(evaluation) = &mut self.evaluation {
-            values.extend(evaluation.run(&self.session.trainer)?);
+            let evaluated = evaluation.run(&self.session.trainer)?;
+            for file in &evaluated.artefacts {
+                self.report.artefact(step, &file.name, &file.bytes)?;
+            }
+            values.extend(evaluated.metrics);
         }
         Ok(values)
     }

@@ -1,6 +1,8 @@
 //! Score error: how far a network's prediction is from the exact conditional mean of the noise.
 
-use dsl_sdk::{Batch, ColumnData, Direction, Evaluator, MetricValue, PluginError, Requirements};
+use dsl_sdk::{
+    Artefacts, Batch, ColumnData, Direction, Evaluator, MetricValue, PluginError, Requirements,
+};
 
 use crate::gaussian_mixture::GaussianMixture;
 
@@ -113,7 +115,7 @@ impl Evaluator for ScoreError {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<Vec<MetricValue>, PluginError> {
+    fn finish(&mut self, _: &mut Artefacts) -> Result<Vec<MetricValue>, PluginError> {
         let means = [
             ("generator", &mut self.generator),
             ("discriminator", &mut self.discriminator),
@@ -208,7 +210,7 @@ mod tests {
 
     fn metrics(evaluator: &mut ScoreError) -> Vec<(String, f64)> {
         evaluator
-            .finish()
+            .finish(&mut Artefacts::default())
             .unwrap()
             .into_iter()
             .map(|metric| (metric.name, metric.value))

@@ -28,12 +28,16 @@ pub(crate) const IMAGE: &str = "image";
 /// The column with the captions.
 pub(crate) const CAPTION: &str = "caption";
 
+/// How often a batch asks for a stop, in samples.
+const STOP_EVERY: usize = 16;
+
 /// Pictures with captions. `[any thread]`
 #[derive(Debug)]
 pub struct CaptionedImages {
     config: DataConfig,
     source: Source,
     cache: Cache,
+    host: Host,
 }
 
 impl CaptionedImages {
@@ -48,6 +52,7 @@ impl CaptionedImages {
             config: config.clone(),
             source,
             cache,
+            host: host.clone(),
         };
         if images.config.on_error == OnError::Skip {
             images.leave_out_broken(host)?;
@@ -225,7 +230,10 @@ impl Dataset for CaptionedImages {
         let side = self.config.resolution;
         let mut values = Vec::with_capacity(indices.len() * 3 * side as usize * side as usize);
         let mut captions = Vec::with_capacity(indices.len());
-        for (&index, &seed) in indices.iter().zip(seeds) {
+        for (row, (&index, &seed)) in indices.iter().zip(seeds).enumerate() {
+            if row.is_multiple_of(STOP_EVERY) && self.host.cancelled() {
+                return Err(PluginError::cancelled());
+            }
             let place = usize::try_from(index)
                 .ok()
                 .filter(|&place| place < self.source.samples.len())

@@ -12,16 +12,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dsl-abi", &[]),
     ("dsl-sdk", &["dsl-abi"]),
     ("dsl-loader", &["dsl-abi"]),
+    ("dsl-testkit", &["dsl-loader"]),
     ("dsl-kernels", &[]),
     ("dsl-nets", &["dsl-kernels"]),
     ("dsl-engine", &["dsl-kernels", "dsl-nets"]),
-    ("dsl-host", &["dsl-engine", "dsl-loader", "dsl-nets"]),
+    (
+        "dsl-host",
+        &["dsl-engine", "dsl-loader", "dsl-nets", "dsl-testkit"],
+    ),
     ("t2i", &["dsl-sdk"]),
     ("mixture", &["dsl-sdk"]),
     ("quickstart", &[]),
     ("dsl-tests", &[]),
     ("misbehave", &["dsl-sdk"]),
     ("other-abi", &["dsl-abi"]),
+    ("rough", &["dsl-abi"]),
 ];
 
 /// Libraries that only some crates may use: the engine runs without plugins, and plugins without the engine.

@@ -5,6 +5,8 @@ mod commands;
 mod examples;
 mod layering;
 mod mixture;
+mod plugin_commands;
+mod plugin_faults;
 mod resume;
 mod schemas;
 mod support;

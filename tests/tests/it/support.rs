@@ -24,7 +24,14 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .arg("--target-dir")
         .arg(profile.parent().unwrap());
-    for package in ["dsl-host", "mixture", "t2i", "misbehave", "other-abi"] {
+    for package in [
+        "dsl-host",
+        "mixture",
+        "t2i",
+        "misbehave",
+        "other-abi",
+        "rough",
+    ] {
         cargo.args(["--package", package]);
     }
     // The folder of the profile `dev` is `debug`; the others are called as their profile.
@@ -56,7 +63,12 @@ pub fn program() -> PathBuf {
 /// A command line of `dsl-host`, apart from what the tester's environment says.
 pub fn dsl_host() -> Command {
     let mut command = Command::new(program());
-    for name in ["RUST_LOG", "DSL_PLUGIN_PATH", "XDG_DATA_HOME"] {
+    for name in [
+        "RUST_LOG",
+        "DSL_PLUGIN_PATH",
+        "DSL_PLUGIN_LOCK",
+        "XDG_DATA_HOME",
+    ] {
         command.env_remove(name);
     }
     command.stdin(Stdio::null());

@@ -49,7 +49,7 @@ fn panics_come_back_as_errors() {
         ErrorCode::Panic,
         &[
             "told to panic at sample Some(7)",
-            "lib.rs:",
+            "dataset.rs:",
             "this is a mistake in the plugin",
             "misbehave",
         ],

@@ -1,0 +1,64 @@
+//! Plugins that are right.
+
+use dsl_testkit::{CheckOptions, Status, TestkitError, check};
+
+use super::support::{launcher, plugin, report};
+
+fn conforms(name: &str, skipped: &[&str]) {
+    let options = CheckOptions {
+        soak_batches: 2_000,
+        ..CheckOptions::default()
+    };
+    let report = report(name, "NOTHING", "", &options);
+    assert!(report.conforms, "{report}");
+    assert_eq!(report.counts.warning, 0, "{report}");
+    for case in &report.cases {
+        let may = skipped.iter().any(|part| case.case.contains(part));
+        assert!(case.status == Status::Passed || may, "{report}");
+    }
+    assert_eq!(report.sha256.len(), 64);
+}
+
+#[test]
+fn mixture_conforms() {
+    conforms("mixture", &["artefacts-well-formed"]);
+}
+
+#[test]
+fn t2i_conforms() {
+    conforms(
+        "t2i",
+        &["evaluator", "metrics", "artefacts", "seeds-change"],
+    );
+}
+
+#[test]
+fn misbehave_conforms_when_told_nothing() {
+    conforms("misbehave", &["seeds-change"]);
+}
+
+#[test]
+fn a_configuration_goes_over_the_default() {
+    let options = CheckOptions {
+        filter: Some("seeds-change".to_owned()),
+        config: Some(serde_json::json!({"data": {"flip": 0.5}})),
+        ..CheckOptions::default()
+    };
+    let report = report("t2i", "NOTHING", "", &options);
+    assert_eq!(report.cases[0].status, Status::Passed, "{report}");
+    assert_eq!(report.cases.len(), 1);
+}
+
+#[test]
+fn a_filter_that_nothing_fits_and_a_file_that_is_not_there_are_errors() {
+    let options = CheckOptions {
+        filter: Some("no such case".to_owned()),
+        ..CheckOptions::default()
+    };
+    let launcher = launcher("NOTHING", "");
+    let error = check(&launcher, &plugin("mixture"), &options, &|_| {}).unwrap_err();
+    assert!(matches!(error, TestkitError::NoCase { .. }), "{error}");
+    let nowhere = "no/such/file.so".as_ref();
+    let error = check(&launcher, nowhere, &CheckOptions::default(), &|_| {}).unwrap_err();
+    assert!(matches!(error, TestkitError::Unreadable { .. }), "{error}");
+}

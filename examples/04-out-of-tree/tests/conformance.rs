@@ -1,0 +1,3 @@
+//! Every case of `dsl-host plugin check`.
+
+dsl_testkit::conformance_test!(table);

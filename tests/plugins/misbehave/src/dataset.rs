@@ -1,0 +1,245 @@
+//! Points on a line.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use dsl_sdk::{
+    Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Host,
+    PluginError, tracing,
+};
+
+use crate::fault::{Fault, hang};
+
+/// Points on a line, with names.
+pub(crate) struct Line {
+    fault: Fault,
+    after: u64,
+    scale: f32,
+    host: Host,
+    /// Batches of training so far.
+    training: AtomicU64,
+    /// All batches so far.
+    calls: AtomicU64,
+    /// Batches of four samples that are made already.
+    stock: Mutex<Vec<Vec<f32>>>,
+}
+
+/// Numbers of a sample of [`Fault::Large`].
+const LARGE: usize = 3 * 1024 * 1024;
+/// Samples of a batch of [`Fault::Large`], and batches that are made before they are asked for.
+const LARGE_BATCH: usize = 4;
+const STOCK: usize = 24;
+
+impl Line {
+    pub(crate) fn new(fault: Fault, after: u64, scale: f32, host: Host) -> Self {
+        let (training, calls) = Default::default();
+        Self {
+            fault,
+            after: if fault == Fault::EndlessAfterFour {
+                4
+            } else {
+                after
+            },
+            scale,
+            host,
+            training,
+            calls,
+            stock: Mutex::new(match fault {
+                Fault::Large => vec![vec![0.5; LARGE_BATCH * LARGE]; STOCK],
+                _ => vec![],
+            }),
+        }
+    }
+
+    fn wait_for_a_stop(&self) -> PluginError {
+        let mut done = 0;
+        while !self.host.cancelled() {
+            self.host.progress(done, 0, "waiting for a stop");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            done += 1;
+        }
+        PluginError::cancelled()
+    }
+
+    fn large(&self, request: &BatchRequest<'_>) -> Batch {
+        let count = request.indices.len();
+        let ready = match count {
+            LARGE_BATCH => self
+                .stock
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop(),
+            _ => None,
+        };
+        let values = ready.unwrap_or_else(|| vec![0.5; count * LARGE]);
+        Batch {
+            columns: vec![
+                Column {
+                    name: "name".into(),
+                    data: ColumnData::Text(vec![String::new(); count]),
+                },
+                Column {
+                    name: "point".into(),
+                    data: ColumnData::F32 {
+                        shape: vec![count as u64, LARGE as u64],
+                        values,
+                    },
+                },
+            ],
+        }
+    }
+
+    /// What the fault adds to the sample at a place of a batch.
+    fn error(&self, place: usize, index: u64, request: &BatchRequest<'_>, call: u64) -> f32 {
+        match self.fault {
+            Fault::DependsOnNeighbours => place as f32,
+            Fault::DependsOnCalls => call as f32,
+            Fault::DependsOnThread => {
+                let mut hasher = DefaultHasher::new();
+                std::thread::current().id().hash(&mut hasher);
+                (hasher.finish() % 1000) as f32
+            }
+            Fault::DependsOnProcess => std::process::id() as f32,
+            Fault::UsesSeedsAlways => (request.seeds[place] % 1000) as f32,
+            Fault::NotFinite if index == 0 => f32::NAN,
+            _ => 0.0,
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.fault
+            .panic_if(Fault::PanicInDrop, "while being dropped");
+        if self.fault == Fault::AbortInDrop {
+            std::process::abort();
+        }
+    }
+}
+
+impl Dataset for Line {
+    fn len(&self) -> u64 {
+        self.fault.panic_if(Fault::PanicInLen, "in the length");
+        if self.fault == Fault::Empty { 0 } else { 100 }
+    }
+
+    fn columns(&self) -> Vec<ColumnSpec> {
+        self.fault.panic_if(Fault::PanicInColumns, "in the columns");
+        let column = |name: &str, dtype, shape, role| ColumnSpec {
+            name: name.into(),
+            dtype,
+            shape,
+            role,
+        };
+        let width = match self.fault {
+            Fault::Large => LARGE as u64,
+            _ => 2,
+        };
+        vec![
+            column("point", DType::F32, vec![Some(width)], ColumnRole::Vector),
+            column("name", DType::Text, vec![], ColumnRole::Text),
+        ]
+    }
+
+    fn batch(&self, request: &BatchRequest<'_>) -> Result<Batch, PluginError> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let before = match request.augment {
+            true => self.training.fetch_add(1, Ordering::Relaxed),
+            // Where training is to go wrong later, all else is right.
+            false if self.after > 0 => 0,
+            false => u64::MAX,
+        };
+        let fault = if before < self.after {
+            Fault::None
+        } else {
+            self.fault
+        };
+        let mut width = 2;
+        match fault {
+            Fault::PanicInBatch => panic!("told to panic at sample {:?}", request.indices.first()),
+            Fault::PanicOnEmpty => assert!(!request.indices.is_empty(), "told to panic when empty"),
+            Fault::PanicInParallel | Fault::AbortInParallel => {
+                self.host.parallel(8, |piece| match (fault, piece) {
+                    (Fault::AbortInParallel, 5) => std::process::abort(),
+                    (_, 5) => panic!("told to panic in piece 5"),
+                    _ => Ok(()),
+                })?;
+            }
+            Fault::ErrorInBatch => {
+                return Err(PluginError::io("shard 7 is gone")
+                    .with_help("bring it back")
+                    .with_detail("all of it"));
+            }
+            Fault::WrongShape => width = 3,
+            Fault::Warns => {
+                tracing::warn!(target: "misbehave", count = request.indices.len(), "told to warn");
+            }
+            Fault::Endless | Fault::EndlessAfterFour if before >= self.after => {
+                return Err(self.wait_for_a_stop());
+            }
+            Fault::Large => return Ok(self.large(request)),
+            Fault::HangInBatch => hang(),
+            Fault::AbortInBatch => std::process::abort(),
+            Fault::ExitInBatch => std::process::exit(0),
+            Fault::StackOverflow => {
+                std::hint::black_box(deeper(1));
+            }
+            Fault::HugeAllocation => {
+                std::hint::black_box(vec![1_u8; 1 << 46]);
+            }
+            Fault::Leaks => {
+                Box::leak(vec![1_u8; 20_000].into_boxed_slice());
+            }
+            _ => {}
+        }
+        let mut indices = request.indices.to_vec();
+        if fault == Fault::SortsIndices {
+            indices.sort_unstable();
+        }
+        let values: Vec<f32> = (indices.iter().enumerate())
+            .flat_map(|(place, &index)| {
+                let value = self.scale * index as f32 / 100.0;
+                vec![value + self.error(place, index, request, call); width]
+            })
+            .collect();
+        let mut names: Vec<String> = indices
+            .iter()
+            .map(|index| format!("point {index}"))
+            .collect();
+        if fault == Fault::FewTexts {
+            names.pop();
+        }
+        let shape = vec![indices.len() as u64, width as u64];
+        let point = match fault {
+            Fault::WrongDtype => ColumnData::I64 {
+                values: values.iter().map(|&value| value as i64).collect(),
+                shape,
+            },
+            _ => ColumnData::F32 { shape, values },
+        };
+        let column = |name: &str, data| Column {
+            name: name.into(),
+            data,
+        };
+        let mut columns = vec![column("name", ColumnData::Text(names.clone()))];
+        if fault != Fault::MissingColumn {
+            columns.push(column("point", point));
+        }
+        if fault == Fault::ExtraColumn {
+            columns.push(column("surprise", ColumnData::Text(names)));
+        }
+        Ok(Batch { columns })
+    }
+}
+
+/// Never the deepest.
+#[allow(unconditional_recursion)]
+fn deeper(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 64]);
+    frame[0] + deeper(depth + 1) + frame[63]
+}

@@ -1,0 +1,151 @@
+//! Manifest and interfaces.
+
+use std::{thread, time::Duration};
+
+use dsl_abi::{
+    AbiError, Extension, RawErrorCode,
+    abi_stable::{
+        library::LibHeader,
+        sabi_trait::TD_Opaque,
+        std_types::{RErr, RNone, ROk, ROption, RResult, RSome, RStr, RString},
+    },
+    host::HostObject,
+    root::{Entry, header},
+    task::{
+        DatasetMethods_TO, DatasetObject, EvaluatorObject, TASK_V0, TaskInterface, TaskMethods,
+        TaskMethods_TO, TaskObject,
+    },
+};
+
+use crate::{batch::Points, told};
+
+struct Rough;
+
+const MANIFEST: &str = r#"{"id":"rough","name":"Rough","description":"Wrong below the SDK","version":"0.1.0","license":"MIT",
+    "authors":"Nobody","sdk":"none","rustc":"rustc","target":"some","panic_strategy":"unwind","extensions":["dsl.task/0"]}"#;
+
+impl Entry for Rough {
+    extern "C" fn manifest() -> RString {
+        assert!(!told("panic-in-manifest"), "told to panic in the manifest");
+        if told("slow-manifest") {
+            thread::sleep(Duration::from_millis(300));
+        }
+        if told("manifest-no-json") {
+            return "id: rough".into();
+        }
+        if told("manifest-id") {
+            return MANIFEST.replace("\"rough\"", "\"../rough\"").into();
+        }
+        if told("manifest-incomplete") {
+            return r#"{"id":"rough","name":"Rough","description":"","version":"0.1.0","extensions":["dsl.task/0"]}"#.into();
+        }
+        if told("manifest-lists-more") {
+            return MANIFEST
+                .replace("[\"dsl.task/0\"", "[\"dsl.task/0\", \"dsl.assets/0\"")
+                .into();
+        }
+        MANIFEST.into()
+    }
+
+    extern "C" fn extension(id: RStr<'_>) -> ROption<Extension> {
+        static TASK: TaskInterface = TaskInterface {
+            config_schema,
+            default_config,
+            host_defaults,
+            open,
+        };
+        if id.as_str() == TASK_V0 || told("offers-everything") && id.as_str() != "dsl.assets/0" {
+            RSome(Extension::new(&TASK))
+        } else {
+            RNone
+        }
+    }
+}
+
+extern "C" fn config_schema() -> RResult<RString, AbiError> {
+    if told("schema-no-schema") {
+        return ROk(r#"{"type": "objekt"}"#.into());
+    }
+    if told("accepts-anything") {
+        return ROk(r#"{"type": "object"}"#.into());
+    }
+    ROk(r#"{"type": "object", "properties": {}, "additionalProperties": false}"#.into())
+}
+
+extern "C" fn default_config() -> RResult<RString, AbiError> {
+    if told("default-no-fit") {
+        return ROk(r#"{"some": 1}"#.into());
+    }
+    ROk("{}".into())
+}
+
+extern "C" fn host_defaults() -> RResult<RString, AbiError> {
+    if told("host-defaults-list") {
+        return ROk("[]".into());
+    }
+    ROk("{}".into())
+}
+
+fn error(code: RawErrorCode, message: &str) -> AbiError {
+    AbiError {
+        code,
+        message: message.into(),
+        help: RString::new(),
+        detail: RString::new(),
+    }
+}
+
+extern "C" fn open(config: RStr<'_>, _: HostObject) -> RResult<TaskObject, AbiError> {
+    if config.as_str() != "{}" && !told("accepts-anything") && !told("default-no-fit") {
+        return RErr(error(
+            RawErrorCode::CONFIG,
+            "expected no keys below `task`, not even `no_such_key_as_this`",
+        ));
+    }
+    ROk(TaskMethods_TO::from_value(Task, TD_Opaque))
+}
+
+struct Task;
+
+impl TaskMethods for Task {
+    fn describe(&self) -> RResult<RString, AbiError> {
+        if told("describe-no-json") {
+            return ROk("point".into());
+        }
+        ROk(r#"{"target":"point","injections":[],"sample_prompts":[]}"#.into())
+    }
+
+    fn splits(&self) -> RResult<RString, AbiError> {
+        ROk(r#"["train"]"#.into())
+    }
+
+    fn dataset(&self, split: RStr<'_>) -> RResult<DatasetObject, AbiError> {
+        if split.as_str() != "train" {
+            return RErr(error(
+                RawErrorCode::UNSUPPORTED,
+                &format!("there is no split `{split}`"),
+            ));
+        }
+        ROk(DatasetMethods_TO::from_value(Points::new(), TD_Opaque))
+    }
+
+    fn evaluator(&self) -> RResult<ROption<EvaluatorObject>, AbiError> {
+        ROk(RNone)
+    }
+}
+
+/// Runs when the library is loaded.
+#[used]
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
+static AT_LOAD: extern "C" fn() = at_load;
+
+extern "C" fn at_load() {
+    if told("exit-at-load") {
+        std::process::exit(0);
+    }
+}
+
+/// The entry symbol.
+#[allow(non_upper_case_globals)]
+#[unsafe(no_mangle)]
+pub static _1as_0lib_1header_0root_bmodule_bloader: LibHeader = header::<Rough>();

@@ -1,0 +1,358 @@
+//! `dsl-host plugin`, as an author uses it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::Value;
+
+use crate::support::{Outcome, SMALL_MIXTURE, config, dsl_host, plugin, program, run, workspace};
+
+fn json(outcome: &Outcome) -> Value {
+    serde_json::from_str(&outcome.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", outcome.stdout))
+}
+
+#[test]
+fn check_answers_with_text_json_and_exit_code() {
+    let path = plugin("mixture");
+    let path = path.to_str().unwrap();
+    let told = run(["plugin", "check", path, "--filter", "batch"])
+        .ok()
+        .stdout;
+    for part in [
+        "passed   batch-is-concatenation",
+        "conforms; ",
+        "0 failed, 0 crashed",
+    ] {
+        assert!(told.contains(part), "`{part}` is not in {told}");
+    }
+    let report = json(&run(["plugin", "check", path, "--json", "--filter", "manifest"]).ok());
+    assert_eq!(report["conforms"], true);
+    assert!(
+        report["cases"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|case| case["status"] == "passed")
+    );
+    assert_eq!(report["sha256"].as_str().unwrap().len(), 64);
+
+    let broken = plugin("misbehave");
+    let outcome = Outcome::of(
+        dsl_host()
+            .args(["plugin", "check", "--json", "--filter", "columns-agree"])
+            .arg(broken)
+            .env("DSL_MISBEHAVE", "abort-in-batch"),
+    );
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(1), ""));
+    let report = json(&outcome);
+    assert_eq!(report["counts"]["crashed"], 1);
+    let case = &report["cases"][0];
+    assert_eq!(case["status"], "crashed");
+    assert!(
+        case["message"]
+            .as_str()
+            .unwrap()
+            .contains("`misbehave` ended the program"),
+        "{case}"
+    );
+
+    let list = run(["plugin", "check", "--list"]).ok().stdout;
+    assert!(list.lines().count() >= 30, "{list}");
+    run(["plugin", "check", path, "--filter", "no such case"])
+        .fails(2, &["no case has `no such case`"]);
+    run(["plugin", "check", "nothing.so"]).fails(2, &["no plugin `nothing.so` found"]);
+    run(["plugin", "check", path, "--set", "task.components"]).fails(2, &["has no `=`"]);
+}
+
+#[test]
+fn inspect_tells_what_a_plugin_is_also_when_it_crashes() {
+    let told = run(["plugin", "inspect", "t2i"]).ok().stdout;
+    for part in [
+        "Split `train`",
+        "cross_attention from `caption`",
+        "licence",
+        "data.resolution = ",
+    ] {
+        assert!(told.contains(part), "`{part}` is not in {told}");
+    }
+    let found = json(
+        &run([
+            "plugin",
+            "inspect",
+            "mixture",
+            "--json",
+            "--set",
+            "task.test_points=7",
+        ])
+        .ok(),
+    );
+    assert_eq!(found["manifest"]["id"], "mixture");
+    assert_eq!(found["splits"][1]["samples"], 7);
+    assert_eq!(
+        found["evaluator"]["metrics"][0]["direction"],
+        "lower_is_better"
+    );
+
+    let outcome = Outcome::of(
+        dsl_host()
+            .args(["plugin", "inspect", "misbehave"])
+            .env("DSL_MISBEHAVE", "abort-in-open"),
+    );
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    for part in [
+        "misbehave 0.1.0",
+        "Problem: the plugin `misbehave` ended the program in the call `open`",
+    ] {
+        assert!(
+            outcome.stdout.contains(part),
+            "`{part}` is not in {}",
+            outcome.stdout
+        );
+    }
+}
+
+#[test]
+fn list_shows_what_a_bare_name_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(plugin("mixture"), folder.path().join("libmixture.so")).unwrap();
+    fs::write(folder.path().join("notes.so"), "words").unwrap();
+    let list = |arguments: &[&str]| {
+        let mut command = dsl_host();
+        command.args(["plugin", "list"]).args(arguments);
+        Outcome::of(command.env("DSL_PLUGIN_PATH", folder.path())).ok()
+    };
+    let found = json(&list(&["--json"]));
+    let found = found.as_array().unwrap();
+    assert_eq!(found[0]["id"], "mixture");
+    assert_eq!(
+        (&found[0]["place"], &found[0]["shadowed"]),
+        (&"DSL_PLUGIN_PATH".into(), &false.into())
+    );
+    let beside: Vec<_> = found
+        .iter()
+        .filter(|entry| entry["id"] == "mixture")
+        .collect();
+    assert_eq!((beside.len(), &beside[1]["shadowed"]), (2, &true.into()));
+    let other = found
+        .iter()
+        .find(|entry| entry["path"].as_str().unwrap().contains("other_abi"));
+    assert!(
+        other.unwrap()["problem"]
+            .as_str()
+            .unwrap()
+            .contains("another version")
+    );
+    assert!(list(&[]).stdout.contains("shadowed"));
+}
+
+#[test]
+fn a_lock_file_refuses_what_has_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("libmixture.so");
+    fs::copy(plugin("mixture"), &copy).unwrap();
+    let here = |arguments: &[&str]| {
+        let mut command = dsl_host();
+        Outcome::of(command.current_dir(folder.path()).args(arguments))
+    };
+    let dry = ["run", "--dry-run", "--plugin", "mixture.so"];
+    here(&dry).ok();
+    let told = here(&["plugin", "lock", "mixture.so"]).ok().stdout;
+    assert!(told.starts_with("mixture  "), "{told}");
+    here(&dry).ok();
+    let t2i = plugin("t2i");
+    here(&["run", "--dry-run", "--plugin", t2i.to_str().unwrap()])
+        .fails(2, &["is refused", "does not name it", "plugin lock"]);
+    // A byte more changes nothing but the hash.
+    let mut bytes = fs::read(&copy).unwrap();
+    bytes.push(0);
+    fs::write(&copy, bytes).unwrap();
+    for arguments in [
+        &dry[..],
+        &["plugin", "inspect", "mixture.so"],
+        &["plugin", "check", "mixture.so"],
+    ] {
+        here(arguments).fails(
+            2,
+            &[
+                "mixture.so is refused",
+                "it has changed since it was locked",
+                "hint: ",
+            ],
+        );
+    }
+    here(&["plugin", "lock", "mixture.so"]).ok();
+    here(&dry).ok();
+    fs::write(folder.path().join("dsl-plugins.lock"), "plugins = 7").unwrap();
+    here(&dry).fails(1, &["is no lock file"]);
+}
+
+#[test]
+fn new_refuses_names_and_folders_that_are_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = folder.path().join("taken");
+    fs::create_dir(&taken).unwrap();
+    fs::write(taken.join("file"), "").unwrap();
+    let new = |arguments: &[&str]| {
+        let mut command = dsl_host();
+        Outcome::of(
+            command
+                .current_dir(folder.path())
+                .args(["plugin", "new"])
+                .args(arguments),
+        )
+    };
+    new(&["My-Task"]).fails(2, &["`My-Task` cannot be the name of a plugin", "hint: "]);
+    new(&["match"]).fails(2, &["has a meaning already"]);
+    new(&["taken"]).fails(2, &["not an empty folder"]);
+    new(&["task", "--sdk", "nowhere"]).fails(2, &["there is no SDK in nowhere", "hint: "]);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// Builds a crate outside the workspace, with what the workspace has locked and downloaded.
+fn build(folder: &Path, arguments: &[&str]) {
+    let lock = folder.join("Cargo.lock");
+    if !lock.exists() {
+        fs::copy(workspace().join("Cargo.lock"), lock).unwrap();
+    }
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(arguments).current_dir(folder);
+    // One folder for all crates of this kind, which stays: the SDK is built once.
+    cargo.env("CARGO_TARGET_DIR", target());
+    let output = cargo.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn target() -> PathBuf {
+    let profile = program().parent().unwrap().to_owned();
+    profile.parent().unwrap().join("out-of-tree")
+}
+
+/// What an author does, in a fresh folder.
+#[test]
+fn a_new_plugin_builds_conforms_and_trains() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = dsl_host();
+    command
+        .current_dir(folder.path())
+        .args(["plugin", "new", "my-task"]);
+    let told = Outcome::of(&mut command).ok().stdout;
+    assert!(
+        told.contains("dsl-host plugin check target/release/libmy_task.so"),
+        "{told}"
+    );
+    let crate_folder = folder.path().join("my-task");
+    build(&crate_folder, &["build", "--offline"]);
+    let library = target().join("debug/libmy_task.so");
+    let library = library.to_str().unwrap();
+
+    let report = json(&run(["plugin", "check", "--json", library]).ok());
+    assert_eq!(report["conforms"], true);
+    for count in ["failed", "crashed", "skipped", "warning"] {
+        assert_eq!(report["counts"][count], 0, "{report:#}");
+    }
+    let out = folder.path().join("run");
+    run([
+        "run",
+        "--plugin",
+        library,
+        "--out",
+        out.to_str().unwrap(),
+        "--set",
+        "train.steps=2",
+        "--set",
+        "train.batch_size=4",
+        "--set",
+        "validation.samples=4",
+        "--set",
+        "sampling.count=2",
+        "--set",
+        "sampling.sampler.num_inference_steps=2",
+    ])
+    .ok();
+    let lines = crate::support::metrics(&out);
+    assert!(
+        lines.last().unwrap()["noise_error/low_noise"]
+            .as_f64()
+            .unwrap()
+            .is_finite()
+    );
+    let table = fs::read_to_string(out.join("evaluation/step-00000002/noise-error.csv")).unwrap();
+    assert!(table.starts_with("metric,value\nnoise_error/"), "{table}");
+}
+
+/// The example of a third party, with its own configuration and its own tests.
+#[test]
+fn the_example_out_of_tree_conforms_and_trains_on_a_file() {
+    let example = workspace().join("examples/04-out-of-tree");
+    build(&example, &["build", "--locked"]);
+    let library = target().join("debug/libtable.so");
+    let library = library.to_str().unwrap();
+    let report = json(&run(["plugin", "check", "--json", library]).ok());
+    assert_eq!(report["conforms"], true, "{report:#}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let rows: Vec<String> = (0..60)
+        .map(|row| format!("{row},{},{}\n", (row * row) % 17, row % 7))
+        .collect();
+    let data = config(
+        folder.path(),
+        "data.csv",
+        &format!("a,b,c\n{}", rows.concat()),
+    );
+    let file = config(
+        folder.path(),
+        "run.yaml",
+        &format!(
+            "task: {{path: {}, columns: [a, c]}}\n\
+             model: {{denoiser: {{kind: mlp, features: 2, hidden_sizes: [16], time_embedding_dim: 8}}}}\n\
+             train: {{steps: 4, batch_size: 8}}\nsampling: {{count: 4}}\nvalidation: {{samples: 4}}\n",
+            data.display()
+        ),
+    );
+    let out = folder.path().join("run");
+    let mut command = dsl_host();
+    command
+        .args(["run", "--plugin", library, "--config"])
+        .arg(&file)
+        .arg("--out")
+        .arg(&out);
+    Outcome::of(&mut command).ok();
+    assert!(
+        out.join("evaluation/step-00000004/noise-error.csv")
+            .is_file()
+    );
+    fs::write(&data, "a,b,c\n1,2,three\n").unwrap();
+    let mut command = dsl_host();
+    command
+        .args(["run", "--plugin", library, "--config"])
+        .arg(&file);
+    command.arg("--out").arg(folder.path().join("second"));
+    Outcome::of(&mut command).fails(2, &["column `c` is `three` in line 2", "hint: "]);
+}
+
+/// The run record names the file that was loaded.
+#[test]
+fn a_run_records_the_hash_of_its_plugin() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = config(folder.path(), "run.yaml", SMALL_MIXTURE);
+    let out = folder.path().join("run");
+    let mut command = dsl_host();
+    command
+        .args(["run", "--plugin"])
+        .arg(plugin("mixture"))
+        .arg("--config")
+        .arg(file);
+    Outcome::of(command.arg("--out").arg(&out)).ok();
+    let record: Value = serde_json::from_slice(&fs::read(out.join("run.json")).unwrap()).unwrap();
+    let found = json(&run(["plugin", "inspect", "mixture", "--json"]).ok());
+    assert_eq!(record["plugin"]["sha256"], found["sha256"]);
+    assert_eq!(record["sessions"][0]["plugin_sha256"], found["sha256"]);
+}
