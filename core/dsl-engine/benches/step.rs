@@ -1,11 +1,11 @@
 //! One training step by each objective, with the networks that the t2i plugin recommends, on 16 pictures of 32×32.
 //!
-//! `cargo bench -p dsl-engine --bench step`. The last lines are the ratio of the two medians, per number of workers.
+//! `cargo bench -p dsl-engine --bench step`. The last lines are the ratio of the two, taken in turns, per
+//! number of workers.
 //! The DSL step is the default one: the discriminator is a frozen copy with adapters of rank 8, and moves first. The
 //! margin pass, which comes every few epochs, is not part of it.
 
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use burn::tensor::{Device, TensorData};
 use divan::Bencher;
@@ -22,51 +22,66 @@ const DEFAULTS: &str = include_str!("../../../plugins/t2i/defaults.json");
 const BATCH: usize = 16;
 const WORKERS: [usize; 2] = [1, 2];
 
-/// Times of all steps: objective, workers, time.
-static TIMES: Mutex<Vec<(&str, usize, Duration)>> = Mutex::new(Vec::new());
+/// Pairs of steps that a ratio is made of.
+const PAIRS: usize = 21;
 
 fn main() {
     divan::main();
     for workers in WORKERS {
-        if let (Some(dsm), Some(dsl)) = (median("dsm", workers), median("dsl", workers)) {
-            println!(
-                "workers {workers}: DSM step {:.3} s, DSL step {:.3} s, ratio {:.2}",
-                dsm.as_secs_f64(),
-                dsl.as_secs_f64(),
-                dsl.as_secs_f64() / dsm.as_secs_f64()
-            );
-        }
+        ratio(workers);
     }
+}
+
+/// The ratio of DSL and DSM steps taken in turns, so that a slow moment of the machine falls on both.
+fn ratio(workers: usize) {
+    let pictures = Pictures;
+    let [mut dsm, mut dsl] = [
+        ObjectiveConfig::Dsm(DsmConfig {}),
+        ObjectiveConfig::Dsl(DslConfig::default()),
+    ]
+    .map(|objective| trainer(objective, workers));
+    let timed = |trainer: &mut Trainer| {
+        let begun = Instant::now();
+        step(trainer, &pictures, workers);
+        begun.elapsed().as_secs_f64()
+    };
+    timed(&mut dsm);
+    timed(&mut dsl);
+    let pairs: Vec<[f64; 2]> = (0..PAIRS)
+        .map(|_| [timed(&mut dsm), timed(&mut dsl)])
+        .collect();
+    let quantile = |of: &dyn Fn(&[f64; 2]) -> f64, quarter: usize| {
+        let mut values: Vec<f64> = pairs.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[(values.len() - 1) * quarter / 4]
+    };
+    let of_pair = |[dsm, dsl]: &[f64; 2]| dsl / dsm;
+    println!(
+        "workers {workers}, {PAIRS} pairs in turns: DSM step {:.3} s, DSL step {:.3} s, ratio {:.2} (quartiles {:.2}, {:.2})",
+        quantile(&|pair| pair[0], 2),
+        quantile(&|pair| pair[1], 2),
+        quantile(&of_pair, 2),
+        quantile(&of_pair, 1),
+        quantile(&of_pair, 3),
+    );
 }
 
 #[divan::bench(args = WORKERS, sample_count = 15, sample_size = 1)]
 fn dsm(bencher: Bencher, workers: usize) {
-    steps(bencher, "dsm", workers, ObjectiveConfig::Dsm(DsmConfig {}));
+    steps(bencher, workers, ObjectiveConfig::Dsm(DsmConfig {}));
 }
 
 #[divan::bench(args = WORKERS, sample_count = 15, sample_size = 1)]
 fn dsl(bencher: Bencher, workers: usize) {
-    steps(
-        bencher,
-        "dsl",
-        workers,
-        ObjectiveConfig::Dsl(DslConfig::default()),
-    );
+    steps(bencher, workers, ObjectiveConfig::Dsl(DslConfig::default()));
 }
 
-fn steps(bencher: Bencher, name: &'static str, workers: usize, objective: ObjectiveConfig) {
+fn steps(bencher: Bencher, workers: usize, objective: ObjectiveConfig) {
     let pictures = Pictures;
     let mut trainer = trainer(objective, workers);
     // Makes the discriminator and measures its margin; and the first step of all finds memory cold.
     step(&mut trainer, &pictures, workers);
-    bencher.bench_local(|| {
-        let begun = Instant::now();
-        step(&mut trainer, &pictures, workers);
-        let time = begun.elapsed();
-        if let Ok(mut times) = TIMES.lock() {
-            times.push((name, workers, time));
-        }
-    });
+    bencher.bench_local(|| step(&mut trainer, &pictures, workers));
 }
 
 fn step(trainer: &mut Trainer, pictures: &Pictures, workers: usize) {
@@ -81,17 +96,6 @@ fn step(trainer: &mut Trainer, pictures: &Pictures, workers: usize) {
         })
         .collect();
     trainer.step(&batch, pictures).expect("a finite step");
-}
-
-fn median(name: &str, workers: usize) -> Option<Duration> {
-    let times = TIMES.lock().ok()?;
-    let mut found: Vec<Duration> = times
-        .iter()
-        .filter(|(a, b, _)| *a == name && *b == workers)
-        .map(|(_, _, time)| *time)
-        .collect();
-    found.sort();
-    found.get(found.len() / 2).copied()
 }
 
 /// The part of the plugin's recommendations that shapes the networks.
