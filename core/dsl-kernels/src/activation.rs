@@ -11,7 +11,7 @@ use crate::simd;
 
 /// `x * sigmoid(x)`, element by element.
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    match route::run(Silu, [x.into_dispatch()]) {
+    match route::run(Elementwise(Silu), [x.into_dispatch()]) {
         Ok(y) => Tensor::from_dispatch(y),
         Err([x]) => activation::silu(Tensor::<D>::from_dispatch(x)),
     }
@@ -19,7 +19,7 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 
 /// The exact (erf) GELU, `x * Φ(x)`, element by element.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    match route::run(Gelu, [x.into_dispatch()]) {
+    match route::run(Elementwise(Gelu), [x.into_dispatch()]) {
         Ok(y) => Tensor::from_dispatch(y),
         Err([x]) => activation::gelu(Tensor::<D>::from_dispatch(x)),
     }
@@ -31,14 +31,8 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// - `x`: `[.., 2 * features]`, value half first; result: `[.., features]`
 pub fn geglu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     let width = x.dims()[D - 1];
-    let inputs = [x.into_dispatch()];
-    // A mistake is burn's to report.
-    let outcome = if width > 0 && width.is_multiple_of(2) {
-        route::run(Geglu, inputs)
-    } else {
-        Err(inputs)
-    };
-    match outcome {
+    let fits = width > 0 && width.is_multiple_of(2);
+    match route::run_if(fits, Geglu, [x.into_dispatch()]) {
         Ok(y) => Tensor::from_dispatch(y),
         Err([x]) => {
             let x = Tensor::<D>::from_dispatch(x);
@@ -49,83 +43,87 @@ pub fn geglu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     }
 }
 
-/// `y = f(x)` for each element, on as many threads as pay; `f` is compiled for the processor's vectors.
-macro_rules! map {
-    ($x:expr, $f:expr) => {{
-        let x: &[f32] = $x;
-        let mut y = buffer::zeros(x.len());
-        parallel::each(parallel::pieces(&mut y, PIECE), x.len() * 4, |i, y| {
-            let x = &x[i * PIECE..][..y.len()];
-            simd::wide(
-                #[inline(always)]
-                || {
-                    for (y, x) in y.iter_mut().zip(x) {
-                        *y = $f(*x);
-                    }
-                },
-            );
-        });
-        y
-    }};
-}
-
-/// `y = f(a, b)` for each pair of elements, as [`map`].
-macro_rules! map_pairs {
-    ($a:expr, $b:expr, $f:expr) => {{
-        let (a, b): (&[f32], &[f32]) = ($a, $b);
-        let mut y = buffer::zeros(a.len());
-        parallel::each(parallel::pieces(&mut y, PIECE), a.len() * 4, |i, y| {
-            let a = &a[i * PIECE..][..y.len()];
-            let b = &b[i * PIECE..][..y.len()];
-            simd::wide(
-                #[inline(always)]
-                || {
-                    for ((y, a), b) in y.iter_mut().zip(a).zip(b) {
-                        *y = $f(*a, *b);
-                    }
-                },
-            );
-        });
-        y
-    }};
+/// A function of one number, with its derivative.
+trait Curve: std::fmt::Debug + Clone + Send + 'static {
+    fn value(x: f32) -> f32;
+    fn derivative(x: f32) -> f32;
 }
 
 #[derive(Debug, Clone)]
 struct Silu;
 
-impl CpuOperation<1> for Silu {
-    type Saved = Dense;
-
-    fn forward(&self, [x]: [FlexTensor; 1], _: [bool; 1]) -> (FlexTensor, Dense) {
-        let x = Dense::new(x);
-        let y = map!(x.values(), scalar::silu);
-        (buffer::tensor(y, x.shape().clone()), x)
+impl Curve for Silu {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        scalar::silu(x)
     }
 
-    fn backward(&self, x: Dense, grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
-        let grad = Dense::new(grad);
-        let dx = map_pairs!(grad.values(), x.values(), |g: f32, x: f32| g
-            * scalar::silu_derivative(x));
-        [Some(buffer::tensor(dx, x.shape().clone()))]
+    #[inline(always)]
+    fn derivative(x: f32) -> f32 {
+        scalar::silu_derivative(x)
     }
 }
 
 #[derive(Debug, Clone)]
 struct Gelu;
 
-impl CpuOperation<1> for Gelu {
+impl Curve for Gelu {
+    #[inline(always)]
+    fn value(x: f32) -> f32 {
+        scalar::gelu(x)
+    }
+
+    #[inline(always)]
+    fn derivative(x: f32) -> f32 {
+        scalar::gelu_derivative(x)
+    }
+}
+
+/// A curve, element by element.
+#[derive(Debug, Clone)]
+struct Elementwise<C>(C);
+
+impl<C: Curve> CpuOperation<1> for Elementwise<C> {
     type Saved = Dense;
 
     fn forward(&self, [x]: [FlexTensor; 1], _: [bool; 1]) -> (FlexTensor, Dense) {
         let x = Dense::new(x);
-        let y = map!(x.values(), scalar::gelu);
+        let values = x.values();
+        let mut y = buffer::zeros(values.len());
+        parallel::each(parallel::pieces(&mut y, PIECE), values.len() * 4, |i, y| {
+            let x = &values[i * PIECE..][..y.len()];
+            simd::wide(
+                #[inline(always)]
+                || {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        *y = C::value(*x);
+                    }
+                },
+            );
+        });
         (buffer::tensor(y, x.shape().clone()), x)
     }
 
     fn backward(&self, x: Dense, grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
         let grad = Dense::new(grad);
-        let dx = map_pairs!(grad.values(), x.values(), |g: f32, x: f32| g
-            * scalar::gelu_derivative(x));
+        let (values, grads) = (x.values(), grad.values());
+        let mut dx = buffer::zeros(values.len());
+        parallel::each(
+            parallel::pieces(&mut dx, PIECE),
+            values.len() * 4,
+            |i, dx| {
+                let x = &values[i * PIECE..][..dx.len()];
+                let grad = &grads[i * PIECE..][..dx.len()];
+                simd::wide(
+                    #[inline(always)]
+                    || {
+                        for ((dx, grad), x) in dx.iter_mut().zip(grad).zip(x) {
+                            *dx = grad * C::derivative(*x);
+                        }
+                    },
+                );
+            },
+        );
         [Some(buffer::tensor(dx, x.shape().clone()))]
     }
 }

@@ -39,28 +39,19 @@ pub fn conv2d(
     let Some(shape) = shape else {
         return composed(x, weight, bias, stride, padding);
     };
-    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
-    match bias {
-        Some(bias) => match route::run(Conv { shape }, [x, weight, bias.into_dispatch()]) {
-            Ok(y) => Tensor::from_dispatch(y),
-            Err([x, weight, bias]) => composed(
-                Tensor::from_dispatch(x),
-                Tensor::from_dispatch(weight),
-                Some(Tensor::from_dispatch(bias)),
-                stride,
-                padding,
-            ),
-        },
-        None => match route::run(Conv { shape }, [x, weight]) {
-            Ok(y) => Tensor::from_dispatch(y),
-            Err([x, weight]) => composed(
-                Tensor::from_dispatch(x),
-                Tensor::from_dispatch(weight),
-                None,
-                stride,
-                padding,
-            ),
-        },
+    let inputs = (
+        [x.into_dispatch(), weight.into_dispatch()],
+        bias.map(Tensor::into_dispatch),
+    );
+    match route::run_layer(Conv { shape }, inputs) {
+        Ok(y) => Tensor::from_dispatch(y),
+        Err(([x, weight], bias)) => composed(
+            Tensor::from_dispatch(x),
+            Tensor::from_dispatch(weight),
+            bias.map(Tensor::from_dispatch),
+            stride,
+            padding,
+        ),
     }
 }
 

@@ -29,24 +29,17 @@ pub fn linear<const D: usize>(
     if !fits {
         return module::linear(input, weight, bias);
     }
-    let (input, weight) = (input.into_dispatch(), weight.into_dispatch());
-    match bias {
-        Some(bias) => match route::run(Linear, [input, weight, bias.into_dispatch()]) {
-            Ok(y) => Tensor::from_dispatch(y),
-            Err([input, weight, bias]) => module::linear(
-                Tensor::from_dispatch(input),
-                Tensor::from_dispatch(weight),
-                Some(Tensor::from_dispatch(bias)),
-            ),
-        },
-        None => match route::run(Linear, [input, weight]) {
-            Ok(y) => Tensor::from_dispatch(y),
-            Err([input, weight]) => module::linear(
-                Tensor::from_dispatch(input),
-                Tensor::from_dispatch(weight),
-                None,
-            ),
-        },
+    let inputs = (
+        [input.into_dispatch(), weight.into_dispatch()],
+        bias.map(Tensor::into_dispatch),
+    );
+    match route::run_layer(Linear, inputs) {
+        Ok(y) => Tensor::from_dispatch(y),
+        Err(([input, weight], bias)) => module::linear(
+            Tensor::from_dispatch(input),
+            Tensor::from_dispatch(weight),
+            bias.map(Tensor::from_dispatch),
+        ),
     }
 }
 

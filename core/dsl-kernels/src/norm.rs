@@ -56,25 +56,17 @@ fn group_norm_then(
         && channels > 0
         && channels.is_multiple_of(groups)
         && [weight.dims(), bias.dims()] == [[channels]; 2];
-    let outcome = {
-        let inputs = [
-            x.into_dispatch(),
-            weight.into_dispatch(),
-            bias.into_dispatch(),
-        ];
-        let operation = GroupNorm {
-            groups,
-            norm_eps: norm_eps as f32,
-            silu,
-        };
-        // A mistake is burn's to report.
-        if fits {
-            route::run(operation, inputs)
-        } else {
-            Err(inputs)
-        }
+    let operation = GroupNorm {
+        groups,
+        norm_eps: norm_eps as f32,
+        silu,
     };
-    match outcome {
+    let inputs = [
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    ];
+    match route::run_if(fits, operation, inputs) {
         Ok(y) => Tensor::from_dispatch(y),
         Err([x, weight, bias]) => {
             let y = composed_group_norm(
@@ -118,23 +110,15 @@ pub fn layer_norm<const D: usize>(
 ) -> Tensor<D> {
     let features = x.dims()[D - 1];
     let fits = features > 0 && [weight.dims(), bias.dims()] == [[features]; 2];
-    let outcome = {
-        let inputs = [
-            x.into_dispatch(),
-            weight.into_dispatch(),
-            bias.into_dispatch(),
-        ];
-        let operation = LayerNorm {
-            norm_eps: norm_eps as f32,
-        };
-        // A mistake is burn's to report.
-        if fits {
-            route::run(operation, inputs)
-        } else {
-            Err(inputs)
-        }
+    let operation = LayerNorm {
+        norm_eps: norm_eps as f32,
     };
-    match outcome {
+    let inputs = [
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.into_dispatch(),
+    ];
+    match route::run_if(fits, operation, inputs) {
         Ok(y) => Tensor::from_dispatch(y),
         Err([x, weight, bias]) => module::layer_norm(
             Tensor::<D>::from_dispatch(x),
