@@ -45,13 +45,16 @@ pub fn conv2d(
     );
     match route::run_layer(Conv { shape }, inputs) {
         Ok(y) => Tensor::from_dispatch(y),
-        Err(([x, weight], bias)) => composed(
-            Tensor::from_dispatch(x),
-            Tensor::from_dispatch(weight),
-            bias.map(Tensor::from_dispatch),
-            stride,
-            padding,
-        ),
+        Err(inputs) => {
+            let ([x, weight], bias) = *inputs;
+            composed(
+                Tensor::from_dispatch(x),
+                Tensor::from_dispatch(weight),
+                bias.map(Tensor::from_dispatch),
+                stride,
+                padding,
+            )
+        }
     }
 }
 

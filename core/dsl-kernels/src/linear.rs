@@ -35,11 +35,14 @@ pub fn linear<const D: usize>(
     );
     match route::run_layer(Linear, inputs) {
         Ok(y) => Tensor::from_dispatch(y),
-        Err(([input, weight], bias)) => module::linear(
-            Tensor::from_dispatch(input),
-            Tensor::from_dispatch(weight),
-            bias.map(Tensor::from_dispatch),
-        ),
+        Err(inputs) => {
+            let ([input, weight], bias) = *inputs;
+            module::linear(
+                Tensor::from_dispatch(input),
+                Tensor::from_dispatch(weight),
+                bias.map(Tensor::from_dispatch),
+            )
+        }
     }
 }
 

@@ -82,12 +82,11 @@ pub(crate) type LayerInputs = ([DispatchTensor; 2], Option<DispatchTensor>);
 pub(crate) fn run_layer<O: CpuOperation<2> + CpuOperation<3>>(
     operation: O,
     ([x, weight], bias): LayerInputs,
-) -> Result<DispatchTensor, LayerInputs> {
+) -> Result<DispatchTensor, Box<LayerInputs>> {
     match bias {
-        Some(bias) => {
-            run(operation, [x, weight, bias]).map_err(|[x, weight, bias]| ([x, weight], Some(bias)))
-        }
-        None => run(operation, [x, weight]).map_err(|inputs| (inputs, None)),
+        Some(bias) => run(operation, [x, weight, bias])
+            .map_err(|[x, weight, bias]| Box::new(([x, weight], Some(bias)))),
+        None => run(operation, [x, weight]).map_err(|inputs| Box::new((inputs, None))),
     }
 }
 
