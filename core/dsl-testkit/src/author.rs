@@ -34,17 +34,20 @@ macro_rules! conformance_test {
 /// # Panics
 /// In a program that Cargo did not put where it puts tests.
 pub fn built_plugin(name: &str) -> PathBuf {
-    // target/PROFILE/deps/THIS_TEST
     let test = env::current_exe().expect("the system says where a program lies");
-    let folder = test
-        .ancestors()
-        .nth(2)
-        .expect("a test lies in target/PROFILE/deps");
-    folder.join(format!(
+    let deps = test.parent().expect("a file lies in a folder");
+    let file = format!(
         "{}{name}{}",
         env::consts::DLL_PREFIX,
         env::consts::DLL_SUFFIX
-    ))
+    );
+    // `cargo test` leaves the library beside the tests, in target/PROFILE/deps. Only `cargo build` puts it a folder
+    // higher as well, where it may be older than the tests.
+    let beside = deps.join(&file);
+    match deps.parent() {
+        Some(higher) if !beside.exists() => higher.join(file),
+        _ => beside,
+    }
 }
 
 /// What [`conformance_test!`](crate::conformance_test) calls, from the test `test` in the module `module`.
