@@ -100,6 +100,7 @@ pub fn resume(path: &Path, quiet: bool) -> Result<()> {
 
 /// Everything before the first step, and its files.
 fn begin(config: &mut RunConfig, plugin: &Plugin, run: &RunDir) -> Result<(Session, Report)> {
+    config.model.base.make_absolute();
     let session = Session::open(config, plugin)?;
     if config.sampling.prompts.is_empty() {
         config
@@ -179,12 +180,14 @@ impl Session {
     }
 }
 
-fn trainer_config(config: &RunConfig) -> TrainerConfig {
+/// What of a run's configuration the engine reads.
+pub fn trainer_config(config: &RunConfig) -> TrainerConfig {
     TrainerConfig {
         objective: config.objective.clone(),
         loss: config.loss.clone(),
         train: config.train.clone(),
         noise_schedule: config.model.noise_schedule.clone(),
         prediction_type: config.model.prediction_type,
+        trainable: config.model.trainable.clone(),
     }
 }

@@ -138,6 +138,7 @@ fn trainer(objective: ObjectiveConfig, workers: usize) -> Trainer {
         },
         noise_schedule: model.noise_schedule,
         prediction_type: model.prediction_type,
+        trainable: dsl_engine::TrainableConfig::All,
     };
     Trainer::new(config, weights, &device).expect("settings that go together")
 }

@@ -4,6 +4,9 @@
 //! written under a temporary name, flushed to disk and renamed, so that a folder of the final name is complete; the
 //! sums find what happens to it later. Weights are kept with their parameter ids, to which optimiser moments belong.
 //! Random streams and schedules need no state: they are functions of the step.
+//!
+//! Parameters that the generator does not train are left out, of both networks: they come from the base, and their SHA-256
+//! is kept, so that a base that has changed is refused.
 
 mod read;
 mod write;
@@ -95,6 +98,9 @@ pub(crate) struct State {
     pub step: u64,
     /// The discriminator's part, once it exists.
     pub adversary: Option<AdversaryState>,
+    /// SHA-256 of the generator's frozen parameters, where it has some: those that are not in the checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen_sha256: Option<String>,
 }
 
 /// The discriminator's part of [`State`].

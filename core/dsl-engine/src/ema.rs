@@ -10,7 +10,7 @@ use crate::weights_by_id::WeightsById;
 ///
 /// `average = decay * average + (1 - decay) * weights`. So that the first random weights do not linger, the first update
 /// copies the weights, and `s` updates later `decay` is at most `(1 + s) / (10 + s)` (as in diffusers' `EMAModel` with
-/// `use_ema_warmup` off).
+/// `use_ema_warmup` off). Parameters that do not train are those of the module, in the same memory.
 #[derive(Debug, Clone)]
 pub struct Ema<M> {
     average: M,
@@ -36,13 +36,13 @@ impl<M: Module> Ema<M> {
         self.average = average;
     }
 
-    /// Moves the average towards `module` after `step` (from 1).
+    /// Moves the average towards `module`, which is on an autodiff device, after `step` (from 1).
     pub fn update(&mut self, module: &M, step: u64) {
         let decay = match step {
             0 | 1 => 0.0,
             _ => self.decay.min(step as f64 / (9 + step) as f64),
         };
-        let weights = WeightsById::of(module);
+        let weights = WeightsById::of_trained(module);
         self.average = self.average.clone().map(&mut Blend { weights, decay });
     }
 }

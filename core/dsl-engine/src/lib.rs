@@ -16,6 +16,7 @@ pub mod parameterization;
 pub mod rng;
 pub mod sampler;
 pub mod setting_error;
+mod trainable;
 pub mod trainer;
 mod weights_by_id;
 
@@ -29,4 +30,5 @@ pub use objective::{ConfigProblem, LossConfig, ObjectiveConfig};
 pub use parameterization::{LossSpace, PredictionType};
 pub use rng::{Stream, Streams};
 pub use setting_error::SettingError;
+pub use trainable::{BiasNormConfig, NamedConfig, TrainableConfig};
 pub use trainer::{StepReport, TrainConfig, Trainer, TrainerConfig, ValidationConfig};

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use dsl::{
     DiscriminatorBase, DiscriminatorConfig, DiscriminatorTrainable, DslConfig, GeneratorConfig,
     GeneratorHinge, HingeConfig, HingeGranularity, HingeGroup, MarginConfig, MarginSource,
-    TimestepStrategy, UpdateConfig, UpdateOrder,
+    ShareBase, TimestepStrategy, UpdateConfig, UpdateOrder,
 };
 pub use dsm::DsmConfig;
 pub use loss::{LossConfig, Reduction};

@@ -19,6 +19,8 @@ mod precision;
 mod predictions;
 mod report;
 
+use std::sync::OnceLock;
+
 use burn::module::Module;
 use burn::tensor::Device;
 use dsl_nets::{Denoiser, Model};
@@ -40,7 +42,8 @@ use crate::error::EngineError;
 use crate::noise_schedule::{NoiseSchedule, NoiseScheduleConfig};
 use crate::objective::{ConfigProblem, DiscriminatorBase, LossConfig, ObjectiveConfig};
 use crate::parameterization::PredictionType;
-use crate::rng::Streams;
+use crate::rng::{Stream, Streams};
+use crate::trainable::{self, TrainableConfig};
 
 /// Everything that shapes training, taken apart from data and networks.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +58,8 @@ pub struct TrainerConfig {
     pub noise_schedule: NoiseScheduleConfig,
     /// What the networks predict.
     pub prediction_type: PredictionType,
+    /// Which parameters of the generator are trained.
+    pub trainable: TrainableConfig,
 }
 
 impl TrainerConfig {
@@ -67,10 +72,18 @@ impl TrainerConfig {
                 help: problem.help,
             })
         };
-        let mut problems =
-            of("objective", self.objective.problems()).chain(of("train", self.train.problems()));
+        let mut problems = of("objective", self.objective.problems())
+            .chain(of("train", self.train.problems()))
+            .chain(of("model.trainable", self.trainable.problems()));
         if let Some(problem) = problems.next() {
             return Err(problem);
+        }
+        if self.train.gradient_checkpointing && self.drops_out() {
+            return Err(EngineError::Config {
+                key: "train.gradient_checkpointing".to_owned(),
+                message: "adapters with dropout cannot be computed a second time: their masks would be others".to_owned(),
+                help: "set `dropout` of the adapters to 0, or `train.gradient_checkpointing: false`".to_owned(),
+            });
         }
         match &self.objective {
             ObjectiveConfig::Dsl(dsl)
@@ -81,6 +94,17 @@ impl TrainerConfig {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether adapters set inputs to zero while they train.
+    pub fn drops_out(&self) -> bool {
+        let of_generator = self.trainable.lora();
+        let of_discriminator = match &self.objective {
+            ObjectiveConfig::Dsl(dsl) => Some(&dsl.discriminator.lora),
+            ObjectiveConfig::Dsm(_) => None,
+        };
+        let mut adapters = of_generator.into_iter().chain(of_discriminator);
+        adapters.any(|lora| lora.dropout > 0.0)
     }
 }
 
@@ -94,6 +118,8 @@ pub struct Trainer {
     generator: Learner<Model>,
     ema: Option<Ema<Model>>,
     adversary: Option<Adversary>,
+    /// SHA-256 of the generator's frozen parameters, once it was asked for.
+    frozen: OnceLock<Option<String>>,
     /// Steps done.
     step: u64,
     forwards: ForwardCounts,
@@ -116,7 +142,7 @@ impl Trainer {
         config.check()?;
         precision::check(config.train.precision, device)?;
         let train = &config.train;
-        let model = model.train();
+        let model = config.trainable.apply(model, train.seed)?.train();
         let ema = train.ema.decay.map(|decay| Ema::new(&model, decay));
         Ok(Self {
             schedule,
@@ -125,6 +151,7 @@ impl Trainer {
             generator: Learner::new(model, &train.optimizer, train.max_grad_norm),
             ema,
             adversary: None,
+            frozen: OnceLock::new(),
             step: 0,
             forwards: ForwardCounts::default(),
             config,
@@ -144,6 +171,7 @@ impl Trainer {
     ) -> Result<StepReport, EngineError> {
         self.check_batch(batch)?;
         self.forwards = ForwardCounts::default();
+        self.seed_dropout();
         let noised = self.draw(batch);
         let mut report = match self.config.objective.clone() {
             ObjectiveConfig::Dsl(dsl) if self.step >= dsl.warmup_dsm_steps => {
@@ -186,6 +214,19 @@ impl Trainer {
     /// The generator as it is trained.
     pub fn generator(&self) -> &Model {
         self.generator.module()
+    }
+
+    /// Number of elements of the generator's parameters that are trained, and of those that are not.
+    pub fn parameter_counts(&self) -> [usize; 2] {
+        trainable::count(self.generator.module())
+    }
+
+    /// SHA-256 over names, shapes and values of the generator's frozen parameters, which checkpoints leave out; `None`
+    /// where every parameter trains.
+    pub fn frozen_sha256(&self) -> Option<&str> {
+        self.frozen
+            .get_or_init(|| trainable::frozen_sha256(self.generator.module()))
+            .as_deref()
     }
 
     /// The generator as it is used: its moving average where one is kept, off the autodiff graph.
@@ -248,10 +289,21 @@ impl Trainer {
 
     /// Micro-batches that are worked on at the same time.
     fn workers(&self) -> usize {
-        match &self.config.objective {
+        if self.config.drops_out() {
             // Dropout masks come from one generator per device: threads would take them in any order.
-            ObjectiveConfig::Dsl(dsl) if dsl.discriminator.lora.dropout > 0.0 => 1,
-            _ => self.config.train.workers.max(1),
+            1
+        } else {
+            self.config.train.workers.max(1)
+        }
+    }
+
+    /// Dropout masks come from the device's own generator, which a resumed run finds in another state.
+    fn seed_dropout(&self) {
+        if self.config.drops_out() {
+            let seeds = self
+                .streams
+                .seeds(Stream::LORA.part("dropout"), self.step, 0, 1);
+            self.device.seed(seeds[0]);
         }
     }
 

@@ -17,6 +17,26 @@ impl WeightsById {
         weights
     }
 
+    /// The weights of `module` that train, off the autodiff graph. `module` must be on an autodiff device.
+    pub(crate) fn of_trained<M: Module>(module: &M) -> Self {
+        struct Trained(WeightsById);
+        impl ModuleVisitor for Trained {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if param.is_require_grad() {
+                    self.0.insert(param.id, param.val().inner());
+                }
+            }
+        }
+        let mut trained = Trained(Self(HashMap::new()));
+        module.visit(&mut trained);
+        trained.0
+    }
+
+    fn insert<const D: usize>(&mut self, id: ParamId, tensor: Tensor<D>) {
+        let elements = tensor.shape().num_elements();
+        self.0.insert(id, tensor.reshape([elements]));
+    }
+
     /// Takes out the weights of a parameter.
     pub(crate) fn take(&mut self, id: ParamId) -> Option<Tensor<1>> {
         self.0.remove(&id)
@@ -25,8 +45,6 @@ impl WeightsById {
 
 impl ModuleVisitor for WeightsById {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.val();
-        let elements = tensor.shape().num_elements();
-        self.0.insert(param.id, tensor.reshape([elements]));
+        self.insert(param.id, param.val());
     }
 }

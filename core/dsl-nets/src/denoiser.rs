@@ -103,18 +103,33 @@ impl Denoiser {
 
     /// The same network with its own parameters frozen and fresh low-rank adapters, the only parameters that train.
     ///
-    /// Until it is trained, the result computes exactly what `self` computes. Adapters that `self` has are dropped.
+    /// Until it is trained, the result computes exactly what `self` computes. Adapters that `self` has are dropped, those in
+    /// its base ([`Self::with_lora_in_base`]) excepted.
     ///
     /// # Errors
     /// [`NetsError::InvalidConfig`], [`NetsError::TargetPattern`], [`NetsError::NoTargets`].
     pub fn with_lora(&self, config: &LoraConfig, seed: u64) -> Result<Self, NetsError> {
+        self.with_named_lora(config, seed, "")
+    }
+
+    /// As [`Self::with_lora`]. Two sets of adapters of one network have the same parameter ids and fresh values unless
+    /// their names differ.
+    ///
+    /// # Errors
+    /// As [`Self::with_lora`].
+    pub fn with_named_lora(
+        &self,
+        config: &LoraConfig,
+        seed: u64,
+        name: &str,
+    ) -> Result<Self, NetsError> {
         let mut adapted = self.without_lora().no_grad();
         let targets = if config.targets.is_empty() {
             self.default_lora_targets()
         } else {
             config.targets.clone()
         };
-        let layers = lora::attach(&mut adapted, config, &targets, seed)?;
+        let layers = lora::attach(&mut adapted, config, &targets, seed, name)?;
         tracing::debug!(layers, rank = config.rank, "attached low-rank adapters");
         Ok(adapted)
     }
@@ -122,8 +137,22 @@ impl Denoiser {
     /// The network without adapters; its parameters stay as trainable as they are.
     pub fn without_lora(&self) -> Self {
         let mut bare = self.clone();
-        bare.for_each_linear("", &mut |_, linear| linear.lora = None);
+        bare.for_each_linear("", &mut |_, mut layer| layer.detach());
         bare
+    }
+
+    /// The same network, its adapters as part of the base: frozen, and below those that [`Self::with_lora`] attaches.
+    pub fn with_lora_in_base(&self) -> Self {
+        let mut based = self.clone().no_grad();
+        based.for_each_linear("", &mut |_, mut layer| layer.move_to_base());
+        based
+    }
+
+    /// The same network without adapters: what they compute is added to the weights, `W + (alpha / rank) B A`.
+    pub fn merge_lora(&self) -> Self {
+        let mut merged = self.clone();
+        merged.for_each_linear("", &mut |_, mut layer| layer.merge());
+        merged
     }
 
     /// The same network with its own parameters frozen and the adapters in a PEFT folder.

@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, module};
 use dsl_kernels as kernels;
 
-use crate::lora::LoraAdapter;
+use crate::lora::{ConvLoraAdapter, LoraAdapter};
 use crate::parameter_init::ParameterInit;
 
 /// `y = x W + b`, plus a low-rank adapter where one is attached.
@@ -18,6 +18,8 @@ pub struct Linear {
     pub bias: Option<Param<Tensor<1>>>,
     /// The low-rank adapter on the activation path.
     pub lora: Option<LoraAdapter>,
+    /// A frozen adapter below the one that trains: what the base had already learned.
+    pub base_lora: Option<LoraAdapter>,
 }
 
 impl Linear {
@@ -37,19 +39,18 @@ impl Linear {
             weight: init.uniform("weight", [d_input, d_output], bound),
             bias: None,
             lora: None,
+            base_lora: None,
         }
     }
 
     /// # Shapes
     /// - `x`: `[.., d_input]`; result: `[.., d_output]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        match &self.lora {
-            None => kernels::linear(x, self.weight.val(), self.bias()),
-            Some(lora) => {
-                let y = kernels::linear(x.clone(), self.weight.val(), self.bias());
-                y + lora.forward(x)
-            }
+        let mut y = kernels::linear(x.clone(), self.weight.val(), self.bias());
+        for adapter in self.base_lora.iter().chain(&self.lora) {
+            y = y + adapter.forward(x.clone());
         }
+        y
     }
 
     fn bias(&self) -> Option<Tensor<1>> {
@@ -57,17 +58,21 @@ impl Linear {
     }
 }
 
-/// A convolution with a square kernel.
+/// A convolution with a square kernel, plus a low-rank adapter where one is attached.
 #[derive(Module, Debug)]
 pub struct Conv2d {
     /// `[channels_out, channels_in, kernel, kernel]`.
     pub weight: Param<Tensor<4>>,
     /// `[channels_out]`.
     pub bias: Param<Tensor<1>>,
+    /// The low-rank adapter on the activation path.
+    pub lora: Option<ConvLoraAdapter>,
+    /// A frozen adapter below the one that trains: what the base had already learned.
+    pub base_lora: Option<ConvLoraAdapter>,
     #[module(skip)]
-    stride: usize,
+    pub(crate) stride: usize,
     #[module(skip)]
-    padding: usize,
+    pub(crate) padding: usize,
 }
 
 impl Conv2d {
@@ -83,6 +88,8 @@ impl Conv2d {
         Self {
             weight: init.uniform("weight", [channels_out, channels_in, kernel, kernel], bound),
             bias: init.uniform("bias", [channels_out], bound),
+            lora: None,
+            base_lora: None,
             stride,
             padding,
         }
@@ -91,23 +98,31 @@ impl Conv2d {
     /// # Shapes
     /// - `x`: `[batch, channels_in, height, width]`; result: `[batch, channels_out, ..]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        kernels::conv2d(
-            x,
+        let mut y = kernels::conv2d(
+            x.clone(),
             self.weight.val(),
             Some(self.bias.val()),
             self.stride,
             self.padding,
-        )
+        );
+        for adapter in self.base_lora.iter().chain(&self.lora) {
+            y = y + adapter.forward(x.clone());
+        }
+        y
     }
 }
 
-/// A 1×1 convolution, which over tokens is a matrix product.
+/// A 1×1 convolution, which over tokens is a matrix product; plus a low-rank adapter where one is attached.
 #[derive(Module, Debug)]
 pub struct PointwiseConv {
     /// `[channels_out, channels_in, 1, 1]`.
     pub weight: Param<Tensor<4>>,
     /// `[channels_out]`.
     pub bias: Param<Tensor<1>>,
+    /// The low-rank adapter on the activation path: that of a linear layer, for either form of the input.
+    pub lora: Option<LoraAdapter>,
+    /// A frozen adapter below the one that trains: what the base had already learned.
+    pub base_lora: Option<LoraAdapter>,
 }
 
 impl PointwiseConv {
@@ -117,6 +132,8 @@ impl PointwiseConv {
         Self {
             weight: init.uniform("weight", [channels_out, channels_in, 1, 1], bound),
             bias: init.uniform("bias", [channels_out], bound),
+            lora: None,
+            base_lora: None,
         }
     }
 
@@ -129,13 +146,21 @@ impl PointwiseConv {
             .val()
             .reshape([channels_out, channels_in])
             .transpose();
-        kernels::linear(x, weight, Some(self.bias.val()))
+        let mut y = kernels::linear(x.clone(), weight, Some(self.bias.val()));
+        for adapter in self.base_lora.iter().chain(&self.lora) {
+            y = y + adapter.forward(x.clone());
+        }
+        y
     }
 
     /// # Shapes
     /// - `x`: `[batch, channels_in, height, width]`; result: `[batch, channels_out, height, width]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        kernels::conv2d(x, self.weight.val(), Some(self.bias.val()), 1, 0)
+        let mut y = kernels::conv2d(x.clone(), self.weight.val(), Some(self.bias.val()), 1, 0);
+        for adapter in self.base_lora.iter().chain(&self.lora) {
+            y = y + adapter.forward_pixels(x.clone());
+        }
+        y
     }
 }
 

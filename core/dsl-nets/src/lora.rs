@@ -1,20 +1,25 @@
-//! Low-rank adapters on the activation path (LoRA, Hu et al. 2021): `y = W x + b + (alpha / rank) B (A x)`.
+//! Low-rank adapters on the activation path (LoRA, Hu et al. 2021): `y = W x + b + (alpha / rank) B (A x)`, for linear layers
+//! and convolutions.
 //!
 //! The product `B A` is never formed, and with a frozen base no gradient of W is computed: an adapter costs what its two thin
 //! matrices cost. [`Denoiser::with_lora`](crate::Denoiser::with_lora) attaches adapters, [`peft`] reads and writes them.
 
 mod adapter;
+mod conv_adapter;
+mod layer;
 pub mod peft;
 
 pub use adapter::{LoraAdapter, LoraConfig, LoraInit};
 pub(crate) use adapter::{attach, is_at_identity};
+pub use conv_adapter::ConvLoraAdapter;
+pub(crate) use layer::LinearLayer;
 
-use crate::layers::Linear;
+use crate::layers::{Conv2d, Linear, PointwiseConv};
 
 /// Called with the path of a linear layer and the layer.
-pub(crate) type LinearVisitor<'a> = &'a mut dyn FnMut(&str, &mut Linear);
+pub(crate) type LinearVisitor<'a> = &'a mut dyn FnMut(&str, LinearLayer<'_>);
 
-/// Walks the linear layers of a part of a network.
+/// Walks the linear layers of a part of a network, convolutions among them.
 ///
 /// Burn's visitors reach parameters, not layers; an adapter belongs to a layer.
 pub(crate) trait ForEachLinear {
@@ -23,7 +28,27 @@ pub(crate) trait ForEachLinear {
 
 impl ForEachLinear for Linear {
     fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
-        visit(path, self);
+        visit(path, LinearLayer::Linear(self));
+    }
+}
+
+impl ForEachLinear for Conv2d {
+    fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
+        visit(path, LinearLayer::Conv2d(self));
+    }
+}
+
+impl ForEachLinear for PointwiseConv {
+    fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
+        visit(path, LinearLayer::Pointwise(self));
+    }
+}
+
+impl<T: ForEachLinear> ForEachLinear for Option<T> {
+    fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
+        if let Some(part) = self {
+            part.for_each_linear(path, visit);
+        }
     }
 }
 

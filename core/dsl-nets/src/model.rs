@@ -74,6 +74,14 @@ impl Model {
         }
     }
 
+    /// The same model without adapters: what they compute is added to the weights.
+    pub fn merge_lora(&self) -> Self {
+        Self {
+            denoiser: self.denoiser.merge_lora(),
+            text_encoder: self.text_encoder.clone(),
+        }
+    }
+
     /// Writes denoiser and text encoder to one safetensors file, keys `denoiser.…` and `text_encoder.…`, whole or not at all.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! The parameters of any module by name, as weight files, optimisers and reports need them.
 
-use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
 
 /// One parameter of a module.
@@ -59,6 +59,51 @@ pub fn count_adapter<M: Module>(module: &M) -> usize {
         }
     };
     parameter_infos(module).into_iter().map(count).sum()
+}
+
+/// A parameter's name and what it is, for choosing those that train.
+#[derive(Debug, Clone, Copy)]
+pub struct ParameterName<'a> {
+    /// Path with dots, as in [`NamedParameter`].
+    pub path: &'a str,
+    /// Whether it belongs to a group or layer norm.
+    pub is_norm: bool,
+}
+
+impl ParameterName<'_> {
+    /// Whether it is added to a layer's output.
+    pub fn is_bias(&self) -> bool {
+        self.path == "bias" || self.path.ends_with(".bias")
+    }
+}
+
+/// `module` with the parameters that `trains` chooses, and no others, in training.
+pub fn train_only<M: Module>(module: M, trains: impl FnMut(ParameterName<'_>) -> bool) -> M {
+    struct Choose<F> {
+        trains: F,
+        path: ParameterPath,
+    }
+    impl<F: FnMut(ParameterName<'_>) -> bool> ModuleMapper for Choose<F> {
+        fn enter_module(&mut self, name: &str, container_type: &str) {
+            self.path.enter(name, container_type);
+        }
+
+        fn exit_module(&mut self, _name: &str, container_type: &str) {
+            self.path.exit(container_type);
+        }
+
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let trains = (self.trains)(ParameterName {
+                path: &self.path.joined(),
+                is_norm: self.path.is_norm(),
+            });
+            param.set_require_grad(trains)
+        }
+    }
+    module.map(&mut Choose {
+        trains,
+        path: ParameterPath::default(),
+    })
 }
 
 fn collect<M: Module>(module: &M, with_values: bool) -> Vec<NamedParameter> {
@@ -141,8 +186,14 @@ impl ParameterPath {
     pub(crate) fn is_adapter(&self) -> bool {
         is_adapter(&self.joined())
     }
+
+    fn is_norm(&self) -> bool {
+        self.containers.last().is_some_and(|container| {
+            matches!(&**container, "Struct:GroupNorm" | "Struct:LayerNorm")
+        })
+    }
 }
 
 fn is_adapter(path: &str) -> bool {
-    path.ends_with(".lora.lora_a") || path.ends_with(".lora.lora_b")
+    path.ends_with("lora.lora_a") || path.ends_with("lora.lora_b")
 }

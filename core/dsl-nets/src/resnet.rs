@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use dsl_kernels as kernels;
 
+use crate::gradient_checkpointing::boundary;
 use crate::layers::{Conv2d, GroupNorm, Linear, PointwiseConv};
 use crate::lora::impl_for_each_linear;
 use crate::parameter_init::ParameterInit;
@@ -25,7 +26,12 @@ pub struct ResnetBlock2D {
     pub conv_shortcut: Option<PointwiseConv>,
 }
 
-impl_for_each_linear!(ResnetBlock2D { time_emb_proj });
+impl_for_each_linear!(ResnetBlock2D {
+    conv1,
+    time_emb_proj,
+    conv2,
+    conv_shortcut
+});
 
 impl ResnetBlock2D {
     pub(crate) fn new(
@@ -51,6 +57,7 @@ impl ResnetBlock2D {
     /// - `temb`: `[batch, time_embed_dim]`, **already activated** by SiLU
     /// - result: `[batch, channels_out, height, width]`
     pub fn forward(&self, x: Tensor<4>, temb: &Tensor<2>) -> Tensor<4> {
+        let x = boundary(x);
         let hidden = self.conv1.forward(self.norm1.forward_silu(x.clone()));
         let temb = self.time_emb_proj.forward(temb.clone());
         let [batch, channels] = temb.dims();
@@ -70,6 +77,8 @@ pub struct Downsample2D {
     /// 3×3, stride 2.
     pub conv: Conv2d,
 }
+
+impl_for_each_linear!(Downsample2D { conv });
 
 impl Downsample2D {
     pub(crate) fn new(init: &ParameterInit, channels: usize) -> Self {
@@ -91,6 +100,8 @@ pub struct Upsample2D {
     /// 3×3.
     pub conv: Conv2d,
 }
+
+impl_for_each_linear!(Upsample2D { conv });
 
 impl Upsample2D {
     pub(crate) fn new(init: &ParameterInit, channels: usize) -> Self {

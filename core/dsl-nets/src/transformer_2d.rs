@@ -36,8 +36,9 @@ impl Projection {
 
 impl ForEachLinear for Projection {
     fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
-        if let Self::Linear(linear) = self {
-            linear.for_each_linear(path, visit);
+        match self {
+            Self::PointwiseConv(conv) => conv.for_each_linear(path, visit),
+            Self::Linear(linear) => linear.for_each_linear(path, visit),
         }
     }
 }

@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
+use crate::gradient_checkpointing::Passed;
 use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
 use crate::parameter_init::ParameterInit;
 use crate::resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
@@ -103,7 +104,8 @@ pub struct CrossAttnDownBlock2D {
 
 impl_for_each_linear!(CrossAttnDownBlock2D {
     resnets,
-    attentions
+    attentions,
+    downsamplers
 });
 
 /// Residual blocks, then half the size.
@@ -115,7 +117,10 @@ pub struct DownBlock2D {
     pub downsamplers: Vec<Downsample2D>,
 }
 
-impl_for_each_linear!(DownBlock2D { resnets });
+impl_for_each_linear!(DownBlock2D {
+    resnets,
+    downsamplers
+});
 
 /// A block of the down path.
 #[derive(Module, Debug)]
@@ -163,17 +168,18 @@ impl DownBlock {
         encoder_hidden_states: &Tensor<3>,
         skips: &mut Vec<Tensor<4>>,
     ) -> Tensor<4> {
+        let (mut temb, mut text) = (Passed::new(temb), Passed::new(encoder_hidden_states));
         let downsamplers = match self {
             Self::CrossAttnDownBlock2D(block) => {
                 for (resnet, attention) in block.resnets.iter().zip(&block.attentions) {
-                    x = attention.forward(resnet.forward(x, temb), encoder_hidden_states);
+                    x = attention.forward(resnet.forward(x, &temb.next()), &text.next());
                     skips.push(x.clone());
                 }
                 &block.downsamplers
             }
             Self::DownBlock2D(block) => {
                 for resnet in &block.resnets {
-                    x = resnet.forward(x, temb);
+                    x = resnet.forward(x, &temb.next());
                     skips.push(x.clone());
                 }
                 &block.downsamplers
@@ -184,6 +190,16 @@ impl DownBlock {
             skips.push(x.clone());
         }
         x
+    }
+}
+
+impl DownBlock {
+    /// Skip connections that a forward pass adds.
+    pub(crate) fn skips(&self) -> usize {
+        match self {
+            Self::CrossAttnDownBlock2D(block) => block.resnets.len() + block.downsamplers.len(),
+            Self::DownBlock2D(block) => block.resnets.len() + block.downsamplers.len(),
+        }
     }
 }
 
@@ -229,13 +245,15 @@ impl UNetMidBlock2DCrossAttn {
         temb: &Tensor<2>,
         encoder_hidden_states: &Tensor<3>,
     ) -> Tensor<4> {
+        let (mut temb, mut text) = (Passed::new(temb), Passed::new(encoder_hidden_states));
         let (first, rest) = self
             .resnets
             .split_first()
             .expect("the middle is built with two residual blocks");
-        let mut x = first.forward(x, temb);
+        let mut x = first.forward(x, &temb.next());
         for (attention, resnet) in self.attentions.iter().zip(rest) {
-            x = resnet.forward(attention.forward(x, encoder_hidden_states), temb);
+            x = attention.forward(x, &text.next());
+            x = resnet.forward(x, &temb.next());
         }
         x
     }
@@ -254,7 +272,8 @@ pub struct CrossAttnUpBlock2D {
 
 impl_for_each_linear!(CrossAttnUpBlock2D {
     resnets,
-    attentions
+    attentions,
+    upsamplers
 });
 
 /// Residual blocks over skip connections, then twice the size.
@@ -266,7 +285,10 @@ pub struct UpBlock2D {
     pub upsamplers: Vec<Upsample2D>,
 }
 
-impl_for_each_linear!(UpBlock2D { resnets });
+impl_for_each_linear!(UpBlock2D {
+    resnets,
+    upsamplers
+});
 
 /// A block of the up path.
 #[derive(Module, Debug)]
@@ -315,6 +337,7 @@ impl UpBlock {
         encoder_hidden_states: &Tensor<3>,
         skips: &mut Vec<Tensor<4>>,
     ) -> Tensor<4> {
+        let (mut temb, mut text) = (Passed::new(temb), Passed::new(encoder_hidden_states));
         let mut join = |x: Tensor<4>| {
             let skip = skips
                 .pop()
@@ -324,13 +347,14 @@ impl UpBlock {
         let upsamplers = match self {
             Self::CrossAttnUpBlock2D(block) => {
                 for (resnet, attention) in block.resnets.iter().zip(&block.attentions) {
-                    x = attention.forward(resnet.forward(join(x), temb), encoder_hidden_states);
+                    x = resnet.forward(join(x), &temb.next());
+                    x = attention.forward(x, &text.next());
                 }
                 &block.upsamplers
             }
             Self::UpBlock2D(block) => {
                 for resnet in &block.resnets {
-                    x = resnet.forward(join(x), temb);
+                    x = resnet.forward(join(x), &temb.next());
                 }
                 &block.upsamplers
             }
@@ -343,6 +367,16 @@ impl UpBlock {
             x = upsampler.forward(x, [height, width]);
         }
         x
+    }
+}
+
+impl UpBlock {
+    /// Skip connections that a forward pass takes.
+    pub(crate) fn skips(&self) -> usize {
+        match self {
+            Self::CrossAttnUpBlock2D(block) => block.resnets.len(),
+            Self::UpBlock2D(block) => block.resnets.len(),
+        }
     }
 }
 

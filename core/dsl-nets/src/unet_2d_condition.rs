@@ -2,8 +2,10 @@
 //!
 //! Fields are named as keys in a weight file, so that `down_blocks.0.attentions.0.proj_in.weight` leads to its line.
 
+mod checkpointed;
 mod config;
 
+pub(crate) use checkpointed::UNetTape;
 pub use config::{DownBlockType, MidBlockType, OneOrMany, UNet2DConditionConfig, UpBlockType};
 
 use burn::module::Module;
@@ -12,6 +14,7 @@ use dsl_kernels as kernels;
 
 use crate::embeddings::{TimestepEmbedding, Timesteps};
 use crate::error::NetsError;
+use crate::gradient_checkpointing::Passed;
 use crate::layers::{Conv2d, GroupNorm};
 use crate::lora::impl_for_each_linear;
 use crate::parameter_init::ParameterInit;
@@ -41,10 +44,12 @@ pub struct UNet2DCondition {
 }
 
 impl_for_each_linear!(UNet2DCondition {
+    conv_in,
     time_embedding,
     down_blocks,
     mid_block,
-    up_blocks
+    up_blocks,
+    conv_out
 });
 
 impl UNet2DCondition {
@@ -146,6 +151,21 @@ impl UNet2DCondition {
         timestep: Tensor<1>,
         encoder_hidden_states: Tensor<3>,
     ) -> Tensor<4> {
+        let (mut sample, temb) = self.begin(x_t, timestep);
+        let (mut temb, mut text) = (Passed::new(&temb), Passed::new(&encoder_hidden_states));
+        let mut skips = vec![sample.clone()];
+        for block in &self.down_blocks {
+            sample = block.forward(sample, &temb.next(), &text.next(), &mut skips);
+        }
+        sample = self.mid_block.forward(sample, &temb.next(), &text.next());
+        for block in &self.up_blocks {
+            sample = block.forward(sample, &temb.next(), &text.next(), &mut skips);
+        }
+        self.end(sample)
+    }
+
+    /// What the first block gets: the first convolution's output, and the activated embedding of the timestep.
+    fn begin(&self, x_t: Tensor<4>, timestep: Tensor<1>) -> (Tensor<4>, Tensor<2>) {
         let batch = x_t.dims()[0];
         let timestep = if timestep.dims()[0] == batch {
             timestep
@@ -163,17 +183,11 @@ impl UNet2DCondition {
         } else {
             x_t
         };
-        let mut sample = self.conv_in.forward(x_t);
-        let mut skips = vec![sample.clone()];
-        for block in &self.down_blocks {
-            sample = block.forward(sample, &temb, &encoder_hidden_states, &mut skips);
-        }
-        sample = self
-            .mid_block
-            .forward(sample, &temb, &encoder_hidden_states);
-        for block in &self.up_blocks {
-            sample = block.forward(sample, &temb, &encoder_hidden_states, &mut skips);
-        }
+        (self.conv_in.forward(x_t), temb)
+    }
+
+    /// From the last block's output to the prediction.
+    fn end(&self, sample: Tensor<4>) -> Tensor<4> {
         self.conv_out
             .forward(self.conv_norm_out.forward_silu(sample))
     }

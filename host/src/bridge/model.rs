@@ -42,19 +42,7 @@ pub fn prepare(
     data: &Data,
     device: &Device,
 ) -> Result<Prepared> {
-    let base = match &config.model.base {
-        BaseModel::None => None,
-        BaseModel::Bundled => plugin
-            .asset(BUNDLED)?
-            .map(|bytes| {
-                WeightFile::from_bytes(
-                    &format!("{BUNDLED} of plugin {}", plugin.manifest().id),
-                    bytes,
-                )
-            })
-            .transpose()?,
-        BaseModel::Path(path) => Some(open_base(path)?),
-    };
+    let base = weights_of(&config.model.base, || Ok(plugin))?;
     let (mut base_card, mut base_tokenizer) = (None, None);
     if let Some(file) = &base
         && let Some((card, tokenizer)) = model_card::read(file)?
@@ -78,23 +66,68 @@ pub fn prepare(
         (Some(_), Some(tokenizer)) => Some(tokenizer),
         (Some(encoder), None) => Some(learn_tokenizer(task, data, encoder.vocab_size)?),
     };
-    let mut model = card
-        .model
-        .init(config.train.seed, device)
-        .map_err(failure::usage)?;
-    let source = match &base {
-        None => "fresh weights".to_owned(),
-        Some(file) => {
-            model = load(model, file, base_card.is_some())?;
-            file.name().display().to_string()
-        }
-    };
+    let (model, source) = at_step_0(&card, base.as_ref(), config.train.seed, device)?;
     Ok(Prepared {
         model,
         card,
         tokenizer,
         source,
     })
+}
+
+/// The generator of a run before its first step: what checkpoints of a part of its parameters are put into. `plugin` is
+/// opened where the base is inside it.
+///
+/// # Errors
+/// A base that cannot be read or does not fit.
+pub fn base_of_run(
+    config: &RunConfig,
+    card: &ModelCard,
+    plugin: impl FnOnce() -> Result<Plugin>,
+    device: &Device,
+) -> Result<Model> {
+    let base = weights_of(&config.model.base, plugin)?;
+    Ok(at_step_0(card, base.as_ref(), config.train.seed, device)?.0)
+}
+
+/// The weights to begin with; none for fresh ones.
+fn weights_of<P: std::borrow::Borrow<Plugin>>(
+    base: &BaseModel,
+    plugin: impl FnOnce() -> Result<P>,
+) -> Result<Option<WeightFile>> {
+    Ok(match base {
+        BaseModel::None => None,
+        BaseModel::Bundled => {
+            let plugin = plugin()?;
+            let plugin = plugin.borrow();
+            let name = format!("{BUNDLED} of plugin {}", plugin.manifest().id);
+            let bytes = plugin.asset(BUNDLED)?;
+            bytes
+                .map(|bytes| WeightFile::from_bytes(&name, bytes))
+                .transpose()?
+        }
+        BaseModel::Path(path) => Some(open_base(path)?),
+    })
+}
+
+/// Networks with the base's weights, or fresh ones, and where those are from.
+fn at_step_0(
+    card: &ModelCard,
+    base: Option<&WeightFile>,
+    seed: u64,
+    device: &Device,
+) -> Result<(Model, String)> {
+    let model = card.model.init(seed, device).map_err(failure::usage)?;
+    match base {
+        None => Ok((model, "fresh weights".to_owned())),
+        Some(file) => {
+            let is_ours = model_card::read(file)?.is_some();
+            Ok((
+                load(model, file, is_ours)?,
+                file.name().display().to_string(),
+            ))
+        }
+    }
 }
 
 /// A safetensors file, or a folder as diffusers writes it for a UNet.

@@ -13,7 +13,8 @@ use crate::run::open_finished;
 /// Write a run's generator to one safetensors file
 ///
 /// The file holds denoiser and text encoder under diffusers' and transformers' key names, and in its metadata the shape of
-/// the networks and the tokenizer: `model.base` takes it as it is. The discriminator is left out.
+/// the networks and the tokenizer: `model.base` takes it as it is. Adapters are merged into the weights. The discriminator is
+/// left out.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  dsl-host export --run runs/a --out model.safetensors")]
 pub struct ExportArgs {
@@ -49,7 +50,7 @@ pub fn export(args: &ExportArgs) -> Result<()> {
     };
     model_card::write(
         &args.out,
-        &run.model,
+        &run.model.merge_lora(),
         &run.card,
         run.tokenizer.as_ref(),
         dtype,

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use dsl_engine::Trainer;
+use dsl_loader::Plugin;
 use dsl_nets::{Model, Tokenizer};
 
 use super::{checkpoints, read_config, trainer_config};
 use crate::bridge::model_card::ModelCard;
+use crate::bridge::{model, plugin};
 use crate::config::RunConfig;
 use crate::failure;
+use crate::interrupt::Interrupt;
 use crate::run_dir::{MODEL_CARD, RunDir, TOKENIZER, write_atomic};
 
 /// The generator of a run's last checkpoint.
@@ -43,7 +46,11 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
         _ => Some(Tokenizer::from_json(&read(&run.path().join(TOKENIZER))?)?),
     };
     let device = config.device.open()?;
-    let model = card.model.init(config.train.seed, &device)?;
+    let model = match config.model.trainable.is_all() {
+        true => card.model.init(config.train.seed, &device)?,
+        // Checkpoints hold what is trained; the rest is the base's.
+        false => model::base_of_run(&config, &card, || plugin_of(&run), &device)?,
+    };
     let loaded = checkpoints(&run, &config).load_latest()?;
     for damage in &loaded.damaged {
         tracing::warn!("{damage}; the one before it is used");
@@ -58,6 +65,12 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
         tokenizer,
         device,
     })
+}
+
+/// The plugin that the run was begun with: a base may be inside it.
+fn plugin_of(run: &RunDir) -> Result<Plugin> {
+    let record = run.read_record()?;
+    plugin::open_file(&record.plugin.path, &Interrupt::watch()?)
 }
 
 /// Keeps what is needed to use the generator of a run's checkpoints.

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use burn::module::Module;
 use dsl_engine::{Checkpoints, EngineError, SampleSource as _, StepReport};
 
 use super::{Session, checkpoints};
@@ -103,10 +102,17 @@ impl<'a> Training<'a> {
         };
         let evaluation = Evaluation::open(&session.task, captions)?;
         let reference = reference_points(&session.data)?;
-        let parameters = session.trainer.generator().num_params();
         if !quiet {
+            let [trained, frozen] = session.trainer.parameter_counts();
+            let parameters = match frozen {
+                0 => format!("{trained} parameters"),
+                _ => format!(
+                    "{} parameters, {trained} of them trained,",
+                    trained + frozen
+                ),
+            };
             tracing::info!(
-                "{} parameters from {}; {} training samples; objective {}; device {}",
+                "{} from {}; {} training samples; objective {}; device {}",
                 parameters,
                 session.prepared.source,
                 session.data.count(),

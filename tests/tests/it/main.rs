@@ -3,6 +3,7 @@
 mod bad_input;
 mod commands;
 mod examples;
+mod fine_tuning;
 mod layering;
 mod mixture;
 mod plugin_commands;

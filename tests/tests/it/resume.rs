@@ -96,6 +96,21 @@ impl Case {
         case
     }
 
+    /// Adapters on linear layers and convolutions over a frozen base, and a discriminator on the same base.
+    fn t2i_adapters() -> Self {
+        let mut case = Self::t2i_dsl();
+        case.sets.extend(
+            [
+                "model.trainable.kind=lora",
+                "model.trainable.rank=2",
+                "model.trainable.targets=[to_, conv1]",
+                "objective.warmup_dsm_steps=4",
+            ]
+            .map(str::to_owned),
+        );
+        case
+    }
+
     fn run(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -356,6 +371,11 @@ fn a_killed_dsl_run_resumes_exactly() {
 #[test]
 fn a_killed_text_to_image_run_resumes_exactly_with_workers() {
     Case::t2i_dsl().check_kills(5);
+}
+
+#[test]
+fn a_killed_run_of_adapters_resumes_exactly() {
+    Case::t2i_adapters().check_kills(5);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use burn::optim::ModuleOptimizer;
 use burn::store::ModuleRecord;
 use burn::tensor::Bytes;
 
-use super::write::io;
+use super::write::{Saved, io};
 use super::{
     Checkpoints, DISCRIMINATOR, DISCRIMINATOR_OPTIMIZER, EMA, FORMAT, GENERATOR,
     GENERATOR_OPTIMIZER, MANIFEST, Manifest, STATE, State, sha256_hex,
@@ -117,14 +117,19 @@ impl Trainer {
     /// [`EngineError::Mismatch`] where the networks differ from the saved ones; the trainer is left as it was.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), EngineError> {
         let files = Files(&checkpoint.files);
+        self.check_frozen(checkpoint.state.frozen_sha256.as_deref())?;
         let (generator, ema, _) = self.checkpoint_parts();
-        let module = files.module(generator.module(), GENERATOR)?;
+        let trained = Saved::of_generator(generator.module());
+        let module = files.module(generator.module(), &trained, GENERATOR)?;
         let optimizer = files.optimizer(generator.optimizer(), GENERATOR_OPTIMIZER)?;
-        let average = ema.map(|ema| files.module(ema.module(), EMA)).transpose()?;
+        let average = ema
+            .map(|ema| files.module(ema.module(), &trained, EMA))
+            .transpose()?;
         let adversary = match (&checkpoint.state.adversary, &self.config().objective) {
             (Some(state), ObjectiveConfig::Dsl(dsl)) => {
                 let mut adversary = self.new_adversary(dsl)?;
-                let module = files.module(adversary.learner.module(), DISCRIMINATOR)?;
+                let saved = Saved::of_discriminator(generator.module(), adversary.network());
+                let module = files.module(adversary.network(), &saved, DISCRIMINATOR)?;
                 let optimizer =
                     files.optimizer(adversary.learner.optimizer(), DISCRIMINATOR_OPTIMIZER)?;
                 adversary.learner.restore(module.train(), optimizer);
@@ -151,6 +156,29 @@ impl Trainer {
         self.set_restored(adversary, checkpoint.state.step);
         Ok(())
     }
+
+    /// What a checkpoint leaves out has to be what it was.
+    fn check_frozen(&self, saved: Option<&str>) -> Result<(), EngineError> {
+        let mismatch = |message: String| {
+            Err(EngineError::Mismatch {
+                message,
+                help: "resume with the configuration and the base model of the run".to_owned(),
+            })
+        };
+        match (saved, self.frozen_sha256()) {
+            (saved, found) if saved == found => Ok(()),
+            (Some(saved), Some(found)) => mismatch(format!(
+                "it was trained on a frozen base whose weights have the SHA-256 {saved}, and those of the base at hand \
+                 have {found}"
+            )),
+            (Some(_), None) => mismatch(
+                "it holds the trained parameters alone, and this run trains all of them".to_owned(),
+            ),
+            (None, _) => {
+                mismatch("it holds all parameters, and this run trains a part of them".to_owned())
+            }
+        }
+    }
 }
 
 struct Files<'a>(&'a BTreeMap<String, Vec<u8>>);
@@ -166,14 +194,26 @@ impl Files<'_> {
         }
     }
 
-    /// `module` with the saved weights and parameter ids, off the autodiff graph.
-    fn module<M: Module>(&self, module: &M, name: &str) -> Result<M, EngineError> {
-        ModuleRecord::from_bytes(self.bytes(name)?)
-            .and_then(|record| module.valid().try_load_record(record))
-            .map_err(|source| EngineError::Mismatch {
-                message: format!("`{name}`: {source}"),
-                help: "resume with the configuration of the run".to_owned(),
-            })
+    /// `module` with the saved weights and parameter ids, off the autodiff graph; the others are left as they are.
+    fn module<M: Module>(&self, module: &M, saved: &Saved, name: &str) -> Result<M, EngineError> {
+        let mismatch = |reason: String| EngineError::Mismatch {
+            message: format!("`{name}`: {reason}"),
+            help: "resume with the configuration of the run".to_owned(),
+        };
+        let record = ModuleRecord::from_bytes(self.bytes(name)?)
+            .map_err(|source| mismatch(source.to_string()))?;
+        let found = record.len();
+        if found != saved.len() {
+            return Err(mismatch(format!(
+                "it has {found} tensors, and this run trains {}",
+                saved.len()
+            )));
+        }
+        // None is left over, so that as many as there are to be read are all of them.
+        module
+            .valid()
+            .try_load_record(record.allow_partial(true))
+            .map_err(|source| mismatch(source.to_string()))
     }
 
     fn optimizer(

@@ -1,17 +1,20 @@
 //! Writing a checkpoint.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use burn::module::Module;
+use burn::module::{Module, ParamGroup, ParamId};
 use burn::optim::ModuleOptimizer;
+use dsl_nets::{Denoiser, Model};
 
 use super::{
     AdversaryState, Checkpoints, DISCRIMINATOR, DISCRIMINATOR_OPTIMIZER, EMA, FORMAT, FileEntry,
     GENERATOR, GENERATOR_OPTIMIZER, MANIFEST, Manifest, STATE, State, sha256_hex,
 };
 use crate::error::EngineError;
+use crate::trainable::{frozen_ids, trained_ids};
 use crate::trainer::Trainer;
 
 impl Checkpoints {
@@ -122,25 +125,28 @@ impl Trainer {
                 margins: adversary.margins.clone(),
                 updates: adversary.updates,
             }),
+            frozen_sha256: self.frozen_sha256().map(str::to_owned),
         };
+        let trained = Saved::of_generator(generator.module());
         let mut files = vec![
             (
                 STATE,
                 serde_json::to_vec_pretty(&state).map_err(json(STATE))?,
             ),
-            (GENERATOR, weights(generator.module(), GENERATOR)?),
+            (GENERATOR, trained.weights(generator.module(), GENERATOR)?),
             (
                 GENERATOR_OPTIMIZER,
                 moments(generator.optimizer(), GENERATOR_OPTIMIZER)?,
             ),
         ];
         if let Some(ema) = ema {
-            files.push((EMA, weights(ema.module(), EMA)?));
+            files.push((EMA, trained.weights(ema.module(), EMA)?));
         }
         if let Some(adversary) = adversary {
             files.push((
                 DISCRIMINATOR,
-                weights(adversary.learner.module(), DISCRIMINATOR)?,
+                Saved::of_discriminator(generator.module(), adversary.network())
+                    .weights(adversary.network(), DISCRIMINATOR)?,
             ));
             files.push((
                 DISCRIMINATOR_OPTIMIZER,
@@ -151,13 +157,42 @@ impl Trainer {
     }
 }
 
-fn weights<M: Module>(module: &M, what: &str) -> Result<Vec<u8>, EngineError> {
-    let bytes = module
-        .valid()
-        .into_record()
-        .into_bytes()
-        .map_err(record(what))?;
-    Ok(bytes.to_vec())
+/// The parameters of a network that are in a checkpoint.
+pub(super) struct Saved(Vec<ParamId>);
+
+impl Saved {
+    /// Of the generator and its moving average: those that train.
+    pub(super) fn of_generator(generator: &Model) -> Self {
+        Self(trained_ids(generator))
+    }
+
+    /// Of the discriminator: all but those that the generator has frozen.
+    pub(super) fn of_discriminator(generator: &Model, discriminator: &Denoiser) -> Self {
+        let frozen: HashSet<ParamId> = frozen_ids(generator).into_iter().collect();
+        let full = trained_ids(discriminator);
+        let trains: HashSet<ParamId> = full.iter().copied().collect();
+        let mut ids = full;
+        ids.extend(
+            frozen_ids(discriminator)
+                .into_iter()
+                .filter(|id| !frozen.contains(id) && !trains.contains(id)),
+        );
+        Self(ids)
+    }
+
+    /// Number of parameters.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn weights<M: Module>(&self, module: &M, what: &str) -> Result<Vec<u8>, EngineError> {
+        let bytes = module
+            .valid()
+            .into_record_group(ParamGroup::from_ids(self.0.clone()))
+            .into_bytes()
+            .map_err(record(what))?;
+        Ok(bytes.to_vec())
+    }
 }
 
 fn moments(optimizer: &ModuleOptimizer, what: &str) -> Result<Vec<u8>, EngineError> {

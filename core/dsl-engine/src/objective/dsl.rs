@@ -17,7 +17,7 @@ mod losses;
 pub use config::{
     DiscriminatorBase, DiscriminatorConfig, DiscriminatorTrainable, DslConfig, GeneratorConfig,
     GeneratorHinge, HingeConfig, HingeGranularity, HingeGroup, MarginConfig, MarginSource,
-    TimestepStrategy, UpdateConfig, UpdateOrder,
+    ShareBase, TimestepStrategy, UpdateConfig, UpdateOrder,
 };
 pub(crate) use losses::bin_of;
 pub use losses::{DiscriminatorLoss, GeneratorLoss, Margins, discriminator_loss, generator_loss};

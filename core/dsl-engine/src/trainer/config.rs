@@ -37,6 +37,10 @@ pub struct TrainConfig {
     pub ema: EmaConfig,
     /// Number format of the networks' computations; weights, losses and optimiser state stay in float32.
     pub precision: Precision,
+    /// Whether the blocks of a UNet are computed once more in the backward pass, instead of keeping what they compute in
+    /// the forward pass: less memory, one forward pass more, the same numbers (bit for bit in
+    /// float32 on the CPU).
+    pub gradient_checkpointing: bool,
     /// Seed of everything random: initial weights, order, timesteps, noise, dropped conditions, augmentation.
     pub seed: u64,
     /// Steps that count as one epoch. Absent: one pass over the data set. Needed for endless data sets.
@@ -57,6 +61,7 @@ impl Default for TrainConfig {
             max_grad_norm: Some(1.0),
             ema: EmaConfig::default(),
             precision: Precision::F32,
+            gradient_checkpointing: false,
             seed: 0,
             steps_per_epoch: None,
         }

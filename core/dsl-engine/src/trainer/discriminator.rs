@@ -1,7 +1,11 @@
 //! The discriminator: a copy of the generator's denoiser, made when DSL starts.
+//!
+//! A copy refers to the memory of what it copies, parameter by parameter, until one of the two networks moves that
+//! parameter. Where the generator trains adapters alone, there is one base in memory, and two sets of adapters; what the
+//! generator had learned when the copy was made lies between them, as adapters that are part of the copy's base.
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use dsl_nets::Denoiser;
 
 use super::Trainer;
@@ -10,7 +14,9 @@ use super::optimizer::Learner;
 use crate::data::SampleSource;
 use crate::error::EngineError;
 use crate::objective::dsl::Margins;
-use crate::objective::{DiscriminatorBase, DiscriminatorTrainable, DslConfig, MarginSource};
+use crate::objective::{
+    DiscriminatorBase, DiscriminatorTrainable, DslConfig, MarginSource, ShareBase,
+};
 use crate::weights_by_id::WeightsById;
 
 /// The discriminator, its optimiser and its margin.
@@ -55,7 +61,7 @@ impl Trainer {
             && since_start > 0
             && since_start.is_multiple_of(config.refresh_every_epochs * epoch)
         {
-            self.refresh_base();
+            self.refresh_base(dsl);
         }
         let period = dsl
             .margin
@@ -81,11 +87,15 @@ impl Trainer {
     /// A discriminator that answers exactly as its base does, and has not moved.
     pub(crate) fn new_adversary(&self, dsl: &DslConfig) -> Result<Adversary, EngineError> {
         let config = &dsl.discriminator;
-        let base = match (config.base, &self.ema) {
+        let source = match (config.base, &self.ema) {
             (DiscriminatorBase::Ema, Some(ema)) => ema.module().denoiser.clone(),
             (DiscriminatorBase::Ema, None) => return Err(no_average()),
             _ => self.generator.module().valid().denoiser,
         };
+        let mut base = self.base_of(&source, dsl);
+        if config.share_base == ShareBase::Never {
+            base = base.map(&mut OwnMemory);
+        }
         let network = match config.trainable {
             DiscriminatorTrainable::Lora => base
                 .with_lora(&config.lora, self.config.train.seed)?
@@ -107,12 +117,29 @@ impl Trainer {
         })
     }
 
+    /// What the discriminator starts from, given the generator's network: the network itself, unless it has adapters.
+    /// Those are merged into the weights for a full copy, and kept as part of the base where others are attached to it. At
+    /// step 0 they add nothing, and are left out.
+    fn base_of(&self, source: &Denoiser, dsl: &DslConfig) -> Denoiser {
+        let config = &dsl.discriminator;
+        if self.config.trainable.lora().is_none() {
+            return source.clone();
+        }
+        let has_learned = dsl.warmup_dsm_steps > 0 || config.base == DiscriminatorBase::Refresh;
+        match config.trainable {
+            DiscriminatorTrainable::Full => source.merge_lora(),
+            DiscriminatorTrainable::Lora if has_learned => source.with_lora_in_base(),
+            DiscriminatorTrainable::Lora => source.without_lora(),
+        }
+    }
+
     /// Copies the generator's present weights into the discriminator's base; adapters stay.
-    fn refresh_base(&mut self) {
+    fn refresh_base(&mut self, dsl: &DslConfig) {
+        let present = self.base_of(&self.generator.module().valid().denoiser, dsl);
         let Some(adversary) = &mut self.adversary else {
             return;
         };
-        let mut weights = Replace(WeightsById::of(&self.generator.module().denoiser));
+        let mut weights = Replace(WeightsById::of(&present));
         let network = adversary.learner.module().valid().map(&mut weights).train();
         adversary.learner.replace_module(network);
     }
@@ -136,5 +163,20 @@ impl ModuleMapper for Replace {
             Some(weights) => param.map(|old| weights.reshape(old.shape())),
             None => param,
         }
+    }
+}
+
+/// Copies every parameter.
+struct OwnMemory;
+
+impl ModuleMapper for OwnMemory {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| {
+            let device = tensor.device();
+            let data = tensor.into_data();
+            let copy = data.as_bytes().to_vec();
+            let copy = TensorData::from_bytes_vec(copy, data.shape().clone(), data.dtype());
+            Tensor::from_data(copy, &device)
+        })
     }
 }

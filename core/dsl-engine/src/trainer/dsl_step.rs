@@ -12,13 +12,12 @@ use dsl_nets::Conditioning;
 use super::discriminator::Adversary;
 use super::dsm_step::Means;
 use super::noised::Noised;
-use super::parts::{DiscriminatorPass, GeneratorPass, side_by_side};
+use super::parts::{DiscriminatorPass, GeneratorPass, PassMode, side_by_side};
 use super::report::StepReport;
 use super::{Trainer, precision};
 use crate::error::EngineError;
 use crate::objective::dsl::{discriminator_loss, generator_loss};
 use crate::objective::{DslConfig, UpdateOrder};
-use crate::rng::Stream;
 
 /// What the discriminator gets to know of the generator's answer: no graph leads back.
 #[derive(Clone)]
@@ -33,13 +32,6 @@ impl Trainer {
         dsl: &DslConfig,
         batch: &[Noised],
     ) -> Result<StepReport, EngineError> {
-        if dsl.discriminator.lora.dropout > 0.0 {
-            // Masks come from the device's own generator, which a resumed run finds in another state.
-            let seeds = self
-                .streams
-                .seeds(Stream::LORA.part("dropout"), self.step, 0, 1);
-            self.device.seed(seeds[0]);
-        }
         let (seen, mut kept) = self.generate(batch);
 
         let mut report = StepReport::default();
@@ -73,7 +65,7 @@ impl Trainer {
             .discriminator
             .peak_learning_rate(self.config.train.learning_rate);
         let learning_rate = self.scheduled(peak, self.step);
-        let precision = self.config.train.precision;
+        let mode = PassMode::of(&self.config.train);
         let adversary = self.adversary_mut();
         let inputs: Vec<_> = batch
             .iter()
@@ -94,13 +86,8 @@ impl Trainer {
             inputs,
             self.workers(),
             move |(noised, seen, margin, network)| {
-                let pass = DiscriminatorPass::run(
-                    &network,
-                    &noised,
-                    &seen.conditioning,
-                    &device,
-                    precision,
-                );
+                let pass =
+                    DiscriminatorPass::run(&network, &noised, &seen.conditioning, &device, mode);
                 let result = discriminator_loss(
                     pass.eps_phi.clone(),
                     noised.target(&device),
@@ -173,7 +160,7 @@ impl Trainer {
             None => batch.iter().map(|_| None).collect(),
         };
         self.forwards.generator += kept.iter().filter(|pass| pass.is_none()).count() as u32;
-        let precision = self.config.train.precision;
+        let mode = PassMode::of(&self.config.train);
         let margins = self.adversary_mut().margins.clone();
         let inputs: Vec<_> = batch
             .iter()
@@ -194,7 +181,7 @@ impl Trainer {
             self.workers(),
             move |(noised, pass, eps_phi, model)| {
                 let pass =
-                    pass.unwrap_or_else(|| GeneratorPass::run(&model, &noised, &device, precision));
+                    pass.unwrap_or_else(|| GeneratorPass::run(&model, &noised, &device, mode));
                 let result = generator_loss(
                     pass.eps_g.clone(),
                     eps_phi,
@@ -248,14 +235,14 @@ impl Trainer {
     /// there are no more of them than are worked on at the same time; after that update it has other weights.
     fn generate(&mut self, batch: &[Noised]) -> (Vec<Seen>, Option<Vec<GeneratorPass>>) {
         self.forwards.generator += batch.len() as u32;
-        let (device, precision) = (self.device.clone(), self.config.train.precision);
+        let (device, mode) = (self.device.clone(), PassMode::of(&self.config.train));
         let keep = batch.len() <= self.workers();
         let inputs: Vec<_> = batch
             .iter()
             .map(|noised| (noised.clone(), self.generator.module().clone()))
             .collect();
         let done = side_by_side(inputs, self.workers(), move |(noised, model)| {
-            let pass = GeneratorPass::run(&model, &noised, &device, precision);
+            let pass = GeneratorPass::run(&model, &noised, &device, mode);
             let seen = Seen {
                 eps_g: pass.eps_g.clone().detach(),
                 conditioning: pass.conditioning.detach(),

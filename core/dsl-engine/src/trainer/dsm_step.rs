@@ -6,14 +6,14 @@ use dsl_nets::Model;
 
 use super::Trainer;
 use super::noised::Noised;
-use super::parts::{GeneratorPass, side_by_side};
+use super::parts::{GeneratorPass, PassMode, side_by_side};
 use super::report::StepReport;
 use crate::error::EngineError;
 use crate::objective::dsm::dsm_loss;
 
 impl Trainer {
     pub(super) fn dsm_step(&mut self, batch: &[Noised]) -> Result<StepReport, EngineError> {
-        let (device, precision) = (self.device.clone(), self.config.train.precision);
+        let (device, mode) = (self.device.clone(), PassMode::of(&self.config.train));
         let inputs: Vec<(Noised, Model)> = batch
             .iter()
             .map(|noised| (noised.clone(), self.generator.module().clone()))
@@ -21,7 +21,7 @@ impl Trainer {
         self.forwards.generator += inputs.len() as u32;
         let count = inputs.len() as f64;
         let done = side_by_side(inputs, self.workers(), move |(noised, model)| {
-            let pass = GeneratorPass::run(&model, &noised, &device, precision);
+            let pass = GeneratorPass::run(&model, &noised, &device, mode);
             let result = dsm_loss(
                 pass.eps_g.clone(),
                 noised.target(&device),

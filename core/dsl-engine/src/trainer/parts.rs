@@ -5,11 +5,12 @@
 //! micro-batches, so that the result does not depend on which thread was first.
 
 use burn::module::Module;
-use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor};
-use dsl_nets::{Conditioning, Denoiser, Model};
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::{Device, Gradients, Tensor};
+use dsl_nets::parameters::count_trainable;
+use dsl_nets::{Conditioning, Denoiser, Model, Tape};
 
-use super::config::Precision;
+use super::config::{Precision, TrainConfig};
 use super::noised::Noised;
 use super::{precision, predictions};
 
@@ -58,34 +59,35 @@ pub(super) struct GeneratorPass {
     pub(super) eps_g: Tensor<4>,
     /// What the generator saw; the discriminator gets it detached.
     pub(super) conditioning: Conditioning,
+    /// Of a checkpointed pass.
+    tape: Option<Tape>,
 }
 
 impl GeneratorPass {
     /// Runs `model` with gradients.
-    pub(super) fn run(
-        model: &Model,
-        noised: &Noised,
-        device: &Device,
-        precision: Precision,
-    ) -> Self {
+    pub(super) fn run(model: &Model, noised: &Noised, device: &Device, mode: PassMode) -> Self {
         let weights = model.valid().train();
-        let network = precision::compute_copy(&weights, precision);
+        let network = precision::compute_copy(&weights, mode.precision);
         let conditioning = predictions::condition(&network, noised.token_ids(device));
-        let eps_g = network.denoiser.forward(
-            precision::input(noised.x_t(device), precision),
-            noised.timesteps(device),
+        let (eps_g, tape) = mode.forward(
+            &network.denoiser,
+            &weights.denoiser,
+            noised,
+            device,
             &conditioning,
+            count_trainable(&weights.text_encoder) > 0,
         );
         Self {
             weights,
             eps_g,
             conditioning,
+            tape,
         }
     }
 
     /// Gradients of `loss`, which was made of `eps_g`.
     pub(super) fn gradients(&self, loss: &Tensor<1>) -> GradientsParams {
-        gradients(&self.weights, loss)
+        gradients_of_pass(&self.weights, self.tape.as_ref(), loss)
     }
 }
 
@@ -93,6 +95,7 @@ impl GeneratorPass {
 pub(super) struct DiscriminatorPass {
     weights: Denoiser,
     pub(super) eps_phi: Tensor<4>,
+    tape: Option<Tape>,
 }
 
 impl DiscriminatorPass {
@@ -102,21 +105,76 @@ impl DiscriminatorPass {
         noised: &Noised,
         conditioning: &Conditioning,
         device: &Device,
-        precision: Precision,
+        mode: PassMode,
     ) -> Self {
         let weights = network.valid().train();
-        let eps_phi = precision::compute_copy(&weights, precision).forward(
-            precision::input(noised.x_t(device), precision),
-            noised.timesteps(device),
-            conditioning,
-        );
-        Self { weights, eps_phi }
+        let network = precision::compute_copy(&weights, mode.precision);
+        let (eps_phi, tape) = mode.forward(&network, &weights, noised, device, conditioning, false);
+        Self {
+            weights,
+            eps_phi,
+            tape,
+        }
     }
 
     /// Gradients of `loss`, which was made of `eps_phi`.
     pub(super) fn gradients(&self, loss: &Tensor<1>) -> GradientsParams {
-        gradients(&self.weights, loss)
+        gradients_of_pass(&self.weights, self.tape.as_ref(), loss)
     }
+}
+
+/// How passes with gradients are run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PassMode {
+    pub(super) precision: Precision,
+    pub(super) gradient_checkpointing: bool,
+}
+
+impl PassMode {
+    pub(super) fn of(config: &TrainConfig) -> Self {
+        Self {
+            precision: config.precision,
+            gradient_checkpointing: config.gradient_checkpointing,
+        }
+    }
+
+    /// Runs `network`, which computes with the `weights` in training.
+    fn forward(
+        self,
+        network: &Denoiser,
+        weights: &Denoiser,
+        noised: &Noised,
+        device: &Device,
+        conditioning: &Conditioning,
+        trains_conditioning: bool,
+    ) -> (Tensor<4>, Option<Tape>) {
+        let x_t = precision::input(noised.x_t(device), self.precision);
+        let timesteps = noised.timesteps(device);
+        if self.gradient_checkpointing {
+            network.forward_checkpointed(weights, x_t, timesteps, conditioning, trains_conditioning)
+        } else {
+            (network.forward(x_t, timesteps, conditioning), None)
+        }
+    }
+}
+
+/// Gradients of `loss` in the parameters of `weights`, those of recomputed blocks included.
+fn gradients_of_pass<M: Module>(
+    weights: &M,
+    tape: Option<&Tape>,
+    loss: &Tensor<1>,
+) -> GradientsParams {
+    let Some(tape) = tape else {
+        return gradients(weights, loss);
+    };
+    let mut of_loss = loss.backward();
+    let mut total = GradientsAccumulator::new();
+    let mut collect = |part: &mut Gradients| {
+        total.accumulate(weights, GradientsParams::from_module(part, weights));
+    };
+    collect(&mut of_loss);
+    tape.backward(&of_loss, &mut collect);
+    total.grads()
 }
 
 /// Gradients of `loss` in the parameters of `weights`.

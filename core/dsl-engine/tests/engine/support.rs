@@ -9,7 +9,7 @@ use dsl_engine::rng::{Stream, Streams};
 use dsl_engine::trainer::AdamWConfig;
 use dsl_engine::{
     EngineError, NoiseScheduleConfig, ObjectiveConfig, PredictionType, SampleSource, Samples,
-    StepReport, TrainConfig, Trainer, TrainerConfig,
+    StepReport, TrainConfig, TrainableConfig, Trainer, TrainerConfig,
 };
 use dsl_nets::{DenoiserConfig, MlpConfig, Model, ModelConfig, named_parameters};
 
@@ -156,6 +156,7 @@ pub fn config(objective: ObjectiveConfig) -> TrainerConfig {
         },
         noise_schedule: NoiseScheduleConfig::default(),
         prediction_type: PredictionType::Epsilon,
+        trainable: TrainableConfig::All,
     }
 }
 

@@ -34,8 +34,8 @@ pub struct LoraConfig {
     ///
     /// The mask comes from the device's own generator: seed the device in each step where runs must be repeatable.
     pub dropout: f64,
-    /// Regular expressions; a linear layer is adapted when one is found in its path (`down_blocks.0.….attn1.to_q`).
-    /// Empty: the attention projections of a UNet, every linear layer of an MLP.
+    /// Regular expressions; a linear layer or convolution is adapted when one is found in its path
+    /// (`down_blocks.0.….attn1.to_q`, `….conv1`). Empty: the attention projections of a UNet, every linear layer of an MLP.
     pub targets: Vec<String>,
     /// How A starts.
     pub init: LoraInit,
@@ -96,7 +96,11 @@ pub struct LoraAdapter {
 }
 
 impl LoraAdapter {
-    fn new(init: &ParameterInit, config: &LoraConfig, [d_input, d_output]: [usize; 2]) -> Self {
+    pub(super) fn new(
+        init: &ParameterInit,
+        config: &LoraConfig,
+        [d_input, d_output]: [usize; 2],
+    ) -> Self {
         let shape = [d_input, config.rank];
         let lora_a = match config.init {
             LoraInit::KaimingUniform => init.uniform("lora_a", shape, (d_input as f64).powf(-0.5)),
@@ -118,33 +122,60 @@ impl LoraAdapter {
     /// # Shapes
     /// - `x`: `[.., d_input]`; result: `[.., d_output]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let x = if self.dropout > 0.0 && x.device().is_autodiff() {
-            self.drop_inputs(x)
-        } else {
-            x
-        };
+        let x = drop_inputs(x, self.dropout);
         let down = kernels::linear(x, self.lora_a.val(), None);
         let up = kernels::linear(down, self.lora_b.val(), None);
+        self.scaled(up)
+    }
+
+    /// The same over the channels of a picture.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, d_input, height, width]`; result: `[batch, d_output, height, width]`
+    pub fn forward_pixels(&self, x: Tensor<4>) -> Tensor<4> {
+        let x = drop_inputs(x, self.dropout);
+        let kernel = |matrix: Tensor<2>| {
+            let [d_input, d_output] = matrix.dims();
+            matrix.transpose().reshape([d_output, d_input, 1, 1])
+        };
+        let down = kernels::conv2d(x, kernel(self.lora_a.val()), None, 1, 0);
+        let up = kernels::conv2d(down, kernel(self.lora_b.val()), None, 1, 0);
+        self.scaled(up)
+    }
+
+    /// What the adapter adds to the layer's weight, `[d_input, d_output]`.
+    pub fn delta(&self) -> Tensor<2> {
+        let product = self.lora_a.val().matmul(self.lora_b.val());
+        product.mul_scalar(self.scale)
+    }
+
+    fn scaled<const D: usize>(&self, up: Tensor<D>) -> Tensor<D> {
         if self.scale == 1.0 {
             up
         } else {
             up * self.scale
         }
     }
-
-    fn drop_inputs<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let keep = 1.0 - self.dropout;
-        let mask = Tensor::random(x.dims(), Distribution::Bernoulli(keep), &x.device());
-        x * mask / keep
-    }
 }
 
-/// Attaches a fresh adapter to every layer that `targets` names; values follow from `seed` and the layer's path.
+/// Sets a share of the inputs to zero while training, and scales the others up.
+pub(super) fn drop_inputs<const D: usize>(x: Tensor<D>, dropout: f64) -> Tensor<D> {
+    if dropout == 0.0 || !x.device().is_autodiff() {
+        return x;
+    }
+    let keep = 1.0 - dropout;
+    let mask = Tensor::random(x.dims(), Distribution::Bernoulli(keep), &x.device());
+    x * mask / keep
+}
+
+/// Attaches a fresh adapter to every layer that `targets` names; values and ids follow from `seed`, `name` and the layer's
+/// path.
 pub(crate) fn attach(
     network: &mut impl ForEachLinear,
     config: &LoraConfig,
     targets: &[String],
     seed: u64,
+    name: &str,
 ) -> Result<usize, NetsError> {
     config.validate()?;
     let patterns = targets
@@ -158,15 +189,12 @@ pub(crate) fn attach(
         .collect::<Result<Vec<_>, _>>()?;
     let mut adapted = 0;
     let mut example = String::new();
-    network.for_each_linear("", &mut |path, linear| {
+    network.for_each_linear("", &mut |path, mut layer| {
         if example.is_empty() || path.ends_with("to_q") {
             example = path.to_owned();
         }
         if patterns.iter().any(|pattern| pattern.is_match(path)) {
-            let init = ParameterInit::new(seed, &linear.weight.device())
-                .at(path)
-                .at("lora");
-            linear.lora = Some(LoraAdapter::new(&init, config, linear.weight.dims()));
+            layer.attach(config, seed, name, path);
             adapted += 1;
         }
     });
@@ -182,11 +210,8 @@ pub(crate) fn attach(
 /// Whether every adapter still adds exactly zero (every B is 0).
 pub(crate) fn is_at_identity(network: &mut impl ForEachLinear) -> bool {
     let mut identity = true;
-    network.for_each_linear("", &mut |_, linear| {
-        if let Some(lora) = &linear.lora {
-            let largest = lora.lora_b.val().inner().abs().max().into_scalar::<f32>();
-            identity &= largest == 0.0;
-        }
+    network.for_each_linear("", &mut |_, layer| {
+        identity &= layer.largest_b().is_none_or(|largest| largest == 0.0);
     });
     identity
 }

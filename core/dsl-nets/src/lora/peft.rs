@@ -9,7 +9,7 @@ use burn::module::Param;
 use burn::tensor::{Tensor, TensorData};
 use serde_json::{Value, json};
 
-use super::{ForEachLinear, LoraAdapter};
+use super::{ForEachLinear, LinearLayer, LoraAdapter};
 use crate::error::NetsError;
 use crate::weights::{FileTensor, WeightDType, WeightFile, write_atomically, write_tensors};
 
@@ -42,7 +42,10 @@ pub(crate) fn load(network: &mut impl ForEachLinear, folder: &Path) -> Result<us
 
     let total = halves.len();
     let mut failure = None;
-    network.for_each_linear("", &mut |path, linear| {
+    network.for_each_linear("", &mut |path, layer| {
+        let LinearLayer::Linear(linear) = layer else {
+            return;
+        };
         let Some(matrices) = halves.remove(path) else {
             return;
         };
@@ -152,8 +155,18 @@ pub(crate) fn save(network: &mut impl ForEachLinear, folder: &Path) -> Result<()
     let mut tensors = Vec::new();
     let mut targets = Vec::new();
     let mut ranks = Vec::new();
-    network.for_each_linear("", &mut |path, linear| {
-        let Some(lora) = &linear.lora else { return };
+    let mut convolution = None;
+    network.for_each_linear("", &mut |path, layer| {
+        let lora = match &layer {
+            LinearLayer::Linear(layer) => &layer.lora,
+            LinearLayer::Conv2d(layer) if layer.lora.is_none() => return,
+            LinearLayer::Pointwise(layer) if layer.lora.is_none() => return,
+            LinearLayer::Conv2d(_) | LinearLayer::Pointwise(_) => {
+                convolution = Some(path.to_owned());
+                return;
+            }
+        };
+        let Some(lora) = lora else { return };
         for (name, param) in [("lora_A", &lora.lora_a), ("lora_B", &lora.lora_b)] {
             let [rows, columns] = param.dims();
             let values: Vec<f32> = param.val().inner().into_data().iter::<f32>().collect();
@@ -170,6 +183,11 @@ pub(crate) fn save(network: &mut impl ForEachLinear, folder: &Path) -> Result<()
         path: folder.to_owned(),
         reason: reason.to_owned(),
     };
+    if let Some(path) = convolution {
+        return Err(wrong(&format!(
+            "`{path}` is a convolution, whose adapter cannot be written"
+        )));
+    }
     let Some(&(rank, scale)) = ranks.first() else {
         return Err(wrong("the network has no adapter to write"));
     };

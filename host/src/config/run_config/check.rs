@@ -14,11 +14,13 @@ pub(super) fn check(config: &RunConfig) -> Vec<Problem> {
     let mut found = Findings::default();
     found.engine("/objective", config.objective.problems());
     found.engine("/train", config.train.problems());
+    found.engine("/model/trainable", config.model.trainable.problems());
     found.setting("/sampling/sampler", config.sampling.sampler.validate());
     found.setting("/loss/weighting", config.loss.weighting.validate());
     found.networks(config);
     found.noise_levels(config);
     found.discriminator(config);
+    found.dropout(config);
     found.0
 }
 
@@ -173,6 +175,16 @@ impl Findings {
                 "/objective/discriminator/base",
                 "the discriminator is to start from the generator's moving average, and there is none",
                 "set `train.ema.decay`, for example 0.999, or `objective.discriminator.base: initial`",
+            );
+        }
+    }
+
+    fn dropout(&mut self, config: &RunConfig) {
+        if config.train.gradient_checkpointing && crate::run::trainer_config(config).drops_out() {
+            self.add(
+                "/train/gradient_checkpointing",
+                "adapters with dropout cannot be computed a second time: their masks would be others",
+                "set `dropout` of the adapters to 0, or leave `train.gradient_checkpointing` out",
             );
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dsl_engine::{NoiseScheduleConfig, PredictionType};
+use dsl_engine::{NoiseScheduleConfig, PredictionType, TrainableConfig};
 use dsl_nets::{DenoiserConfig, TextEncoderConfig};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct ModelSection {
     /// Where the weights come from at step 0.
     pub base: BaseModel,
+    /// Which parameters are trained; all others stay as the base has them.
+    pub trainable: TrainableConfig,
     /// Shape of the denoiser. null: that of the base.
     pub denoiser: Option<DenoiserConfig>,
     /// Shape of the text encoder that is trained along. null: that of the base, or none.
@@ -34,6 +36,17 @@ pub enum BaseModel {
     None,
     /// A safetensors file, or a folder as diffusers writes it.
     Path(PathBuf),
+}
+
+impl BaseModel {
+    /// A path from the root, so that a run can be gone on with from any folder.
+    pub fn make_absolute(&mut self) {
+        if let Self::Path(path) = self
+            && let Ok(absolute) = std::path::absolute(&*path)
+        {
+            *path = absolute;
+        }
+    }
 }
 
 impl From<String> for BaseModel {

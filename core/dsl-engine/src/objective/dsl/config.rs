@@ -197,6 +197,8 @@ pub struct DiscriminatorConfig {
     /// Epochs between two refreshes of the base, where `base` is `refresh`.
     #[schemars(range(min = 1))]
     pub refresh_every_epochs: u64,
+    /// Whether the copy keeps what the generator does not train in the generator's memory.
+    pub share_base: ShareBase,
     /// Peak learning rate. Absent: 1e-4 for adapters, the generator's for a full copy. Follows the generator's
     /// schedule.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
@@ -216,6 +218,7 @@ impl Default for DiscriminatorConfig {
             lora: LoraConfig::default(),
             base: DiscriminatorBase::Initial,
             refresh_every_epochs: 5,
+            share_base: ShareBase::Auto,
             learning_rate: None,
             weight_decay: 0.0,
             max_grad_norm: Some(1.0),
@@ -255,6 +258,18 @@ pub enum DiscriminatorBase {
     Ema,
     /// The generator's, taken anew every `refresh_every_epochs`; adapters are kept.
     Refresh,
+}
+
+/// Where the discriminator's frozen weights are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ShareBase {
+    /// Parameters that neither network trains are in memory once. A generator of adapters alone so has one base and two
+    /// sets of adapters.
+    #[default]
+    Auto,
+    /// In memory of their own. The numbers are the same; for measurements.
+    Never,
 }
 
 /// Who moves when, in one training step.

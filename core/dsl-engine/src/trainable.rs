@@ -1,0 +1,241 @@
+//! Which parameters of the generator are trained.
+//!
+//! Whatever is not trained is frozen: no gradient of it is computed, and optimiser, gradient norm, moving average and
+//! checkpoints do not know it. A checkpoint then needs the frozen parameters from elsewhere, and holds their SHA-256.
+
+use std::fmt::Write as _;
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::tensor::Tensor;
+use dsl_nets::parameters::train_only;
+use dsl_nets::{LoraConfig, Model, NetsError};
+use regex::Regex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::EngineError;
+use crate::objective::ConfigProblem;
+
+/// Adapters of the generator are kept apart from those of the discriminator by this name.
+const GENERATOR_LORA: &str = "generator";
+
+/// Which parameters of the generator are trained; all others keep the base's values.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TrainableConfig {
+    /// Every parameter, of denoiser and text encoder.
+    #[default]
+    All,
+    /// Fresh low-rank adapters on the denoiser (Hu et al. 2021), and nothing else.
+    Lora(LoraConfig),
+    /// Biases, and weights of group and layer norms, of the denoiser (BitFit, Ben Zaken et al. 2022; DiffFit, Xie et al.
+    /// 2023, without its scale factors).
+    BiasNorm(BiasNormConfig),
+    /// Parameters by name.
+    Named(NamedConfig),
+}
+
+/// Settings of `kind: bias_norm`: there are none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BiasNormConfig {}
+
+/// Settings of `kind: named`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamedConfig {
+    /// Regular expressions; a parameter is trained when one is found in its path, such as
+    /// `denoiser.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight` or `text_encoder.…`.
+    #[schemars(length(min = 1))]
+    pub parameters: Vec<String>,
+}
+
+impl TrainableConfig {
+    /// Whether nothing is frozen.
+    pub fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+
+    /// The adapters, where those are what is trained.
+    pub fn lora(&self) -> Option<&LoraConfig> {
+        match self {
+            Self::Lora(lora) => Some(lora),
+            _ => None,
+        }
+    }
+
+    /// Values that the schema cannot rule out; keys are below the section's own.
+    pub fn problems(&self) -> Vec<ConfigProblem> {
+        match self {
+            Self::All | Self::BiasNorm(_) => Vec::new(),
+            Self::Lora(lora) => {
+                let targets = bad_patterns("targets", &lora.targets);
+                lora.validate()
+                    .err()
+                    .map(|error| match error {
+                        NetsError::InvalidConfig {
+                            field,
+                            found,
+                            reason,
+                        } => ConfigProblem::new(
+                            &field,
+                            format!("`{field}` cannot be {found}"),
+                            reason,
+                        ),
+                        other => ConfigProblem::new("", other.to_string(), "change this section"),
+                    })
+                    .into_iter()
+                    .chain(targets)
+                    .collect()
+            }
+            Self::Named(named) => bad_patterns("parameters", &named.parameters).collect(),
+        }
+    }
+
+    /// `model` with exactly these parameters in training; fresh adapters follow from `seed`.
+    ///
+    /// # Errors
+    /// [`EngineError::Config`] where nothing is left to train; [`EngineError::Nets`] for adapters that cannot be made.
+    pub(crate) fn apply(&self, model: Model, seed: u64) -> Result<Model, EngineError> {
+        let is_denoiser = |path: &str| path.starts_with("denoiser.");
+        let model = match self {
+            Self::All => return Ok(model),
+            Self::Lora(lora) => {
+                let mut model = model.no_grad();
+                model.denoiser = model.denoiser.with_named_lora(lora, seed, GENERATOR_LORA)?;
+                return Ok(model);
+            }
+            Self::BiasNorm(_) => train_only(model, |parameter| {
+                is_denoiser(parameter.path) && (parameter.is_norm || parameter.is_bias())
+            }),
+            Self::Named(named) => {
+                let patterns: Vec<Regex> = named
+                    .parameters
+                    .iter()
+                    .filter_map(|pattern| Regex::new(pattern).ok())
+                    .collect();
+                train_only(model, |parameter| {
+                    patterns.iter().any(|found| found.is_match(parameter.path))
+                })
+            }
+        };
+        let model = model.train();
+        if trained_ids(&model).is_empty() {
+            return Err(EngineError::Config {
+                key: "model.trainable".to_owned(),
+                message:
+                    "it names no parameter of these networks, so that there is nothing to train"
+                        .to_owned(),
+                help: "parameters are named like `denoiser.conv_in.weight`".to_owned(),
+            });
+        }
+        Ok(model)
+    }
+}
+
+fn bad_patterns<'a>(
+    key: &'a str,
+    patterns: &'a [String],
+) -> impl Iterator<Item = ConfigProblem> + use<'a> {
+    patterns.iter().enumerate().filter_map(move |(i, pattern)| {
+        let error = Regex::new(pattern).err()?;
+        Some(ConfigProblem::new(
+            &format!("{key}.{i}"),
+            format!("`{pattern}` is not a regular expression: {error}"),
+            "a plain part of a name, such as `attn2`, is one",
+        ))
+    })
+}
+
+/// Ids of the parameters that train, in the order of the module. `module` must be on an autodiff device.
+pub(crate) fn trained_ids<M: Module>(module: &M) -> Vec<ParamId> {
+    ids(module, |trains| trains)
+}
+
+/// Ids of the parameters that do not train. `module` must be on an autodiff device.
+pub(crate) fn frozen_ids<M: Module>(module: &M) -> Vec<ParamId> {
+    ids(module, |trains| !trains)
+}
+
+fn ids<M: Module>(module: &M, wanted: fn(bool) -> bool) -> Vec<ParamId> {
+    struct Ids {
+        wanted: fn(bool) -> bool,
+        found: Vec<ParamId>,
+    }
+    impl ModuleVisitor for Ids {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if (self.wanted)(param.is_require_grad()) {
+                self.found.push(param.id);
+            }
+        }
+    }
+    let mut ids = Ids {
+        wanted,
+        found: Vec::new(),
+    };
+    module.visit(&mut ids);
+    ids.found
+}
+
+/// Number of elements of the parameters that train, and of those that do not.
+pub(crate) fn count<M: Module>(module: &M) -> [usize; 2] {
+    struct Count([usize; 2]);
+    impl ModuleVisitor for Count {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let frozen = usize::from(!param.is_require_grad());
+            self.0[frozen] += param.dims().iter().product::<usize>();
+        }
+    }
+    let mut count = Count([0; 2]);
+    module.visit(&mut count);
+    count.0
+}
+
+/// SHA-256 over names, shapes and values of the frozen parameters; `None` where every parameter trains.
+///
+/// Reads all of them from the device. `module` must be on an autodiff device.
+pub(crate) fn frozen_sha256<M: Module>(module: &M) -> Option<String> {
+    struct Frozen {
+        path: Vec<String>,
+        hasher: Sha256,
+        any: bool,
+    }
+    impl ModuleVisitor for Frozen {
+        fn enter_module(&mut self, name: &str, _container_type: &str) {
+            self.path.push(name.to_owned());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container_type: &str) {
+            self.path.pop();
+        }
+
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if param.is_require_grad() {
+                return;
+            }
+            self.any = true;
+            let name = format!("{} {:?}\n", self.path.join("."), param.dims());
+            self.hasher.update(name.as_bytes());
+            self.hasher
+                .update(param.val().inner().into_data().as_bytes());
+        }
+    }
+    let mut frozen = Frozen {
+        path: Vec::new(),
+        hasher: Sha256::new(),
+        any: false,
+    };
+    module.visit(&mut frozen);
+    frozen.any.then(|| {
+        frozen
+            .hasher
+            .finalize()
+            .iter()
+            .fold(String::new(), |mut hex, byte| {
+                // Writing to a string cannot fail.
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })
+    })
+}

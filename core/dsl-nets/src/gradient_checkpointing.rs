@@ -1,0 +1,95 @@
+//! Gradient checkpointing (Chen et al. 2016): a forward pass that keeps the inputs of each block and nothing else; the
+//! backward pass runs one block at a time once more, with gradients.
+//!
+//! It costs one more forward pass. The values are those of the pass that keeps everything, bit for bit in float32 on the
+//! CPU (elsewhere up to rounding: burn computes attention in another way where no graph is kept): blocks are recomputed by
+//! the same operations, and gradients of what several layers read are added in the same order. The latter is
+//! what [`Passed`] and [`boundary`] are for, in either kind of pass.
+//!
+//! Nothing of this needs an operation of its own in the automatic differentiation, so that it works on every device:
+//! a block's inputs become leaves of a graph of their own, and the gradient `g` of its output `y` enters that graph as
+//! the loss `sum(y * g)`.
+
+use burn::module::Module;
+use burn::tensor::{Gradients, Tensor};
+
+use crate::conditioning::Conditioning;
+use crate::denoiser::Denoiser;
+use crate::parameters::count_trainable;
+use crate::unet_2d_condition::UNetTape;
+
+/// The same tensor as a node of its own in the graph, where the gradients of those that read it are added up before they
+/// join the others.
+pub(crate) fn boundary<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    let shape = tensor.dims();
+    tensor.reshape(shape)
+}
+
+/// A tensor that several parts of a network read one after the other.
+///
+/// Where a tensor has more than two readers, the order in which automatic differentiation adds their gradients up follows
+/// from the whole graph, and sums of another order have other bits. Here each reader gets a node of its own, and the rest of
+/// the tensor goes on to the next: no node has more than two readers, and the sum is `first + (second + (third + ..))`.
+pub(crate) struct Passed<const D: usize>(Tensor<D>);
+
+impl<const D: usize> Passed<D> {
+    pub(crate) fn new(tensor: &Tensor<D>) -> Self {
+        Self(tensor.clone())
+    }
+
+    /// For the next reader.
+    pub(crate) fn next(&mut self) -> Tensor<D> {
+        let own = boundary(self.0.clone());
+        self.0 = boundary(self.0.clone());
+        own
+    }
+}
+
+/// What a checkpointed forward pass leaves for the backward pass.
+pub struct Tape(UNetTape);
+
+impl Tape {
+    /// Finishes a backward pass whose loss was made of the output of [`Denoiser::forward_checkpointed`].
+    ///
+    /// `gradients` are those of the loss. `collect` is called after each block with the gradients of its parameters, and
+    /// in the end with those of whatever lies before the network, such as a text encoder.
+    pub fn backward(&self, gradients: &Gradients, collect: &mut dyn FnMut(&mut Gradients)) {
+        self.0.backward(gradients, collect);
+    }
+}
+
+impl Denoiser {
+    /// [`Denoiser::forward`] without keeping what its blocks compute. `weights` is the network in training, of which
+    /// `self` may be a copy in another number format; `trains_conditioning` says whether a gradient is wanted of the
+    /// features that `conditioning` holds.
+    ///
+    /// Only UNets have blocks; another network keeps everything, and has no tape.
+    ///
+    /// Dropout in adapters is not repeated: masks would be drawn anew.
+    pub fn forward_checkpointed(
+        &self,
+        weights: &Self,
+        x_t: Tensor<4>,
+        timestep: Tensor<1>,
+        conditioning: &Conditioning,
+        trains_conditioning: bool,
+    ) -> (Tensor<4>, Option<Tape>) {
+        let (Self::Unet(unet), Self::Unet(weights)) = (self, weights) else {
+            return (self.forward(x_t, timestep, conditioning), None);
+        };
+        let text = conditioning.encoder_hidden_states.clone();
+        let (output, tape) = unet.forward_checkpointed(
+            weights,
+            x_t,
+            timestep,
+            text.expect("a conditional UNet is called with encoder_hidden_states"),
+            trains_conditioning,
+        );
+        (output, Some(Tape(tape)))
+    }
+}
+
+/// Whether a part of a network has parameters in training.
+pub(crate) fn trains<M: Module>(module: &M) -> bool {
+    count_trainable(module) > 0
+}

@@ -1,0 +1,266 @@
+//! The UNet block by block, see [`crate::gradient_checkpointing`].
+
+use burn::module::Module;
+use burn::tensor::{Gradients, Tensor};
+
+use super::UNet2DCondition;
+use crate::gradient_checkpointing::trains;
+
+/// The inputs of all blocks, off the graph, and the two ends of the network on it.
+pub(crate) struct UNetTape {
+    network: UNet2DCondition,
+    /// The first convolution's output, the timestep's embedding and the text, with the graph that made them.
+    sample: Tensor<4>,
+    temb: Tensor<2>,
+    text: Tensor<3>,
+    /// What each block gets: down path, middle, up path.
+    inputs: Vec<Tensor<4>>,
+    /// All skip connections, in the order they are made.
+    skips: Vec<Tensor<4>>,
+    /// The last block's output, a leaf of the graph of the network's end.
+    last: Tensor<4>,
+    wanted: Wanted,
+}
+
+/// Of what gradients are needed.
+struct Wanted {
+    sample: bool,
+    temb: bool,
+    text: bool,
+    /// Number of blocks at the start of the network that need no backward pass.
+    blocks_before: usize,
+}
+
+impl Wanted {
+    fn of(weights: &UNet2DCondition, text: bool) -> Self {
+        let sample = trains(&weights.conv_in);
+        let temb = trains(&weights.time_embedding);
+        let down = weights.down_blocks.iter().map(trains);
+        let rest =
+            std::iter::once(trains(&weights.mid_block)).chain(weights.up_blocks.iter().map(trains));
+        let first = down.chain(rest).position(|trains| trains);
+        let blocks = weights.down_blocks.len() + 1 + weights.up_blocks.len();
+        Self {
+            sample,
+            temb,
+            text,
+            blocks_before: if sample || temb || text {
+                0
+            } else {
+                first.unwrap_or(blocks)
+            },
+        }
+    }
+}
+
+/// Inputs of one block as leaves of a graph of its own.
+struct Leaves {
+    x: Tensor<4>,
+    temb: Tensor<2>,
+    text: Tensor<3>,
+}
+
+/// Gradients on their way from the end of the network to its start.
+struct Flow {
+    /// Of the block's output.
+    x: Tensor<4>,
+    /// Of the skip connections, once a block that read them was passed.
+    skips: Vec<Option<Tensor<4>>>,
+    temb: Option<Tensor<2>>,
+    text: Option<Tensor<3>>,
+}
+
+impl UNet2DCondition {
+    /// The output, on the graph of the last layers alone, and what the backward pass goes on with.
+    pub(crate) fn forward_checkpointed(
+        &self,
+        weights: &Self,
+        x_t: Tensor<4>,
+        timestep: Tensor<1>,
+        text: Tensor<3>,
+        trains_text: bool,
+    ) -> (Tensor<4>, UNetTape) {
+        let (sample, temb) = self.begin(x_t, timestep);
+        let plain = self.valid();
+        let (plain_temb, plain_text) = (temb.clone().inner(), text.clone().inner());
+        let mut x = sample.clone().inner();
+        let mut skips = vec![x.clone()];
+        let mut inputs = Vec::new();
+        for block in &plain.down_blocks {
+            inputs.push(x.clone());
+            x = block.forward(x, &plain_temb, &plain_text, &mut skips);
+        }
+        inputs.push(x.clone());
+        x = plain.mid_block.forward(x, &plain_temb, &plain_text);
+        let all_skips = skips.clone();
+        for block in &plain.up_blocks {
+            inputs.push(x.clone());
+            x = block.forward(x, &plain_temb, &plain_text, &mut skips);
+        }
+        let last = Tensor::from_inner(x).require_grad();
+        let output = self.end(last.clone());
+        let tape = UNetTape {
+            network: self.clone(),
+            sample,
+            temb,
+            text,
+            inputs,
+            skips: all_skips,
+            last,
+            wanted: Wanted::of(weights, trains_text),
+        };
+        (output, tape)
+    }
+}
+
+impl UNetTape {
+    /// From the gradient of the last block's output to the parameters of all blocks and of what comes before them.
+    pub(crate) fn backward(&self, gradients: &Gradients, collect: &mut dyn FnMut(&mut Gradients)) {
+        let network = &self.network;
+        let Some(x) = self.last.grad(gradients) else {
+            return;
+        };
+        let mut flow = Flow {
+            x,
+            skips: self.skips.iter().map(|_| None).collect(),
+            temb: None,
+            text: None,
+        };
+        let down = network.down_blocks.len();
+        // Blocks are numbered as they run.
+        let mut first_skip = 0;
+        for (i, block) in network.up_blocks.iter().enumerate().rev() {
+            if down + 1 + i < self.wanted.blocks_before {
+                return;
+            }
+            let skips = first_skip..first_skip + block.skips();
+            first_skip = skips.end;
+            let leaves = self.leaves(down + 1 + i);
+            let taken: Vec<Tensor<4>> = self.skips[skips.clone()]
+                .iter()
+                .map(|skip| Tensor::from_inner(skip.clone()).require_grad())
+                .collect();
+            // The one below tells the size to grow to.
+            let below = skips.start.checked_sub(1).map(|i| self.skips[i].clone());
+            let mut stack: Vec<Tensor<4>> = below.map(Tensor::from_inner).into_iter().collect();
+            stack.extend(taken.iter().cloned());
+            let x = block.forward(leaves.x.clone(), &leaves.temb, &leaves.text, &mut stack);
+            let mut gradients = product(x, flow.x.clone()).backward();
+            for (skip, taken) in flow.skips[skips].iter_mut().zip(&taken) {
+                *skip = taken.grad_remove(&mut gradients);
+            }
+            flow.pass(&leaves, &mut gradients);
+            collect(&mut gradients);
+        }
+
+        if down < self.wanted.blocks_before {
+            return;
+        }
+        let leaves = self.leaves(down);
+        let x = network
+            .mid_block
+            .forward(leaves.x.clone(), &leaves.temb, &leaves.text);
+        let mut gradients = product(x, flow.x.clone()).backward();
+        flow.pass(&leaves, &mut gradients);
+        collect(&mut gradients);
+
+        let mut end = self.skips.len();
+        for (i, block) in network.down_blocks.iter().enumerate().rev() {
+            if i < self.wanted.blocks_before {
+                return;
+            }
+            let skips = end - block.skips()..end;
+            end = skips.start;
+            let leaves = self.leaves(i);
+            let mut made = Vec::new();
+            block.forward(leaves.x.clone(), &leaves.temb, &leaves.text, &mut made);
+            let mut loss: Option<Tensor<1>> = None;
+            let last = made.len() - 1;
+            for (k, (made, skip)) in made.into_iter().zip(skips).enumerate() {
+                let across = flow.skips[skip].take();
+                // The last skip connection is what the next block gets.
+                let gradient = match (across, k == last) {
+                    (across, true) => join(Some(flow.x.clone()), across),
+                    (across, false) => across,
+                };
+                if let Some(gradient) = gradient {
+                    let part = product(made, gradient);
+                    loss = Some(match loss {
+                        Some(loss) => loss + part,
+                        None => part,
+                    });
+                }
+            }
+            let Some(loss) = loss else { return };
+            let mut gradients = loss.backward();
+            flow.pass(&leaves, &mut gradients);
+            collect(&mut gradients);
+        }
+        self.begin_backward(flow, collect);
+    }
+
+    /// The gradients of what the first block got, into the layers that made it.
+    fn begin_backward(&self, mut flow: Flow, collect: &mut dyn FnMut(&mut Gradients)) {
+        let across = flow.skips.first_mut().and_then(Option::take);
+        let of_sample = self.wanted.sample.then_some(flow.x);
+        let parts = [
+            of_sample
+                .and_then(|x| join(Some(x), across))
+                .map(|gradient| product(self.sample.clone(), gradient)),
+            flow.temb
+                .map(|gradient| product(self.temb.clone(), gradient)),
+            flow.text
+                .map(|gradient| product(self.text.clone(), gradient)),
+        ];
+        let loss = parts.into_iter().flatten().reduce(|a, b| a + b);
+        if let Some(loss) = loss {
+            collect(&mut loss.backward());
+        }
+    }
+
+    /// The inputs of block `index` as leaves.
+    fn leaves(&self, index: usize) -> Leaves {
+        let x = self.inputs[index].clone();
+        // Before the first layer that trains, nothing needs a gradient.
+        let of_x = index > self.wanted.blocks_before || self.wanted.sample;
+        Leaves {
+            x: leaf(x, of_x),
+            temb: leaf(self.temb.clone().inner(), self.wanted.temb),
+            text: leaf(self.text.clone().inner(), self.wanted.text),
+        }
+    }
+}
+
+impl Flow {
+    /// Goes on to the block before.
+    fn pass(&mut self, leaves: &Leaves, gradients: &mut Gradients) {
+        if let Some(x) = leaves.x.grad_remove(gradients) {
+            self.x = x;
+        }
+        let temb = leaves.temb.grad_remove(gradients);
+        self.temb = join(temb, self.temb.take());
+        let text = leaves.text.grad_remove(gradients);
+        self.text = join(text, self.text.take());
+    }
+}
+
+fn leaf<const D: usize>(tensor: Tensor<D>, wanted: bool) -> Tensor<D> {
+    let tensor = Tensor::from_inner(tensor);
+    if wanted {
+        tensor.require_grad()
+    } else {
+        tensor
+    }
+}
+
+/// The loss whose gradient in `output` is `gradient`.
+fn product<const D: usize>(output: Tensor<D>, gradient: Tensor<D>) -> Tensor<1> {
+    (output * Tensor::from_inner(gradient)).sum()
+}
+
+fn join<const D: usize>(a: Option<Tensor<D>>, b: Option<Tensor<D>>) -> Option<Tensor<D>> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a + b),
+        (a, b) => a.or(b),
+    }
+}
