@@ -13,6 +13,7 @@
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
 
+use crate::attention::AttentionContext;
 use crate::conditioning::Conditioning;
 use crate::denoiser::Denoiser;
 use crate::parameters::count_trainable;
@@ -42,6 +43,29 @@ impl<const D: usize> Passed<D> {
         let own = boundary(self.0.clone());
         self.0 = boundary(self.0.clone());
         own
+    }
+}
+
+/// [`Passed`] for all that transformers attend to.
+pub(crate) struct PassedContext {
+    encoder_hidden_states: Passed<3>,
+    objects: Option<Passed<3>>,
+}
+
+impl PassedContext {
+    pub(crate) fn new(context: &AttentionContext) -> Self {
+        Self {
+            encoder_hidden_states: Passed::new(&context.encoder_hidden_states),
+            objects: context.objects.as_ref().map(Passed::new),
+        }
+    }
+
+    /// For the next reader.
+    pub(crate) fn next(&mut self) -> AttentionContext {
+        AttentionContext {
+            encoder_hidden_states: self.encoder_hidden_states.next(),
+            objects: self.objects.as_mut().map(Passed::next),
+        }
     }
 }
 
@@ -77,14 +101,8 @@ impl Denoiser {
         let (Self::Unet(unet), Self::Unet(weights)) = (self, weights) else {
             return (self.forward(x_t, timestep, conditioning), None);
         };
-        let text = conditioning.encoder_hidden_states.clone();
-        let (output, tape) = unet.forward_checkpointed(
-            weights,
-            x_t,
-            timestep,
-            text.expect("a conditional UNet is called with encoder_hidden_states"),
-            trains_conditioning,
-        );
+        let (output, tape) =
+            unet.forward_checkpointed(weights, x_t, timestep, conditioning, trains_conditioning);
         (output, Some(Tape(tape)))
     }
 }

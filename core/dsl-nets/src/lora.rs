@@ -44,18 +44,18 @@ impl ForEachLinear for PointwiseConv {
     }
 }
 
-impl<T: ForEachLinear> ForEachLinear for Option<T> {
-    fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
-        if let Some(part) = self {
-            part.for_each_linear(path, visit);
-        }
-    }
-}
-
 impl<T: ForEachLinear> ForEachLinear for Vec<T> {
     fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
         for (index, item) in self.iter_mut().enumerate() {
             item.for_each_linear(&format!("{path}.{index}"), &mut *visit);
+        }
+    }
+}
+
+impl<T: ForEachLinear> ForEachLinear for Option<T> {
+    fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
+        if let Some(item) = self {
+            item.for_each_linear(path, visit);
         }
     }
 }

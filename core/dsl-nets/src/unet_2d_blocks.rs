@@ -3,7 +3,8 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use crate::gradient_checkpointing::Passed;
+use crate::attention::{AttentionContext, TransformerBlockConfig};
+use crate::gradient_checkpointing::{Passed, PassedContext};
 use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
 use crate::parameter_init::ParameterInit;
 use crate::resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
@@ -21,6 +22,7 @@ pub(crate) struct BlockConfig {
     pub cross_attention_dim: usize,
     pub transformer_layers: usize,
     pub use_linear_projection: bool,
+    pub gated: bool,
 }
 
 impl BlockConfig {
@@ -28,20 +30,24 @@ impl BlockConfig {
         ResnetBlock2D::new(
             init,
             channels,
-            self.time_embed_dim,
+            Some(self.time_embed_dim),
             self.groups,
             self.norm_eps,
         )
     }
 
     fn attention(&self, init: &ParameterInit, channels: usize) -> Transformer2D {
+        let block = TransformerBlockConfig {
+            channels,
+            cross_attention_dim: self.cross_attention_dim,
+            heads: self.heads,
+            gated: self.gated,
+        };
         Transformer2D::new(
             init,
-            channels,
+            &block,
             self.groups,
-            self.heads,
             self.transformer_layers,
-            self.cross_attention_dim,
             self.use_linear_projection,
         )
     }
@@ -165,14 +171,14 @@ impl DownBlock {
         &self,
         mut x: Tensor<4>,
         temb: &Tensor<2>,
-        encoder_hidden_states: &Tensor<3>,
+        context: &AttentionContext,
         skips: &mut Vec<Tensor<4>>,
     ) -> Tensor<4> {
-        let (mut temb, mut text) = (Passed::new(temb), Passed::new(encoder_hidden_states));
+        let (mut temb, mut context) = (Passed::new(temb), PassedContext::new(context));
         let downsamplers = match self {
             Self::CrossAttnDownBlock2D(block) => {
                 for (resnet, attention) in block.resnets.iter().zip(&block.attentions) {
-                    x = attention.forward(resnet.forward(x, &temb.next()), &text.next());
+                    x = attention.forward(resnet.forward(x, &temb.next()), &context.next());
                     skips.push(x.clone());
                 }
                 &block.downsamplers
@@ -239,20 +245,15 @@ impl UNetMidBlock2DCrossAttn {
 
     /// # Shapes
     /// - `x`, result: `[batch, channels, height, width]`; `temb`: `[batch, time_embed_dim]`, activated
-    pub fn forward(
-        &self,
-        x: Tensor<4>,
-        temb: &Tensor<2>,
-        encoder_hidden_states: &Tensor<3>,
-    ) -> Tensor<4> {
-        let (mut temb, mut text) = (Passed::new(temb), Passed::new(encoder_hidden_states));
+    pub fn forward(&self, x: Tensor<4>, temb: &Tensor<2>, context: &AttentionContext) -> Tensor<4> {
+        let (mut temb, mut context) = (Passed::new(temb), PassedContext::new(context));
         let (first, rest) = self
             .resnets
             .split_first()
             .expect("the middle is built with two residual blocks");
         let mut x = first.forward(x, &temb.next());
         for (attention, resnet) in self.attentions.iter().zip(rest) {
-            x = attention.forward(x, &text.next());
+            x = attention.forward(x, &context.next());
             x = resnet.forward(x, &temb.next());
         }
         x
@@ -334,10 +335,10 @@ impl UpBlock {
         &self,
         mut x: Tensor<4>,
         temb: &Tensor<2>,
-        encoder_hidden_states: &Tensor<3>,
+        context: &AttentionContext,
         skips: &mut Vec<Tensor<4>>,
     ) -> Tensor<4> {
-        let (mut temb, mut text) = (Passed::new(temb), Passed::new(encoder_hidden_states));
+        let (mut temb, mut context) = (Passed::new(temb), PassedContext::new(context));
         let mut join = |x: Tensor<4>| {
             let skip = skips
                 .pop()
@@ -348,7 +349,7 @@ impl UpBlock {
             Self::CrossAttnUpBlock2D(block) => {
                 for (resnet, attention) in block.resnets.iter().zip(&block.attentions) {
                     x = resnet.forward(join(x), &temb.next());
-                    x = attention.forward(x, &text.next());
+                    x = attention.forward(x, &context.next());
                 }
                 &block.upsamplers
             }

@@ -3,16 +3,16 @@
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
 
-use super::UNet2DCondition;
+use super::{Begun, UNet2DCondition};
+use crate::attention::AttentionContext;
+use crate::conditioning::Conditioning;
 use crate::gradient_checkpointing::trains;
 
 /// The inputs of all blocks, off the graph, and the two ends of the network on it.
 pub(crate) struct UNetTape {
     network: UNet2DCondition,
-    /// The first convolution's output, the timestep's embedding and the text, with the graph that made them.
-    sample: Tensor<4>,
-    temb: Tensor<2>,
-    text: Tensor<3>,
+    /// What the first block got, with the graph that made it.
+    begun: Begun,
     /// What each block gets: down path, middle, up path.
     inputs: Vec<Tensor<4>>,
     /// All skip connections, in the order they are made.
@@ -27,6 +27,7 @@ struct Wanted {
     sample: bool,
     temb: bool,
     text: bool,
+    objects: bool,
     /// Number of blocks at the start of the network that need no backward pass.
     blocks_before: usize,
 }
@@ -34,7 +35,10 @@ struct Wanted {
 impl Wanted {
     fn of(weights: &UNet2DCondition, text: bool) -> Self {
         let sample = trains(&weights.conv_in);
-        let temb = trains(&weights.time_embedding);
+        let temb = trains(&weights.time_embedding)
+            || trains(&weights.add_embedding)
+            || trains(&weights.class_embedding);
+        let objects = trains(&weights.position_net);
         let down = weights.down_blocks.iter().map(trains);
         let rest =
             std::iter::once(trains(&weights.mid_block)).chain(weights.up_blocks.iter().map(trains));
@@ -44,7 +48,8 @@ impl Wanted {
             sample,
             temb,
             text,
-            blocks_before: if sample || temb || text {
+            objects,
+            blocks_before: if sample || temb || text || objects {
                 0
             } else {
                 first.unwrap_or(blocks)
@@ -57,7 +62,7 @@ impl Wanted {
 struct Leaves {
     x: Tensor<4>,
     temb: Tensor<2>,
-    text: Tensor<3>,
+    context: AttentionContext,
 }
 
 /// Gradients on their way from the end of the network to its start.
@@ -68,6 +73,7 @@ struct Flow {
     skips: Vec<Option<Tensor<4>>>,
     temb: Option<Tensor<2>>,
     text: Option<Tensor<3>>,
+    objects: Option<Tensor<3>>,
 }
 
 impl UNet2DCondition {
@@ -77,33 +83,35 @@ impl UNet2DCondition {
         weights: &Self,
         x_t: Tensor<4>,
         timestep: Tensor<1>,
-        text: Tensor<3>,
+        conditioning: &Conditioning,
         trains_text: bool,
     ) -> (Tensor<4>, UNetTape) {
-        let (sample, temb) = self.begin(x_t, timestep);
+        let begun = self.begin(x_t, timestep, conditioning);
         let plain = self.valid();
-        let (plain_temb, plain_text) = (temb.clone().inner(), text.clone().inner());
-        let mut x = sample.clone().inner();
+        let temb = begun.temb.clone().inner();
+        let context = AttentionContext {
+            encoder_hidden_states: begun.context.encoder_hidden_states.clone().inner(),
+            objects: begun.context.objects.clone().map(Tensor::inner),
+        };
+        let mut x = begun.sample.clone().inner();
         let mut skips = vec![x.clone()];
         let mut inputs = Vec::new();
         for block in &plain.down_blocks {
             inputs.push(x.clone());
-            x = block.forward(x, &plain_temb, &plain_text, &mut skips);
+            x = block.forward(x, &temb, &context, &mut skips);
         }
         inputs.push(x.clone());
-        x = plain.mid_block.forward(x, &plain_temb, &plain_text);
+        x = plain.mid_block.forward(x, &temb, &context);
         let all_skips = skips.clone();
         for block in &plain.up_blocks {
             inputs.push(x.clone());
-            x = block.forward(x, &plain_temb, &plain_text, &mut skips);
+            x = block.forward(x, &temb, &context, &mut skips);
         }
         let last = Tensor::from_inner(x).require_grad();
         let output = self.end(last.clone());
         let tape = UNetTape {
             network: self.clone(),
-            sample,
-            temb,
-            text,
+            begun,
             inputs,
             skips: all_skips,
             last,
@@ -125,6 +133,7 @@ impl UNetTape {
             skips: self.skips.iter().map(|_| None).collect(),
             temb: None,
             text: None,
+            objects: None,
         };
         let down = network.down_blocks.len();
         // Blocks are numbered as they run.
@@ -144,7 +153,7 @@ impl UNetTape {
             let below = skips.start.checked_sub(1).map(|i| self.skips[i].clone());
             let mut stack: Vec<Tensor<4>> = below.map(Tensor::from_inner).into_iter().collect();
             stack.extend(taken.iter().cloned());
-            let x = block.forward(leaves.x.clone(), &leaves.temb, &leaves.text, &mut stack);
+            let x = block.forward(leaves.x.clone(), &leaves.temb, &leaves.context, &mut stack);
             let mut gradients = product(x, flow.x.clone()).backward();
             for (skip, taken) in flow.skips[skips].iter_mut().zip(&taken) {
                 *skip = taken.grad_remove(&mut gradients);
@@ -159,7 +168,7 @@ impl UNetTape {
         let leaves = self.leaves(down);
         let x = network
             .mid_block
-            .forward(leaves.x.clone(), &leaves.temb, &leaves.text);
+            .forward(leaves.x.clone(), &leaves.temb, &leaves.context);
         let mut gradients = product(x, flow.x.clone()).backward();
         flow.pass(&leaves, &mut gradients);
         collect(&mut gradients);
@@ -173,7 +182,7 @@ impl UNetTape {
             end = skips.start;
             let leaves = self.leaves(i);
             let mut made = Vec::new();
-            block.forward(leaves.x.clone(), &leaves.temb, &leaves.text, &mut made);
+            block.forward(leaves.x.clone(), &leaves.temb, &leaves.context, &mut made);
             let mut loss: Option<Tensor<1>> = None;
             let last = made.len() - 1;
             for (k, (made, skip)) in made.into_iter().zip(skips).enumerate() {
@@ -206,11 +215,15 @@ impl UNetTape {
         let parts = [
             of_sample
                 .and_then(|x| join(Some(x), across))
-                .map(|gradient| product(self.sample.clone(), gradient)),
+                .map(|gradient| product(self.begun.sample.clone(), gradient)),
             flow.temb
-                .map(|gradient| product(self.temb.clone(), gradient)),
-            flow.text
-                .map(|gradient| product(self.text.clone(), gradient)),
+                .map(|gradient| product(self.begun.temb.clone(), gradient)),
+            flow.text.map(|gradient| {
+                product(self.begun.context.encoder_hidden_states.clone(), gradient)
+            }),
+            flow.objects
+                .zip(self.begun.context.objects.clone())
+                .map(|(gradient, objects)| product(objects, gradient)),
         ];
         let loss = parts.into_iter().flatten().reduce(|a, b| a + b);
         if let Some(loss) = loss {
@@ -222,11 +235,21 @@ impl UNetTape {
     fn leaves(&self, index: usize) -> Leaves {
         let x = self.inputs[index].clone();
         // Before the first layer that trains, nothing needs a gradient.
+        let context = &self.begun.context;
         let of_x = index > self.wanted.blocks_before || self.wanted.sample;
         Leaves {
             x: leaf(x, of_x),
-            temb: leaf(self.temb.clone().inner(), self.wanted.temb),
-            text: leaf(self.text.clone().inner(), self.wanted.text),
+            temb: leaf(self.begun.temb.clone().inner(), self.wanted.temb),
+            context: AttentionContext {
+                encoder_hidden_states: leaf(
+                    context.encoder_hidden_states.clone().inner(),
+                    self.wanted.text,
+                ),
+                objects: context
+                    .objects
+                    .clone()
+                    .map(|objects| leaf(objects.inner(), self.wanted.objects)),
+            },
         }
     }
 }
@@ -239,8 +262,11 @@ impl Flow {
         }
         let temb = leaves.temb.grad_remove(gradients);
         self.temb = join(temb, self.temb.take());
-        let text = leaves.text.grad_remove(gradients);
+        let text = leaves.context.encoder_hidden_states.grad_remove(gradients);
         self.text = join(text, self.text.take());
+        let objects = leaves.context.objects.as_ref();
+        let objects = objects.and_then(|objects| objects.grad_remove(gradients));
+        self.objects = join(objects, self.objects.take());
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tests of the networks, in one binary.
 
+mod autoencoder;
+mod clip;
 mod fixture;
 mod init;
 mod lora;
