@@ -27,7 +27,7 @@ pub use error::{ConfigError, ConfigErrors, Place};
 pub use export::export;
 pub use layers::Origin;
 pub use overrides::task_part;
-pub use resolve::{Configuration, Problem, Resolved, resolve_config};
+pub use resolve::{Configuration, Problem, Resolved, resolve_config, resolve_over};
 pub use run_config::{
     BaseModel, LoggingConfig, ModelSection, RunConfig, SamplingConfig, resolve, schema, schema_text,
 };

@@ -13,7 +13,7 @@ use dsl_loader::{Plugin, TaskHandle};
 
 pub use finished::{Finished, open_finished};
 
-use crate::bridge::data::{Captions, Data, caption_column};
+use crate::bridge::data::{Captions, Data, Latents, caption_column};
 use crate::bridge::model::{self, Prepared};
 use crate::bridge::plugin;
 use crate::command::run::RunArgs;
@@ -101,6 +101,11 @@ pub fn resume(path: &Path, quiet: bool) -> Result<()> {
 /// Everything before the first step, and its files.
 fn begin(config: &mut RunConfig, plugin: &Plugin, run: &RunDir) -> Result<(Session, Report)> {
     config.model.base.make_absolute();
+    if let Some(cache) = &mut config.model.latents.cache
+        && let Ok(absolute) = std::path::absolute(&*cache)
+    {
+        *cache = absolute;
+    }
     let session = Session::open(config, plugin)?;
     if config.sampling.prompts.is_empty() {
         config
@@ -141,10 +146,25 @@ fn read_config(run: &RunDir) -> Result<RunConfig> {
 struct Session {
     task: TaskHandle,
     data: Data,
-    captions: Option<Captions>,
+    feed: Feed,
     prepared: Prepared,
     trainer: Trainer,
     device: Device,
+}
+
+/// How a split's pictures and captions become what networks read.
+#[derive(Clone)]
+pub struct Feed {
+    captions: Option<Captions>,
+    latents: Option<Latents>,
+}
+
+impl Feed {
+    /// A split that is read so.
+    pub fn apply(&self, data: Data) -> Data {
+        data.with_captions(self.captions.clone())
+            .with_latents(self.latents.clone())
+    }
 }
 
 impl Session {
@@ -162,12 +182,22 @@ impl Session {
                 max_tokens: prepared.card.max_tokens(),
             })
         });
-        let data = data.with_captions(captions.clone());
+        let latents = prepared.latents.as_ref().map(|coder| {
+            let (captions, dropout) = caption_column(task.describe()).unzip();
+            Latents {
+                captions,
+                dropout: dropout.unwrap_or(0.0),
+                coder: coder.clone(),
+                sample: config.model.latents.sample,
+            }
+        });
+        let feed = Feed { captions, latents };
+        let data = feed.apply(data);
         let trainer = Trainer::new(trainer_config(config), prepared.model.clone(), &device)?;
         Ok(Self {
             task,
             data,
-            captions,
+            feed,
             prepared,
             trainer,
             device,

@@ -3,11 +3,12 @@
 use std::convert::Infallible;
 
 use anyhow::Result;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use dsl_engine::guidance::Guidance;
 use dsl_engine::{NoiseSchedule, Stream, Streams};
 use dsl_nets::{Conditioning, Model, Tokenizer};
 
+use crate::bridge::latents::LatentCoder;
 use crate::bridge::model_card::ModelCard;
 use crate::config::SamplingConfig;
 use crate::failure;
@@ -31,6 +32,8 @@ pub struct SampleSource<'a> {
     pub card: &'a ModelCard,
     /// For networks with text.
     pub tokenizer: Option<&'a Tokenizer>,
+    /// For networks that work on latents.
+    pub latents: Option<&'a LatentCoder>,
     /// Where they are.
     pub device: &'a Device,
 }
@@ -50,7 +53,7 @@ pub fn draw(
         .sampler
         .build(&schedule, source.card.prediction_type)
         .map_err(failure::usage)?;
-    let has_text = source.tokenizer.is_some();
+    let has_text = source.tokenizer.is_some() || source.latents.is_some();
     // Without text there is nothing to guide by.
     let guidance = Guidance::new(if has_text { config.guidance_scale } else { 1.0 })
         .map_err(failure::usage)?;
@@ -58,6 +61,7 @@ pub fn draw(
     let [channels, height, width] = source.card.sample_shape;
     let count = config.count as usize;
     let mut values = Vec::with_capacity(count * channels * height * width);
+    let mut drawn = [channels, height, width];
     for first in (0..count).step_by(CHUNK) {
         let rows = CHUNK.min(count - first);
         let shape = [rows, channels, height, width];
@@ -89,8 +93,15 @@ pub fn draw(
             },
             |step| noise(Stream::SAMPLE.part("step"), step as u64 + 1),
         );
+        let x_0 = match source.latents {
+            Some(coder) => coder.decode(x_0)?,
+            None => x_0,
+        };
+        let [_, channels, height, width] = x_0.dims();
+        drawn = [channels, height, width];
         values.extend(x_0.into_data().iter::<f32>());
     }
+    let [channels, height, width] = drawn;
     Ok(Drawn {
         values,
         shape: [count, channels, height, width],
@@ -103,6 +114,24 @@ fn condition(
     prompts: &[&str],
     with_empty: bool,
 ) -> Result<Conditioning> {
+    if let Some(coder) = source.latents {
+        let [_, height, width] = source.card.sample_shape;
+        let [height, width] = coder.picture_size([height, width]).map(|size| size as f32);
+        // A picture that was never cut, at the size that is drawn: what SDXL's own pipeline tells its network.
+        let sizes = vec![[height, width, 0.0, 0.0, height, width]; prompts.len()];
+        let encode = |prompts: &[&str]| -> Result<Conditioning> {
+            let features = coder.encode_texts(prompts, &sizes)?;
+            Ok(features.conditioning(source.device, DType::F32))
+        };
+        let conditional = encode(prompts)?;
+        return match with_empty {
+            true => {
+                let empty = encode(&vec![""; prompts.len()])?;
+                Ok(Conditioning::concat(&[&empty, &conditional]))
+            }
+            false => Ok(conditional),
+        };
+    }
     let Some(tokenizer) = source.tokenizer else {
         return Ok(Conditioning::none());
     };

@@ -171,6 +171,7 @@ impl SampleSource for Pictures {
         Ok(Samples {
             x_0: TensorData::new(pixels, [indices.len(), channels, height, width]),
             token_ids: Some(TensorData::new(tokens, [indices.len(), Self::TOKENS])),
+            features: None,
             views: 1,
         })
     }

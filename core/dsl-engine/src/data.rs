@@ -1,6 +1,7 @@
 //! What the engine trains on: plain tensors, whoever made them.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use dsl_nets::{AddedConditioning, Conditioning};
 
 use crate::error::EngineError;
 
@@ -10,8 +11,10 @@ pub struct Samples {
     /// Clean samples, `[batch, channels, height, width]`, float32; pixels in −1..1. Vectors have height and width 1.
     pub x_0: TensorData,
     /// Token ids of the captions, `[batch, tokens]`, int64; dropped captions are already the empty caption's. `None`
-    /// for networks without text.
+    /// for networks without text, or whose text was encoded before.
     pub token_ids: Option<TensorData>,
+    /// What was encoded before training, for networks whose text encoders are not trained along.
+    pub features: Option<Features>,
     /// Rows of `x_0` that belong to one object (views of a scene), 1 elsewhere.
     pub views: usize,
 }
@@ -35,6 +38,37 @@ impl Samples {
         self.token_ids
             .clone()
             .map(|ids| Tensor::from_data(ids, device))
+    }
+}
+
+/// Conditioning made by frozen encoders, as plain data.
+#[derive(Debug, Clone)]
+pub struct Features {
+    /// Text features for cross-attention, `[batch, tokens, cross_attention_dim]`, float32.
+    pub encoder_hidden_states: TensorData,
+    /// What SDXL adds to the timestep embedding.
+    pub added: Option<AddedFeatures>,
+}
+
+/// SDXL's part of [`Features`], see [`dsl_nets::AddedConditioning`].
+#[derive(Debug, Clone)]
+pub struct AddedFeatures {
+    /// Pooled text features, `[batch, projection_dim]`, float32.
+    pub text_embeds: TensorData,
+    /// Original height and width, top and left of the crop, target height and width, in pixels: `[batch, 6]`, float32.
+    pub time_ids: TensorData,
+}
+
+impl Features {
+    /// As networks take it, on `device` (and its graph), the text in the number format `dtype`.
+    pub fn conditioning(&self, device: &Device, dtype: DType) -> Conditioning {
+        let text = Tensor::<3>::from_data(self.encoder_hidden_states.clone(), device);
+        let mut conditioning = Conditioning::text(text.cast(dtype));
+        conditioning.added = self.added.as_ref().map(|added| AddedConditioning {
+            text_embeds: Tensor::<2>::from_data(added.text_embeds.clone(), device).cast(dtype),
+            time_ids: Tensor::from_data(added.time_ids.clone(), device),
+        });
+        conditioning
     }
 }
 

@@ -21,7 +21,7 @@ pub mod trainer;
 mod weights_by_id;
 
 pub use checkpoint::{Checkpoint, CheckpointConfig, Checkpoints};
-pub use data::{SampleSource, Samples};
+pub use data::{AddedFeatures, Features, SampleSource, Samples};
 pub use ema::{Ema, parameter_data};
 pub use error::EngineError;
 pub use loss_weighting::LossWeighting;

@@ -40,6 +40,7 @@ impl SampleSource for Pictures {
         Ok(Samples {
             x_0: TensorData::new(pixels, shape),
             token_ids: Some(TensorData::new(tokens, [indices.len(), 8])),
+            features: None,
             views: 1,
         })
     }

@@ -15,6 +15,8 @@ use dsl_loader::{
 };
 use dsl_nets::Tokenizer;
 
+use super::latents::{LatentCoder, SizeIds};
+
 /// Beyond this many samples a data set is taken as a stream: its order is not shuffled again, since a table of all
 /// indices would not fit.
 const LARGEST_SHUFFLED: u64 = 1 << 26;
@@ -32,6 +34,19 @@ pub struct Captions {
     pub max_tokens: usize,
 }
 
+/// Pictures and captions on their way through a pipeline's encoders.
+#[derive(Clone)]
+pub struct Latents {
+    /// Column that holds the captions; none for a task without text.
+    pub captions: Option<String>,
+    /// Probability that a caption is replaced by the empty one.
+    pub dropout: f64,
+    /// Encodes.
+    pub coder: Arc<LatentCoder>,
+    /// Whether latents are drawn from the autoencoder's distribution while training.
+    pub sample: bool,
+}
+
 /// One split of a task's data.
 #[derive(Clone)]
 pub struct Data {
@@ -39,6 +54,7 @@ pub struct Data {
     target: String,
     sample_shape: [usize; 3],
     captions: Option<Captions>,
+    latents: Option<Latents>,
 }
 
 impl Data {
@@ -58,6 +74,7 @@ impl Data {
             target: description.target.clone(),
             sample_shape,
             captions: None,
+            latents: None,
         })
     }
 
@@ -67,7 +84,13 @@ impl Data {
         self
     }
 
-    /// Channels, height and width of a sample.
+    /// The same, encoded.
+    pub fn with_latents(mut self, latents: Option<Latents>) -> Self {
+        self.latents = latents;
+        self
+    }
+
+    /// Channels, height and width of a sample as the plugin gives it.
     pub fn sample_shape(&self) -> [usize; 3] {
         self.sample_shape
     }
@@ -108,6 +131,10 @@ impl Data {
             .dataset
             .batch(indices, seeds, augment)
             .map_err(data_error)?;
+        if let Some(latents) = &self.latents {
+            let seeds = (augment && latents.sample).then_some(seeds);
+            return self.encoded(latents, columns, seeds, dropped);
+        }
         let mut x_0 = None;
         let mut token_ids = None;
         for column in columns {
@@ -124,6 +151,7 @@ impl Data {
             Some(x_0) => Ok(Samples {
                 x_0,
                 token_ids,
+                features: None,
                 views: 1,
             }),
             None => Err(EngineError::Batch {
@@ -131,6 +159,54 @@ impl Data {
                 message: format!("the plugin sent no column `{}`", self.target),
             }),
         }
+    }
+
+    /// Latents and text features in the place of pictures and captions.
+    fn encoded(
+        &self,
+        latents: &Latents,
+        columns: Vec<HostColumn>,
+        seeds: Option<&[u64]>,
+        dropped: &[bool],
+    ) -> Result<Samples, EngineError> {
+        let [_, height, width] = self.sample_shape;
+        let size = [height as f32, width as f32];
+        let mut sizes = vec![[size[0], size[1], 0.0, 0.0, size[0], size[1]]; dropped.len()];
+        let mut x_0 = None;
+        let mut texts = vec![String::new(); dropped.len()];
+        for column in columns {
+            if column.name == self.target {
+                x_0 = Some(self.target_data(column, dropped.len())?);
+                continue;
+            }
+            match column.data {
+                HostColumnData::Text(found) if Some(&column.name) == latents.captions.as_ref() => {
+                    texts = found;
+                }
+                HostColumnData::Tensor(tensor) if column.name == SIZES => {
+                    sizes = read_sizes(tensor);
+                }
+                _ => {}
+            }
+        }
+        let Some(x_0) = x_0 else {
+            return Err(EngineError::Batch {
+                step: 0,
+                message: format!("the plugin sent no column `{}`", self.target),
+            });
+        };
+        let texts: Vec<&str> = texts
+            .iter()
+            .zip(dropped)
+            .map(|(text, dropped)| if *dropped { "" } else { text.as_str() })
+            .collect();
+        let failed = |error: anyhow::Error| EngineError::Data(error.into());
+        Ok(Samples {
+            x_0: latents.coder.encode_pictures(&x_0, seeds).map_err(failed)?,
+            token_ids: None,
+            features: Some(latents.coder.encode_texts(&texts, &sizes).map_err(failed)?),
+            views: 1,
+        })
     }
 
     /// The plugin's memory becomes the tensor's, without a copy.
@@ -152,6 +228,23 @@ pub fn tensor_data(tensor: HostTensor, shape: [usize; 4]) -> TensorData {
     let (_, _, bytes) = tensor.into_parts();
     let bytes = Bytes::from_shared(bytes, AllocationProperty::Other);
     TensorData::from_bytes(bytes, shape, BurnDType::F32)
+}
+
+/// Column with what SDXL is told of a picture's size, float32 `[6]` per sample: original height and width, top and left of
+/// the crop, target height and width, in pixels. A task without it has pictures that were never cut.
+const SIZES: &str = "size_ids";
+
+fn read_sizes(tensor: HostTensor) -> Vec<SizeIds> {
+    let (_, _, bytes) = tensor.into_parts();
+    let bytes: &[u8] = bytes.as_ref();
+    let values: Vec<f32> = bytes
+        .chunks_exact(4)
+        .map(|bytes| f32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        .collect();
+    values
+        .chunks_exact(6)
+        .map(|row| [row[0], row[1], row[2], row[3], row[4], row[5]])
+        .collect()
 }
 
 impl SampleSource for Data {
@@ -207,11 +300,9 @@ impl TrainingBatches {
                 (position / count, index)
             })
             .collect();
-        let dropout = self
-            .data
-            .captions
-            .as_ref()
-            .map_or(0.0, |captions| captions.dropout);
+        let of_captions = self.data.captions.as_ref().map(|captions| captions.dropout);
+        let of_latents = self.data.latents.as_ref().map(|latents| latents.dropout);
+        let dropout = of_captions.or(of_latents).unwrap_or(0.0);
         let dropped = self
             .streams
             .bernoulli(Stream::DROP, step, 0, self.batch_size, dropout);

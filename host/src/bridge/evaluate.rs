@@ -5,7 +5,8 @@ use burn::tensor::TensorData;
 use dsl_engine::{SampleSource, Trainer};
 use dsl_loader::{EvaluatorHandle, HostArtefact, InputColumn, InputData, Requirements, TaskHandle};
 
-use super::data::{Captions, Data};
+use super::data::Data;
+use crate::run::Feed;
 
 /// Samples handed over in one call.
 const CHUNK: u64 = 512;
@@ -31,17 +32,22 @@ impl Evaluation {
     ///
     /// # Errors
     /// What the plugin says.
-    pub fn open(task: &TaskHandle, captions: Option<&Captions>) -> Result<Option<Self>> {
+    pub fn open(task: &TaskHandle, feed: &Feed) -> Result<Option<Self>> {
         let Some(evaluator) = task.evaluator()? else {
             return Ok(None);
         };
         let Requirements::NoisePredictions { split, count } = evaluator.requirements().clone();
-        let data = Data::open(task, &split)?.with_captions(captions.cloned());
+        let data = feed.apply(Data::open(task, &split)?);
         Ok(Some(Self {
             count: count.min(data.count()),
             evaluator,
             data,
         }))
+    }
+
+    /// The data that is evaluated on, and how many samples of it.
+    pub fn data(&self) -> (&Data, u64) {
+        (&self.data, self.count)
     }
 
     /// The metrics of the networks as they are, name and value, and the files that the evaluator made.

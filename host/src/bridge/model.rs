@@ -1,6 +1,7 @@
 //! The generator at step 0: bundled with the plugin, from a file, or fresh.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::Device;
@@ -10,7 +11,9 @@ use dsl_nets::{
 };
 
 use super::data::{Data, caption_column};
+use super::latents::LatentCoder;
 use super::model_card::{self, ModelCard};
+use super::pipeline::Pipeline;
 use crate::config::{BaseModel, RunConfig};
 use crate::failure;
 
@@ -27,6 +30,8 @@ pub struct Prepared {
     pub card: ModelCard,
     /// For networks with text.
     pub tokenizer: Option<Tokenizer>,
+    /// For networks that work on latents.
+    pub latents: Option<Arc<LatentCoder>>,
     /// Where the weights come from, in words.
     pub source: String,
 }
@@ -49,14 +54,30 @@ pub fn prepare(
     {
         (base_card, base_tokenizer) = (Some(card), tokenizer);
     }
-    let model = model_config(config, base_card.as_ref(), task)?;
+    let pipeline = pipeline_of(&config.model.base, base_card.as_ref())?;
+    let latents = pipeline
+        .as_ref()
+        .map(|pipeline| LatentCoder::new(pipeline.clone(), &config.model.latents, device))
+        .transpose()?;
+    let model = match &pipeline {
+        Some(pipeline) => ModelConfig {
+            denoiser: DenoiserConfig::Unet(pipeline.unet.clone()),
+            text_encoder: None,
+        },
+        None => model_config(config, base_card.as_ref(), task)?,
+    };
+    let sample_shape = match &latents {
+        Some(coder) => coder.latent_shape(data.sample_shape())?,
+        None => data.sample_shape(),
+    };
     let card = ModelCard {
         format: ModelCard::FORMAT,
         task: plugin.manifest().id.clone(),
         model,
         prediction_type: config.model.prediction_type,
         noise_schedule: config.model.noise_schedule.clone(),
-        sample_shape: data.sample_shape(),
+        sample_shape,
+        pipeline: pipeline.map(|pipeline| pipeline.folder),
     };
     check_base(base_card.as_ref(), &card)?;
     check_shape(&card)?;
@@ -71,6 +92,7 @@ pub fn prepare(
         model,
         card,
         tokenizer,
+        latents: latents.map(Arc::new),
         source,
     })
 }
@@ -90,6 +112,16 @@ pub fn base_of_run(
     Ok(at_step_0(card, base.as_ref(), config.train.seed, device)?.0)
 }
 
+/// The pipeline whose latents a base works on, where it does.
+fn pipeline_of(base: &BaseModel, card: Option<&ModelCard>) -> Result<Option<Pipeline>> {
+    let folder = match (base, card.and_then(|card| card.pipeline.as_ref())) {
+        (BaseModel::Path(path), _) if Pipeline::is_one(path) => path,
+        (_, Some(folder)) => folder,
+        _ => return Ok(None),
+    };
+    Pipeline::open(folder).map(Some)
+}
+
 /// The weights to begin with; none for fresh ones.
 fn weights_of<P: std::borrow::Borrow<Plugin>>(
     base: &BaseModel,
@@ -106,6 +138,8 @@ fn weights_of<P: std::borrow::Borrow<Plugin>>(
                 .map(|bytes| WeightFile::from_bytes(&name, bytes))
                 .transpose()?
         }
+        // A pipeline's own reader knows its files.
+        BaseModel::Path(path) if Pipeline::is_one(path) => None,
         BaseModel::Path(path) => Some(open_base(path)?),
     })
 }
@@ -117,6 +151,14 @@ fn at_step_0(
     seed: u64,
     device: &Device,
 ) -> Result<(Model, String)> {
+    if let (None, Some(folder)) = (base, &card.pipeline) {
+        let denoiser = Pipeline::open(folder)?.load_unet(device)?;
+        let model = Model {
+            denoiser,
+            text_encoder: None,
+        };
+        return Ok((model, folder.display().to_string()));
+    }
     let model = card.model.init(seed, device).map_err(failure::usage)?;
     match base {
         None => Ok((model, "fresh weights".to_owned())),

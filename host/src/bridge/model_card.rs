@@ -1,7 +1,7 @@
 //! What must be known to use a generator: kept beside the run, and inside every exported file.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use dsl_engine::{NoiseScheduleConfig, PredictionType};
@@ -27,8 +27,11 @@ pub struct ModelCard {
     pub prediction_type: PredictionType,
     /// Noise levels it was trained on.
     pub noise_schedule: NoiseScheduleConfig,
-    /// Channels, height and width of a sample; height and width 1 for vectors.
+    /// Channels, height and width of a sample, as the denoiser sees it; height and width 1 for vectors.
     pub sample_shape: [usize; 3],
+    /// The pipeline whose autoencoder made the samples, and whose text encoders the features: its folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<PathBuf>,
 }
 
 impl ModelCard {

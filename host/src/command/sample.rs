@@ -64,6 +64,7 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
         model: &run.model,
         card: &run.card,
         tokenizer: run.tokenizer.as_ref(),
+        latents: run.latents.as_ref(),
         device: &run.device,
     };
     let drawn = sampling::draw(&source, &config, prompts)?;

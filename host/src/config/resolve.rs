@@ -63,10 +63,23 @@ impl<C> Resolved<C> {
 /// Resolves configuration `C`: its own defaults < the plugin's < the file < `--set`.
 ///
 /// # Errors
-/// Everything that is wrong, at once: of the file's syntax, or of keys, types and values, or of values that do not
-/// go together; the later kinds only when the earlier ones are absent.
+/// As [`resolve_over`].
 pub fn resolve_config<C: Configuration>(
     plugin: &PluginParts,
+    file: Option<&Path>,
+    sets: &[String],
+) -> Result<Resolved<C>, ConfigErrors> {
+    resolve_over(plugin, None, file, sets)
+}
+
+/// As [`resolve_config`], with the values of `base` (a name for them, and the values) between the plugin's and the file's.
+///
+/// # Errors
+/// Everything that is wrong, at once: of the file's syntax, or of keys, types and values, or of values that do not
+/// go together; the later kinds only when the earlier ones are absent.
+pub fn resolve_over<C: Configuration>(
+    plugin: &PluginParts,
+    base: Option<(String, Value)>,
     file: Option<&Path>,
     sets: &[String],
 ) -> Result<Resolved<C>, ConfigErrors> {
@@ -82,6 +95,9 @@ pub fn resolve_config<C: Configuration>(
         &host_defaults::<C>()?,
     );
     push_plugin(view, &mut layers, plugin)?;
+    if let Some((name, values)) = &base {
+        layers.push_value(view, Origin::Plugin, name.clone(), values);
+    }
     if let Some(path) = file {
         match Document::read(path) {
             Ok(document) => layers.push(view, Origin::File, document),

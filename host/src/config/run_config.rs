@@ -19,8 +19,9 @@ pub use model::{BaseModel, ModelSection};
 
 use super::{
     ConfigError, ConfigErrors, Configuration, PluginParts, Problem, Resolved, export,
-    resolve_config,
+    resolve_config, resolve_over,
 };
+use crate::bridge::pipeline::Pipeline;
 use crate::device::DeviceSelector;
 
 /// Configuration of a dsl-host run.
@@ -106,7 +107,8 @@ impl Configuration for RunConfig {
     }
 }
 
-/// Resolves the configuration of a run: host defaults < what the plugin recommends < the file < `--set`.
+/// Resolves the configuration of a run: host defaults < what the plugin recommends < what a pipeline that is the base was
+/// trained with < the file < `--set`.
 ///
 /// # Errors
 /// Everything that is wrong, at once.
@@ -115,7 +117,18 @@ pub fn resolve(
     file: Option<&Path>,
     sets: &[String],
 ) -> Result<Resolved<RunConfig>, ConfigErrors> {
-    resolve_config(plugin, file, sets)
+    let resolved: Resolved<RunConfig> = resolve_config(plugin, file, sets)?;
+    let BaseModel::Path(folder) = &resolved.config.model.base else {
+        return Ok(resolved);
+    };
+    if !Pipeline::is_one(folder) {
+        return Ok(resolved);
+    }
+    // A pipeline goes on as it was trained, unless the user says otherwise.
+    let defaults = Pipeline::defaults(folder)
+        .map_err(|error| ConfigErrors::from(vec![ConfigError::new(format!("{error:#}"))]))?;
+    let name = format!("scheduler of {}", folder.display());
+    resolve_over(plugin, Some((name, defaults)), file, sets)
 }
 
 /// The JSON Schema (draft 7) of a run's configuration, with the plugin's own at `task` when there is one.

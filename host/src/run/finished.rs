@@ -9,7 +9,9 @@ use dsl_loader::Plugin;
 use dsl_nets::{Model, Tokenizer};
 
 use super::{checkpoints, read_config, trainer_config};
+use crate::bridge::latents::LatentCoder;
 use crate::bridge::model_card::ModelCard;
+use crate::bridge::pipeline::Pipeline;
 use crate::bridge::{model, plugin};
 use crate::config::RunConfig;
 use crate::failure;
@@ -26,6 +28,8 @@ pub struct Finished {
     pub card: ModelCard,
     /// For networks with text.
     pub tokenizer: Option<Tokenizer>,
+    /// For networks that work on latents.
+    pub latents: Option<LatentCoder>,
     /// What the run's own pictures show.
     pub prompts: Vec<String>,
     /// Where the networks are.
@@ -55,6 +59,13 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
     for damage in &loaded.damaged {
         tracing::warn!("{damage}; the one before it is used");
     }
+    let latents = match &card.pipeline {
+        Some(folder) => {
+            let pipeline = Pipeline::open(folder)?;
+            Some(LatentCoder::new(pipeline, &config.model.latents, &device)?)
+        }
+        None => None,
+    };
     let mut trainer = Trainer::new(trainer_config(&config), model, &device)?;
     trainer.restore(&loaded.checkpoint)?;
     Ok(Finished {
@@ -63,6 +74,7 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
         config,
         card,
         tokenizer,
+        latents,
         device,
     })
 }

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use dsl_engine::{Checkpoints, EngineError, SampleSource as _, StepReport};
+use dsl_engine::objective::MarginSource;
+use dsl_engine::{Checkpoints, EngineError, ObjectiveConfig, SampleSource as _, StepReport};
 
 use super::{Session, checkpoints};
 use crate::bridge::data::{Data, TrainingBatches};
 use crate::bridge::evaluate::Evaluation;
+use crate::bridge::latents::EncodeWhen;
 use crate::bridge::prefetch::Prefetch;
 use crate::config::RunConfig;
 use crate::failure;
@@ -88,11 +90,10 @@ impl<'a> Training<'a> {
         config: &'a RunConfig,
         quiet: bool,
     ) -> Result<Self> {
-        let captions = session.captions.as_ref();
         let split = &config.validation.split;
         let validation = match config.validation.every_steps {
             Some(_) if session.task.splits().contains(split) => {
-                Some(Data::open(&session.task, split)?.with_captions(captions.cloned()))
+                Some(session.feed.apply(Data::open(&session.task, split)?))
             }
             Some(_) => {
                 tracing::info!("the data has no split `{split}`: no validation");
@@ -100,7 +101,7 @@ impl<'a> Training<'a> {
             }
             None => None,
         };
-        let evaluation = Evaluation::open(&session.task, captions)?;
+        let evaluation = Evaluation::open(&session.task, &session.feed)?;
         let reference = reference_points(&session.data)?;
         if !quiet {
             let [trained, frozen] = session.trainer.parameter_counts();
@@ -140,16 +141,8 @@ impl<'a> Training<'a> {
 
     fn all_steps(&mut self, interrupt: &Interrupt, quiet: bool) -> Result<()> {
         let (first, last) = (self.session.trainer.step_count(), self.config.train.steps);
-        let mut batches = Prefetch::start(
-            TrainingBatches::new(
-                self.session.data.clone(),
-                *self.session.trainer.streams(),
-                self.config.train.batch_size,
-                self.config.train.gradient_accumulation_steps * self.config.train.workers,
-            ),
-            first,
-            last,
-        )?;
+        self.encode(first, last, interrupt, quiet)?;
+        let mut batches = Prefetch::start(self.batches(), first, last)?;
         let mut progress = Progress::begin(ProgressMode::detect(quiet), "training", first, last);
         let mut speed = SpeedMeter::new();
         for _ in first..last {
@@ -181,6 +174,67 @@ impl<'a> Training<'a> {
             }
         }
         progress.finish();
+        Ok(())
+    }
+
+    /// The batches of training.
+    fn batches(&self) -> TrainingBatches {
+        TrainingBatches::new(
+            self.session.data.clone(),
+            *self.session.trainer.streams(),
+            self.config.train.batch_size,
+            self.config.train.gradient_accumulation_steps * self.config.train.workers,
+        )
+    }
+
+    /// Has all that the steps `first..last` will read encoded, for networks that work on latents; the encoders then leave
+    /// memory.
+    fn encode(&self, first: u64, last: u64, interrupt: &Interrupt, quiet: bool) -> Result<()> {
+        let Some(coder) = &self.session.prepared.latents else {
+            return Ok(());
+        };
+        if self.config.model.latents.encode == EncodeWhen::WhenRead || first == last {
+            return Ok(());
+        }
+        let mut prompts: Vec<&str> = self
+            .config
+            .sampling
+            .prompts
+            .iter()
+            .map(String::as_str)
+            .collect();
+        prompts.push("");
+        coder.encode_texts(&prompts, &vec![[0.0; 6]; prompts.len()])?;
+        let stop = || match interrupt.requested() {
+            true => Err(EngineError::Interrupted),
+            false => Ok(()),
+        };
+        let mut progress = Progress::begin(ProgressMode::detect(quiet), "encoding", first, last);
+        let mut batches = self.batches();
+        for step in first..last {
+            batches.batch(step)?;
+            progress.update(step + 1, "");
+            stop()?;
+        }
+        progress.finish();
+        let margins = match &self.config.objective {
+            ObjectiveConfig::Dsl(dsl) if dsl.margin.source != MarginSource::Constant => {
+                Some((&self.session.data, u64::MAX))
+            }
+            _ => None,
+        };
+        let validation = self
+            .validation
+            .as_ref()
+            .map(|data| (data, self.config.validation.samples));
+        let evaluation = self.evaluation.as_ref().map(Evaluation::data);
+        for (data, count) in margins.into_iter().chain(validation).chain(evaluation) {
+            for index in 0..data.count().min(count) {
+                data.samples(&[index])?;
+                stop()?;
+            }
+        }
+        coder.release();
         Ok(())
     }
 
@@ -267,6 +321,7 @@ impl<'a> Training<'a> {
             model: &model,
             card: &self.session.prepared.card,
             tokenizer: self.session.prepared.tokenizer.as_ref(),
+            latents: self.session.prepared.latents.as_deref(),
             device: &self.session.device,
         };
         let drawn = sampling::draw(
@@ -282,6 +337,11 @@ impl<'a> Training<'a> {
             self.report
                 .samples(step, Samples::new(&drawn.values, drawn.shape)?, reference)?;
         self.pictures.push(path);
+        if let Some(coder) = &self.session.prepared.latents
+            && self.config.model.latents.encode == EncodeWhen::BeforeTraining
+        {
+            coder.release();
+        }
         Ok(())
     }
 

@@ -4,6 +4,7 @@ mod bad_input;
 mod commands;
 mod examples;
 mod fine_tuning;
+mod latents;
 mod layering;
 mod mixture;
 mod plugin_commands;

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::Trainer;
-use crate::data::Samples;
+use crate::data::{Features, Samples};
 use crate::loss_weighting::LossWeighting;
 use crate::noise_schedule::NoiseSchedule;
 use crate::objective::LossConfig;
@@ -20,6 +20,7 @@ pub struct Noised {
     target: Tensor<4>,
     timestep: Vec<u32>,
     token_ids: Option<Tensor<2, Int>>,
+    features: Option<Features>,
     views: usize,
     scale: Option<Vec<f32>>,
     weight: Option<Vec<f32>>,
@@ -57,6 +58,7 @@ impl Noised {
             eps,
             target,
             token_ids: samples.token_ids(device),
+            features: samples.features.clone(),
             views: samples.views,
             scale,
             weight,
@@ -105,6 +107,11 @@ impl Noised {
                 ids
             }
         })
+    }
+
+    /// What was encoded before training.
+    pub fn features(&self) -> Option<&Features> {
+        self.features.as_ref()
     }
 
     /// How losses of this micro-batch are measured.

@@ -68,7 +68,7 @@ impl GeneratorPass {
     pub(super) fn run(model: &Model, noised: &Noised, device: &Device, mode: PassMode) -> Self {
         let weights = model.valid().train();
         let network = precision::compute_copy(&weights, mode.precision);
-        let conditioning = predictions::condition(&network, noised.token_ids(device));
+        let conditioning = predictions::condition(&network, noised, device, mode.precision);
         let (eps_g, tape) = mode.forward(
             &network.denoiser,
             &weights.denoiser,

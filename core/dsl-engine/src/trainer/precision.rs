@@ -37,6 +37,14 @@ pub(super) fn input(tensor: Tensor<4>, precision: Precision) -> Tensor<4> {
     }
 }
 
+/// The type of the networks' activations.
+pub(super) fn dtype(precision: Precision) -> DType {
+    match precision {
+        Precision::F32 => DType::F32,
+        Precision::Bf16 => DType::BF16,
+    }
+}
+
 struct Cast;
 
 impl ModuleMapper for Cast {

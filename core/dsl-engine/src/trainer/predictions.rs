@@ -1,11 +1,12 @@
 //! What the networks predict, without training: for validation and for evaluators that know the truth.
 
 use burn::module::Module;
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use dsl_nets::{Conditioning, Model};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::config::Precision;
 use super::{Noised, Trainer, precision};
 use crate::data::{SampleSource, Samples};
 use crate::error::EngineError;
@@ -187,7 +188,7 @@ impl Trainer {
     ) -> (Tensor<4>, Option<Tensor<4>>) {
         let plain = self.device.clone().inner();
         let precision = self.config.train.precision;
-        let conditioning = condition(model, noised.token_ids(&plain));
+        let conditioning = condition(model, noised, &plain, precision);
         let x_t = precision::input(noised.x_t(&plain), precision);
         let timesteps = noised.timesteps(&plain);
         let eps_phi = match &self.adversary {
@@ -204,7 +205,17 @@ impl Trainer {
     }
 }
 
-/// What a model's denoiser is told of `token_ids`; nothing where there are none.
-pub(super) fn condition(model: &Model, token_ids: Option<Tensor<2, Int>>) -> Conditioning {
-    token_ids.map_or_else(Conditioning::none, |ids| model.encode_text(ids))
+/// What a model's denoiser is told of a micro-batch: features that were encoded before, or what its own text encoder makes
+/// of the captions; nothing where there are neither.
+pub(super) fn condition(
+    model: &Model,
+    noised: &Noised,
+    device: &Device,
+    precision: Precision,
+) -> Conditioning {
+    match (noised.features(), noised.token_ids(device)) {
+        (Some(features), _) => features.conditioning(device, precision::dtype(precision)),
+        (None, Some(token_ids)) => model.encode_text(token_ids),
+        (None, None) => Conditioning::none(),
+    }
 }

@@ -73,6 +73,7 @@ impl Case {
         let samples = Samples {
             x_0: self.fixture.data(&key("x0")),
             token_ids: None,
+            features: None,
             views: 1,
         };
         let timestep = self

@@ -360,6 +360,7 @@ fn a_margin_that_is_not_a_number_is_an_error() {
             Ok(dsl_engine::Samples {
                 x_0,
                 token_ids: None,
+                features: None,
                 views: 1,
             })
         }

@@ -12,6 +12,7 @@ fn batch_with(value: f32) -> Samples {
     Samples {
         x_0: TensorData::new(values, [BATCH, 2, 1, 1]),
         token_ids: None,
+        features: None,
         views: 1,
     }
 }
@@ -117,6 +118,7 @@ fn a_batch_that_does_not_fit_is_told() {
                 &[Samples {
                     x_0,
                     token_ids: None,
+                    features: None,
                     views,
                 }],
                 &set,

@@ -27,6 +27,7 @@ fn losses(native: PredictionType, loss: &LossConfig, schedule: &NoiseSchedule) -
     let samples = Samples {
         x_0,
         token_ids: None,
+        features: None,
         views: 1,
     };
     let eps: TensorData = normal("eps", SHAPE, &device).into_data();
@@ -124,6 +125,7 @@ fn a_native_loss_is_left_as_it_is() {
     let samples = Samples {
         x_0: normal("x_0", SHAPE, &device).into_data(),
         token_ids: None,
+        features: None,
         views: 1,
     };
     let error = |space| {

@@ -65,6 +65,7 @@ impl SampleSource for Points {
         Ok(Samples {
             x_0,
             token_ids: None,
+            features: None,
             views: self.views,
         })
     }
@@ -136,6 +137,7 @@ impl SampleSource for Pictures {
                 tokens.collect::<Vec<i64>>(),
                 [indices.len(), 6],
             )),
+            features: None,
             views: 1,
         })
     }

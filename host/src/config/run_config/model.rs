@@ -7,6 +7,8 @@ use dsl_nets::{DenoiserConfig, TextEncoderConfig};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::bridge::latents::LatentsConfig;
+
 /// The networks, and what they are trained to predict.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -23,6 +25,8 @@ pub struct ModelSection {
     pub prediction_type: PredictionType,
     /// Noise levels of training.
     pub noise_schedule: NoiseScheduleConfig,
+    /// Of bases that work on latents: pipelines as diffusers keeps them.
+    pub latents: LatentsConfig,
 }
 
 /// Where the weights come from at step 0.
@@ -34,7 +38,7 @@ pub enum BaseModel {
     Bundled,
     /// Fresh weights: training from scratch.
     None,
-    /// A safetensors file, or a folder as diffusers writes it.
+    /// A safetensors file, or a folder as diffusers writes it: a UNet's, or a whole pipeline's.
     Path(PathBuf),
 }
 
@@ -77,7 +81,8 @@ impl JsonSchema for BaseModel {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "description": "Where the weights come from at step 0: `bundled` (the model inside the plugin), `none` \
-                            (from scratch), or the path of a safetensors file or of a folder as diffusers writes it.",
+                            (from scratch), or the path of a safetensors file or of a folder as diffusers writes it (a UNet's, or a \
+                            pipeline's with `model_index.json`).",
             "anyOf": [
                 {"enum": ["bundled", "none"]},
                 {"type": "string", "format": "path", "minLength": 1}
