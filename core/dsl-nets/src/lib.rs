@@ -8,6 +8,7 @@
 mod attention;
 mod autoencoder_kl;
 mod clip;
+mod clip_tokenizer;
 mod conditioning;
 mod config_format;
 mod denoiser;
@@ -24,6 +25,7 @@ pub mod parameters;
 mod pretrained;
 mod resnet;
 mod text_encoder;
+mod textual_inversion;
 mod tokenizer;
 mod transformer_2d;
 mod unet_2d_blocks;
@@ -42,6 +44,7 @@ pub use clip::{
     ClipTextTransformer, ClipVisionConfig, ClipVisionEmbeddings, ClipVisionModel,
     ClipVisionModelConfig, ClipVisionOutput, ClipVisionTransformer, PatchEmbedding,
 };
+pub use clip_tokenizer::{ClipTokenizer, ClipTokens};
 pub use conditioning::{AddedConditioning, Conditioning, GligenConditioning};
 pub use denoiser::{Denoiser, DenoiserConfig};
 pub use embeddings::{TimestepEmbedding, Timesteps};
@@ -60,6 +63,7 @@ pub use text_encoder::{
     TextAttention, TextEmbeddings, TextEncoder, TextEncoderConfig, TextEncoderLayer,
     TextEncoderLayers, TextMlp,
 };
+pub use textual_inversion::{EmbeddingStyle, LearnedEmbedding, add_embedding};
 pub use tokenizer::Tokenizer;
 pub use transformer_2d::{Projection, Transformer2D};
 pub use unet_2d_blocks::{

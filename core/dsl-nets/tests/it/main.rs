@@ -2,6 +2,7 @@
 
 mod autoencoder;
 mod clip;
+mod clip_tokenizer;
 mod fixture;
 mod init;
 mod lora;
