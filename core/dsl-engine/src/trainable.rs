@@ -139,10 +139,13 @@ fn bad_patterns<'a>(
     patterns: &'a [String],
 ) -> impl Iterator<Item = ConfigProblem> + use<'a> {
     patterns.iter().enumerate().filter_map(move |(i, pattern)| {
-        let error = Regex::new(pattern).err()?;
+        let error = Regex::new(pattern).err()?.to_string();
+        // The lines before show the pattern.
+        let reason = error.lines().last().unwrap_or_default();
+        let reason = reason.trim_start_matches("error: ");
         Some(ConfigProblem::new(
             &format!("{key}.{i}"),
-            format!("`{pattern}` is not a regular expression: {error}"),
+            format!("`{pattern}` is not a regular expression: {reason}"),
             "a plain part of a name, such as `attn2`, is one",
         ))
     })

@@ -200,6 +200,11 @@ impl DownBlock {
 }
 
 impl DownBlock {
+    /// Whether it reads text.
+    pub(crate) fn attends(&self) -> bool {
+        matches!(self, Self::CrossAttnDownBlock2D(_))
+    }
+
     /// Skip connections that a forward pass adds.
     pub(crate) fn skips(&self) -> usize {
         match self {

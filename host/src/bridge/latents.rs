@@ -370,3 +370,6 @@ fn loaded<T>(slot: &mut Option<T>, load: impl FnOnce() -> Result<T>) -> Result<&
     }
     slot.as_ref().ok_or_else(|| anyhow!("nothing was loaded"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use dsl_engine::objective::MarginSource;
-use dsl_engine::{Checkpoints, EngineError, ObjectiveConfig, SampleSource as _, StepReport};
+use dsl_engine::{Checkpoints, EngineError, SampleSource as _, StepReport};
 
 use super::{Session, checkpoints};
 use crate::bridge::data::{Data, TrainingBatches};
@@ -217,18 +216,17 @@ impl<'a> Training<'a> {
             stop()?;
         }
         progress.finish();
-        let margins = match &self.config.objective {
-            ObjectiveConfig::Dsl(dsl) if dsl.margin.source != MarginSource::Constant => {
-                Some((&self.session.data, u64::MAX))
-            }
-            _ => None,
-        };
+        let data = &self.session.data;
+        for index in self.session.trainer.margin_indices(data.count()) {
+            data.samples(&[index])?;
+            stop()?;
+        }
         let validation = self
             .validation
             .as_ref()
             .map(|data| (data, self.config.validation.samples));
         let evaluation = self.evaluation.as_ref().map(Evaluation::data);
-        for (data, count) in margins.into_iter().chain(validation).chain(evaluation) {
+        for (data, count) in validation.into_iter().chain(evaluation) {
             for index in 0..data.count().min(count) {
                 data.samples(&[index])?;
                 stop()?;

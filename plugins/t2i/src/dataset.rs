@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use cache::Cache;
+use cache::{Cache, Fitted};
 use dsl_sdk::image::{Picture, Window};
 use dsl_sdk::{
     Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Host,
@@ -27,6 +27,8 @@ pub(crate) mod source;
 pub(crate) const IMAGE: &str = "image";
 /// The column with the captions.
 pub(crate) const CAPTION: &str = "caption";
+/// Name of the column of sizes, in pixels: height and width of the file, top and left of the crop, height and width of the sample.
+pub(crate) const SIZE_IDS: &str = "size_ids";
 
 /// How often a batch asks for a stop, in samples.
 const STOP_EVERY: usize = 16;
@@ -72,7 +74,7 @@ impl CaptionedImages {
     }
 
     /// The picture at its resolution, before cropping.
-    fn fitted(&self, index: usize) -> Result<Arc<Picture>, PluginError> {
+    fn fitted(&self, index: usize) -> Result<Arc<Fitted>, PluginError> {
         if let Some(picture) = self.cache.get(index) {
             return Ok(picture);
         }
@@ -81,7 +83,7 @@ impl CaptionedImages {
         Ok(picture)
     }
 
-    fn decode(&self, sample: &Sample) -> Result<Picture, PluginError> {
+    fn decode(&self, sample: &Sample) -> Result<Fitted, PluginError> {
         let config = &self.config;
         let decoded = self
             .source
@@ -92,12 +94,15 @@ impl CaptionedImages {
                     "replace or remove this picture, or set `task.data.on_error: skip` to leave out all that cannot be read",
                 )
             })?;
-        Ok(decoded.fit(
-            config.resolution,
-            config.resize,
-            config.filter,
-            config.background,
-        ))
+        Ok(Fitted {
+            original: [decoded.height(), decoded.width()],
+            picture: decoded.fit(
+                config.resolution,
+                config.resize,
+                config.filter,
+                config.background,
+            ),
+        })
     }
 
     fn leave_out_broken(&mut self, host: &Host) -> Result<(), PluginError> {
@@ -211,6 +216,12 @@ impl Dataset for CaptionedImages {
                 shape: vec![],
                 role: ColumnRole::Text,
             },
+            ColumnSpec {
+                name: SIZE_IDS.into(),
+                dtype: DType::F32,
+                shape: vec![Some(6)],
+                role: ColumnRole::Other,
+            },
         ]
     }
 
@@ -230,6 +241,7 @@ impl Dataset for CaptionedImages {
         let side = self.config.resolution;
         let mut values = Vec::with_capacity(indices.len() * 3 * side as usize * side as usize);
         let mut captions = Vec::with_capacity(indices.len());
+        let mut sizes = Vec::with_capacity(indices.len() * 6);
         for (row, (&index, &seed)) in indices.iter().zip(seeds).enumerate() {
             if row.is_multiple_of(STOP_EVERY) && self.host.cancelled() {
                 return Err(PluginError::cancelled());
@@ -243,7 +255,8 @@ impl Dataset for CaptionedImages {
                         self.len()
                     ))
                 })?;
-            let picture = self.fitted(place)?;
+            let fitted = self.fitted(place)?;
+            let Fitted { picture, original } = &*fitted;
             let texts = &self.source.samples[place].captions;
             let (x, y, flip, caption) = if augment {
                 let mut draws = Draws::new(index, seed);
@@ -261,6 +274,13 @@ impl Dataset for CaptionedImages {
             let window = Window::within(picture.width(), picture.height(), side, side, x, y);
             picture.append_chw(window, flip, &mut values);
             captions.push(caption);
+            // The crop as it lies in the mirrored picture: mirroring comes first in the reference.
+            let left = match flip {
+                true => picture.width().saturating_sub(side + window.left),
+                false => window.left,
+            };
+            let [height, width] = *original;
+            sizes.extend([height, width, window.top, left, side, side].map(|pixels| pixels as f32));
         }
         let shape = vec![indices.len() as u64, 3, u64::from(side), u64::from(side)];
         Ok(Batch {
@@ -272,6 +292,13 @@ impl Dataset for CaptionedImages {
                 Column {
                     name: CAPTION.into(),
                     data: ColumnData::Text(captions),
+                },
+                Column {
+                    name: SIZE_IDS.into(),
+                    data: ColumnData::F32 {
+                        shape: vec![indices.len() as u64, 6],
+                        values: sizes,
+                    },
                 },
             ],
         })

@@ -11,7 +11,7 @@ use super::{Trainer, precision};
 use crate::data::SampleSource;
 use crate::error::EngineError;
 use crate::objective::dsl::Margins;
-use crate::objective::{DslConfig, HingeGroup, MarginSource, TimestepStrategy};
+use crate::objective::{DslConfig, HingeGroup, MarginSource, ObjectiveConfig, TimestepStrategy};
 use crate::rng::Stream;
 
 /// Result of a margin pass.
@@ -144,6 +144,16 @@ impl Trainer {
             HingeGroup::View => rows,
         };
         errors.into_data().iter::<f32>().collect()
+    }
+
+    /// The samples of a training set of `len` that margin passes read; none where there are no passes.
+    pub fn margin_indices(&self, len: u64) -> Vec<u64> {
+        match &self.config.objective {
+            ObjectiveConfig::Dsl(dsl) if dsl.margin.source != MarginSource::Constant => {
+                self.margin_samples(len, dsl.margin.max_samples)
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Indices of a margin pass: all, or a fixed choice of `max_samples`, one from each of as many equal parts.

@@ -39,17 +39,21 @@ impl Wanted {
             || trains(&weights.add_embedding)
             || trains(&weights.class_embedding);
         let objects = trains(&weights.position_net);
-        let down = weights.down_blocks.iter().map(trains);
-        let rest =
-            std::iter::once(trains(&weights.mid_block)).chain(weights.up_blocks.iter().map(trains));
-        let first = down.chain(rest).position(|trains| trains);
+        let reads = text || objects;
+        let down = weights
+            .down_blocks
+            .iter()
+            .map(|block| trains(block) || reads && block.attends());
+        let rest = std::iter::once(reads || trains(&weights.mid_block))
+            .chain(weights.up_blocks.iter().map(trains));
+        let first = down.chain(rest).position(|wanted| wanted);
         let blocks = weights.down_blocks.len() + 1 + weights.up_blocks.len();
         Self {
             sample,
             temb,
             text,
             objects,
-            blocks_before: if sample || temb || text || objects {
+            blocks_before: if sample || temb {
                 0
             } else {
                 first.unwrap_or(blocks)
@@ -140,7 +144,7 @@ impl UNetTape {
         let mut first_skip = 0;
         for (i, block) in network.up_blocks.iter().enumerate().rev() {
             if down + 1 + i < self.wanted.blocks_before {
-                return;
+                return self.begin_backward(flow, collect);
             }
             let skips = first_skip..first_skip + block.skips();
             first_skip = skips.end;
@@ -163,7 +167,7 @@ impl UNetTape {
         }
 
         if down < self.wanted.blocks_before {
-            return;
+            return self.begin_backward(flow, collect);
         }
         let leaves = self.leaves(down);
         let x = network
@@ -176,7 +180,7 @@ impl UNetTape {
         let mut end = self.skips.len();
         for (i, block) in network.down_blocks.iter().enumerate().rev() {
             if i < self.wanted.blocks_before {
-                return;
+                return self.begin_backward(flow, collect);
             }
             let skips = end - block.skips()..end;
             end = skips.start;

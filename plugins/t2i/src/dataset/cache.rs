@@ -5,11 +5,20 @@ use std::sync::{Arc, OnceLock};
 
 use dsl_sdk::image::Picture;
 
+/// A picture at its resolution.
+#[derive(Debug)]
+pub(crate) struct Fitted {
+    /// Not yet cropped.
+    pub(crate) picture: Picture,
+    /// Height and width of the file, in pixels.
+    pub(crate) original: [u32; 2],
+}
+
 /// One slot for each sample. What once came in stays, so that every epoch finds the same pictures ready: a cache that threw out
 /// the oldest would, with samples in a new order each epoch, keep nothing useful once the set is larger than the limit.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    slots: Vec<OnceLock<Arc<Picture>>>,
+    slots: Vec<OnceLock<Arc<Fitted>>>,
     used_bytes: AtomicU64,
     max_bytes: u64,
 }
@@ -24,16 +33,16 @@ impl Cache {
         }
     }
 
-    pub(crate) fn get(&self, index: usize) -> Option<Arc<Picture>> {
+    pub(crate) fn get(&self, index: usize) -> Option<Arc<Fitted>> {
         self.slots.get(index)?.get().cloned()
     }
 
     /// Keeps the picture if there is room.
-    pub(crate) fn put(&self, index: usize, picture: &Arc<Picture>) {
+    pub(crate) fn put(&self, index: usize, picture: &Arc<Fitted>) {
         let Some(slot) = self.slots.get(index) else {
             return;
         };
-        let bytes = picture.rgb().len() as u64;
+        let bytes = picture.picture.rgb().len() as u64;
         if self
             .used_bytes
             .fetch_add(bytes, Ordering::Relaxed)

@@ -2,7 +2,7 @@
 
 use dsl_sdk::captions::CaptionChoice;
 use dsl_sdk::image::{Picture, Resize};
-use dsl_sdk::{Dataset, Task};
+use dsl_sdk::{BatchRequest, Dataset, Task};
 
 use super::set::*;
 use crate::DataConfig;
@@ -183,4 +183,38 @@ fn values_stay_in_range_and_fill_it() {
         (low, high) = (low.min(value), high.max(value));
     }
     assert_eq!((low, high), (-1.0, 1.0));
+}
+
+/// What SDXL is told: the file's size, where the crop lies in the picture as it was fitted and mirrored, the sample's size.
+#[test]
+fn sizes_and_crops_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    // 32 × 16 pixels: fitted to 16, the height fills the sample and the width is cut from 32.
+    write(folder.path(), "train/a.png", pattern(32, 16));
+    write(folder.path(), "train/a.txt", "a");
+    let sizes = |augment: bool, flip: f64, seed: u64| {
+        let config = DataConfig {
+            resize: Resize::RandomCrop,
+            resolution: 16,
+            flip,
+            ..config(folder.path())
+        };
+        let request = BatchRequest {
+            indices: &[0],
+            seeds: &[seed],
+            augment,
+        };
+        let batch = train(config).batch(&request).unwrap();
+        let (shape, values) = batch.f32("size_ids").unwrap();
+        assert_eq!(shape, [1, 6]);
+        values.to_vec()
+    };
+    assert_eq!(sizes(false, 0.0, 0), [16.0, 32.0, 0.0, 8.0, 16.0, 16.0]);
+    let lefts =
+        |flip: f64| -> Vec<f32> { (0..20).map(|seed| sizes(true, flip, seed)[3]).collect() };
+    let (plain, mirrored) = (lefts(0.0), lefts(1.0));
+    for (plain, mirrored) in plain.iter().zip(&mirrored) {
+        assert_eq!(plain + mirrored, 16.0);
+    }
+    assert!(plain.iter().any(|left| *left != plain[0]));
 }
