@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     if dsl_testkit::is_child() {
         dsl_testkit::run_child();
     }
+    dsl_engine::keep_freed_memory();
     let cli = Cli::parse();
     plugin_watch::begin();
     let done = logging::init(cli.verbosity)

@@ -1,7 +1,11 @@
 //! Convolution of any stride: patches become the columns of a matrix, `[channels_in * kernel * kernel, positions_out]`.
 
+use std::mem::MaybeUninit;
+
+use burn::backend::flex::FlexTensor;
+
 use super::ConvShape;
-use crate::buffer;
+use crate::buffer::{self, Unfilled};
 use crate::matrix::{Destination, Matrix, MatrixMut, product};
 use crate::parallel;
 use crate::scratch;
@@ -67,9 +71,9 @@ pub(super) fn convolve(
     x: &[f32],
     weight: &[f32],
     bias: Option<&[f32]>,
-) -> Vec<f32> {
+) -> FlexTensor {
     let (positions, patch) = (shape.positions_out(), shape.patch());
-    let mut y = buffer::zeros(shape.batch * shape.channels_out * positions);
+    let mut y = Unfilled::new(shape.batch * shape.channels_out * positions);
     let of_sample = shape.channels_in * shape.positions_in();
     let pieces = parallel::pieces(&mut y, shape.channels_out * positions);
     parallel::each(pieces, shape.work() / 16, |sample, y| {
@@ -78,14 +82,14 @@ pub(super) fn convolve(
             let destination = match bias {
                 Some(bias) => {
                     for (y, bias) in y.chunks_exact_mut(positions).zip(bias) {
-                        y.fill(*bias);
+                        y.fill(MaybeUninit::new(*bias));
                     }
                     Destination::Add
                 }
                 None => Destination::Overwrite,
             };
             product(
-                &mut MatrixMut::row_major(y, shape.channels_out, positions),
+                &mut MatrixMut::unfilled(y, shape.channels_out, positions),
                 destination,
                 1.0,
                 Matrix::row_major(weight, shape.channels_out, patch),
@@ -94,7 +98,8 @@ pub(super) fn convolve(
             );
         });
     });
-    y
+    // SAFETY: the pieces are the samples, each of which a product has written.
+    unsafe { y.into_tensor(shape.dims_out()) }
 }
 
 pub(super) fn input_gradient(shape: &ConvShape, weight: &[f32], grad: &[f32]) -> Vec<f32> {
