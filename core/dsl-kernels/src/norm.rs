@@ -330,7 +330,7 @@ impl CpuOperation<3> for LayerNorm {
             work,
             |i, (y, kept): (&mut [MaybeUninit<f32>], &mut [[f32; 2]])| {
                 let x = &values[i * ROWS * features..][..y.len()];
-                let (weight, bias) = (&weight.values()[..features], &bias.values()[..features]);
+                let (weight, bias) = (weight.values(), bias.values());
                 simd::wide(
                     #[inline(always)]
                     || {
@@ -341,8 +341,8 @@ impl CpuOperation<3> for LayerNorm {
                         for ((y, x), kept) in rows {
                             let (mean, inverse) = moments(x, self.norm_eps);
                             *kept = [mean, inverse];
-                            for j in 0..features {
-                                y[j].write((x[j] - mean) * inverse * weight[j] + bias[j]);
+                            for (((y, x), w), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                                y.write((x - mean) * inverse * w + b);
                             }
                         }
                     },
@@ -382,7 +382,7 @@ impl CpuOperation<3> for LayerNorm {
             |i, dx, partial: &mut [f32]| {
                 let x = &values[i * ROWS * features..][..dx.len()];
                 let (d_weight, d_bias) = partial.split_at_mut(features);
-                let weight = &weight.values()[..features];
+                let weight = weight.values();
                 simd::wide(
                     #[inline(always)]
                     || {
@@ -392,9 +392,10 @@ impl CpuOperation<3> for LayerNorm {
                             .zip(&moments[i * ROWS..]);
                         for ((dx, x), [mean, inverse]) in rows {
                             let (mean, inverse) = (*mean, *inverse);
-                            for j in 0..features {
-                                d_weight[j] += dx[j] * ((x[j] - mean) * inverse);
-                                d_bias[j] += dx[j];
+                            let sums = d_weight.iter_mut().zip(&mut *d_bias);
+                            for (((d_weight, d_bias), dy), x) in sums.zip(&*dx).zip(x) {
+                                *d_weight += dy * ((x - mean) * inverse);
+                                *d_bias += dy;
                             }
                             let of_dy = scalar::sum([dx, weight], |[dx, w]| dx * w);
                             let of_dy_normed =
@@ -402,9 +403,8 @@ impl CpuOperation<3> for LayerNorm {
                                     * inverse;
                             let offset = of_dy / features as f32;
                             let slope = of_dy_normed / features as f32 * inverse;
-                            for j in 0..features {
-                                dx[j] =
-                                    (dx[j] * weight[j] - offset - (x[j] - mean) * slope) * inverse;
+                            for ((dx, x), w) in dx.iter_mut().zip(x).zip(weight) {
+                                *dx = (*dx * w - offset - (x - mean) * slope) * inverse;
                             }
                         }
                     },

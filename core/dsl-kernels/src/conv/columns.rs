@@ -1,11 +1,8 @@
-//! Convolution of any stride: patches become the columns of a matrix, `[channels_in * kernel * kernel, positions_out]`.
-
-use std::mem::MaybeUninit;
-
-use burn::backend::flex::FlexTensor;
+//! Gradients of convolutions of any stride and kernel: patches become the columns of a matrix, `[channels_in * kernel *
+//! kernel, positions_out]`.
 
 use super::ConvShape;
-use crate::buffer::{self, Unfilled};
+use crate::buffer;
 use crate::matrix::{Destination, Matrix, MatrixMut, product};
 use crate::parallel;
 use crate::scratch;
@@ -64,42 +61,6 @@ impl ConvShape {
             }
         });
     }
-}
-
-pub(super) fn convolve(
-    shape: &ConvShape,
-    x: &[f32],
-    weight: &[f32],
-    bias: Option<&[f32]>,
-) -> FlexTensor {
-    let (positions, patch) = (shape.positions_out(), shape.patch());
-    let mut y = Unfilled::new(shape.batch * shape.channels_out * positions);
-    let of_sample = shape.channels_in * shape.positions_in();
-    let pieces = parallel::pieces(&mut y, shape.channels_out * positions);
-    parallel::each(pieces, shape.work() / 16, |sample, y| {
-        scratch::with(patch * positions, |columns| {
-            shape.gather(columns, &x[sample * of_sample..][..of_sample]);
-            let destination = match bias {
-                Some(bias) => {
-                    for (y, bias) in y.chunks_exact_mut(positions).zip(bias) {
-                        y.fill(MaybeUninit::new(*bias));
-                    }
-                    Destination::Add
-                }
-                None => Destination::Overwrite,
-            };
-            product(
-                &mut MatrixMut::unfilled(y, shape.channels_out, positions),
-                destination,
-                1.0,
-                Matrix::row_major(weight, shape.channels_out, patch),
-                Matrix::row_major(columns, patch, positions),
-                gemm::Parallelism::None,
-            );
-        });
-    });
-    // SAFETY: the pieces are the samples, each of which a product has written.
-    unsafe { y.into_tensor(shape.dims_out()) }
 }
 
 pub(super) fn input_gradient(shape: &ConvShape, weight: &[f32], grad: &[f32]) -> Vec<f32> {

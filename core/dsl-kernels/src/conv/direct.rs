@@ -1,4 +1,4 @@
-//! Convolution with stride 1 on pictures inside a border of zeros.
+//! Convolution on pictures inside a border of zeros.
 //!
 //! Positions are counted along the rows of the bordered picture, the columns of the border included: then the input that a
 //! tap of the kernel needs lies at a fixed distance from the output's position, all along the picture. Outputs at the
@@ -134,14 +134,14 @@ fn convolve_sample(
     first_block: usize,
     y: &mut [MaybeUninit<f32>],
 ) {
-    let border = Border::new(shape.size_in, shape.padding);
+    let border = Border::new(shape.size_in, shape.padding, shape.stride);
     let [height, width] = shape.size_out;
     let reach = (height - 1) * border.width + width;
     let rounded = reach.next_multiple_of(VECTOR);
     // Without a border and with whole vectors there is nothing to prepare and nothing to drop.
-    let as_is = shape.kernel == 1 && shape.padding == 0 && rounded == reach;
+    let as_is = shape.kernel == 1 && shape.stride == 1 && shape.padding == 0 && rounded == reach;
     let taps: Vec<usize> = (0..shape.kernel)
-        .flat_map(|row| (0..shape.kernel).map(move |col| row * border.width + col))
+        .flat_map(|row| (0..shape.kernel).map(move |col| border.offset(row, col)))
         .collect();
     let per_block = weight.block * shape.channels_in * taps.len();
     let mut run = |bordered: &[f32], rows_memory: &mut [f32]| {

@@ -33,7 +33,7 @@ pub(super) fn weight_gradient(shape: &ConvShape, x: &[f32], grad: &[f32]) -> Fle
     let taps = shape.kernel * shape.kernel;
     let lanes = lanes(shape.channels_out);
     let blocks = shape.channels_out.div_ceil(lanes);
-    let border = Border::new(shape.size_in, shape.padding);
+    let border = Border::new(shape.size_in, shape.padding, 1);
     let positions = shape.batch * shape.positions_out();
     let mut dw = Unfilled::new(shape.channels_out * shape.channels_in * taps);
     border.with(x, shape.batch * shape.channels_in, |x| {
