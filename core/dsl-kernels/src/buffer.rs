@@ -54,6 +54,15 @@ impl Dense {
     }
 }
 
+/// Elements that hold numbers, as a place for others.
+///
+/// # Safety
+/// Nothing but numbers is written there.
+pub(crate) unsafe fn to_be_filled(values: &mut [f32]) -> &mut [MaybeUninit<f32>] {
+    // SAFETY: the same elements, of the same layout; they stay initialised by this function's contract.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) }
+}
+
 /// `tensor` with each piece of `size` elements changed by `job`, which also gets the piece's index and its companion:
 /// in place where nobody else holds the elements, as is usual for gradients, else in a copy.
 pub(crate) fn change<T: Send>(

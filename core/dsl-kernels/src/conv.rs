@@ -2,13 +2,12 @@
 //!
 //! It runs directly on pictures with a border of zeros, see [`direct`]: a row of outputs is a sum of shifted rows of inputs,
 //! and shifts are unaligned loads, so nothing is copied into columns. With stride 1 (every convolution of a UNet but the few
-//! that halve the picture) the gradient for the input is the same computation with the kernel turned over; with other
-//! strides it goes through a matrix of patches, see [`columns`]. The gradient for the weights of usual kernels is a sum of
-//! outer products, see [`weight_gradient`].
+//! that halve the picture) the gradient for the input is the same computation with the kernel turned over; for other strides
+//! see [`strided`]. The gradient for the weights is a sum of outer products, see [`weight_gradient`].
 
 mod border;
-mod columns;
 mod direct;
+mod strided;
 mod weight_gradient;
 
 use burn::backend::flex::FlexTensor;
@@ -186,24 +185,14 @@ impl Conv {
             let weight = direct::Packed::turned_over(weight, shape);
             direct::convolve(&shape.transposed(), grad, &weight, None)
         } else {
-            buffer::tensor(
-                columns::input_gradient(shape, weight, grad),
-                shape.dims_in(),
-            )
+            strided::input_gradient(shape, weight, grad)
         }
     }
 
     fn weight_gradient(&self, x: &Dense, grad: &Dense) -> FlexTensor {
         let shape = &self.shape;
         let (x, grad) = (x.values(), grad.values());
-        if weight_gradient::supports(shape) {
-            weight_gradient::weight_gradient(shape, x, grad)
-        } else {
-            buffer::tensor(
-                columns::weight_gradient(shape, x, grad),
-                shape.dims_weight(),
-            )
-        }
+        weight_gradient::weight_gradient(shape, x, grad)
     }
 
     fn bias_gradient(&self, grad: &Dense) -> FlexTensor {

@@ -35,14 +35,14 @@ fn block() -> usize {
 }
 
 /// With 32 registers: 8 channels times 3 vectors of positions.
-const WIDE: usize = 8;
+pub(super) const WIDE: usize = 8;
 /// With 16 registers: 4 channels times 3 vectors of positions.
 const NARROW: usize = 4;
 
 /// Weights in the order in which they are used: `[blocks of channels_out][channels_in][taps][channels_out of a block]`.
 pub(super) struct Packed {
-    values: Vec<f32>,
-    block: usize,
+    pub values: Vec<f32>,
+    pub block: usize,
 }
 
 impl Packed {
@@ -67,7 +67,7 @@ impl Packed {
     }
 
     /// `of_row` gives the `len` weights of one row.
-    fn gather<W: Iterator<Item = f32>>(
+    pub fn gather<W: Iterator<Item = f32>>(
         rows: usize,
         len: usize,
         of_row: impl Fn(usize) -> W + Sync + Send,
@@ -163,13 +163,12 @@ fn convolve_sample(
                 start: &start[..weight.block],
                 positions: rounded,
                 out: if in_place {
-                    y.as_mut_ptr().cast()
+                    &mut *y
                 } else {
-                    rows_memory.as_mut_ptr()
+                    // SAFETY: nothing but numbers is written to `out`.
+                    unsafe { buffer::to_be_filled(rows_memory) }
                 },
             };
-            assert!(in_place || rows_memory.len() >= weight.block * rounded);
-            assert!(!in_place || y.len() == weight.block * rounded);
             simd::arch().dispatch(rows);
             if !in_place {
                 for (y, row) in y
@@ -199,18 +198,18 @@ fn convolve_sample(
 pub(super) const VECTOR: usize = 16;
 
 /// `out[r][p] = start[r] + Σ_channels Σ_taps weights[channel][tap][r] * x[channel][p + tap]`, for the rows of one block.
-struct Rows<'a> {
-    x: &'a [f32],
-    channels_in: usize,
-    channel_stride: usize,
+pub(super) struct Rows<'a> {
+    pub x: &'a [f32],
+    pub channels_in: usize,
+    pub channel_stride: usize,
     /// Distance of each tap.
-    taps: &'a [usize],
-    weights: &'a [f32],
-    start: &'a [f32],
+    pub taps: &'a [usize],
+    pub weights: &'a [f32],
+    pub start: &'a [f32],
     /// A multiple of [`VECTOR`].
-    positions: usize,
-    /// Room for `[rows][positions]`, to be written.
-    out: *mut f32,
+    pub positions: usize,
+    /// `[rows][positions]`, to be written.
+    pub out: &'a mut [MaybeUninit<f32>],
 }
 
 impl WithSimd for Rows<'_> {
@@ -233,6 +232,7 @@ impl Rows<'_> {
         let furthest = self.taps.iter().copied().max().unwrap_or(0);
         assert_eq!(self.weights.len(), self.channels_in * self.taps.len() * R);
         assert!(self.start.len() == R && self.positions.is_multiple_of(VECTOR));
+        assert!(self.out.len() >= R * self.positions);
         assert!(
             self.channels_in == 0
                 || (self.channels_in - 1) * self.channel_stride + furthest + self.positions
@@ -290,10 +290,10 @@ impl Rows<'_> {
         for (r, sums) in sums.iter().enumerate() {
             for (v, sum) in sums.iter().enumerate() {
                 let at = r * self.positions + position + v * lanes;
-                // SAFETY: `out` has room for the rows of `start`, which are `R`, by its only caller's assertions; `all` calls
-                // with whole vectors of `positions` only.
+                // SAFETY: `all` has checked that `out` holds `R` rows of `positions`, and calls with whole vectors only.
                 unsafe {
-                    self.out.add(at).cast::<S::f32s>().write_unaligned(*sum);
+                    let out = self.out.as_mut_ptr().add(at);
+                    out.cast::<S::f32s>().write_unaligned(*sum);
                 }
             }
         }

@@ -23,11 +23,6 @@ const STRETCH: usize = 128;
 /// Input channels of one piece of work.
 const CHANNELS: usize = 16;
 
-/// Kernels that this way is made for.
-pub(super) fn supports(shape: &ConvShape) -> bool {
-    [1, 3].contains(&shape.kernel)
-}
-
 /// `dw[o][i][tap] = Σ_samples Σ_positions grad[o][p] * x[i][stride * p + tap]`.
 pub(super) fn weight_gradient(shape: &ConvShape, x: &[f32], grad: &[f32]) -> FlexTensor {
     let taps = shape.kernel * shape.kernel;
@@ -144,6 +139,7 @@ impl WithSimd for OuterProducts<'_> {
         match (self.shape.kernel, self.lanes / S::F32_LANES) {
             (3, 1) => self.all::<S, 1, 3, 1>(simd),
             (3, _) => self.all::<S, 1, 3, 2>(simd),
+            // Other kernels tap by tap.
             (_, 1) => self.all::<S, 8, 1, 1>(simd),
             (_, _) => self.all::<S, 8, 1, 2>(simd),
         }
@@ -151,34 +147,40 @@ impl WithSimd for OuterProducts<'_> {
 }
 
 impl OuterProducts<'_> {
-    /// Tiles of `I` input channels, all taps of a kernel of side `K`, and `V` vectors of output channels.
+    /// Tiles of `I` input channels, `K * K` taps, which are one or all, and `V` vectors of output channels.
     #[inline(always)]
     fn all<S: Simd, const I: usize, const K: usize, const V: usize>(mut self, simd: S) {
         let shape = self.shape;
         let [height, width] = shape.size_out;
-        assert!(height > 0 && width > 0 && shape.kernel == K);
+        let kernel = shape.kernel;
+        assert!(height > 0 && width > 0 && (K == 1 || K == kernel));
         assert_eq!(self.lanes, V * S::F32_LANES);
-        assert_eq!(self.sums.len(), self.channels.len() * K * K * self.lanes);
+        assert_eq!(
+            self.sums.len(),
+            self.channels.len() * kernel * kernel * self.lanes
+        );
         assert!(self.grad.len() >= shape.batch * height * width * self.lanes);
         let channel = self.border.channel_stride();
         assert!(
             self.channels.end <= shape.channels_in
                 && shape.batch * shape.channels_in * channel <= self.x.len()
-                && (height - 1) * shape.stride + K <= shape.size_in[0] + 2 * shape.padding
-                && (width - 1) * shape.stride + K <= self.border.width
+                && (height - 1) * shape.stride + kernel <= shape.size_in[0] + 2 * shape.padding
+                && (width - 1) * shape.stride + kernel <= self.border.width
         );
         let step = (STRETCH / width).max(1);
         for sample in 0..shape.batch {
             for top in (0..height).step_by(step) {
                 let rows = top..(top + step).min(height);
-                let mut channel = self.channels.start;
-                while channel + I <= self.channels.end {
-                    self.tile::<S, I, K, V>(simd, sample, channel, rows.clone());
-                    channel += I;
-                }
-                while channel < self.channels.end {
-                    self.tile::<S, 1, K, V>(simd, sample, channel, rows.clone());
-                    channel += 1;
+                for tap in 0..kernel * kernel / (K * K) {
+                    let mut channel = self.channels.start;
+                    while channel + I <= self.channels.end {
+                        self.tile::<S, I, K, V>(simd, sample, channel, rows.clone(), tap);
+                        channel += I;
+                    }
+                    while channel < self.channels.end {
+                        self.tile::<S, 1, K, V>(simd, sample, channel, rows.clone(), tap);
+                        channel += 1;
+                    }
                 }
             }
         }
@@ -191,9 +193,11 @@ impl OuterProducts<'_> {
         sample: usize,
         channel: usize,
         rows: Range<usize>,
+        first_tap: usize,
     ) {
         let lanes = S::F32_LANES;
         let [height, width] = self.shape.size_out;
+        let kernel = self.shape.kernel;
         let (stride, of_row, of_channel) = (
             self.shape.stride,
             self.border.width,
@@ -201,8 +205,9 @@ impl OuterProducts<'_> {
         );
         let mut sums = [[[[simd.splat_f32s(0.0); V]; K]; K]; I];
         for row in rows {
-            let x =
-                (sample * self.shape.channels_in + channel) * of_channel + row * stride * of_row;
+            let x = (sample * self.shape.channels_in + channel) * of_channel
+                + (row * stride + first_tap / kernel) * of_row
+                + first_tap % kernel;
             let grad = (sample * height + row) * width * self.lanes;
             for col in 0..width {
                 // SAFETY: `all` has checked that `x` holds all channels of all samples, `channel + I` at most among them,
@@ -229,11 +234,12 @@ impl OuterProducts<'_> {
                 }
             }
         }
-        let first = (channel - self.channels.start) * K * K * self.lanes;
-        let totals = self.sums[first..][..I * K * K * self.lanes].chunks_exact_mut(self.lanes);
-        for (totals, sums) in totals.zip(sums.as_flattened().as_flattened()) {
-            for (v, sum) in sums.iter().enumerate() {
-                // SAFETY: `totals` holds `V` vectors, as `all` has checked; they are read and written without alignment.
+        for (i, sums) in sums.iter().enumerate() {
+            let first = (channel - self.channels.start + i) * kernel * kernel + first_tap;
+            let totals = &mut self.sums[first * self.lanes..][..K * K * V * lanes];
+            for (v, sum) in sums.as_flattened().as_flattened().iter().enumerate() {
+                // SAFETY: `totals` has as many elements as the vectors of `sums`, which are read and written without
+                // alignment.
                 unsafe {
                     let total = totals.as_mut_ptr().add(v * lanes).cast::<S::f32s>();
                     total.write_unaligned(simd.add_f32s(total.read_unaligned(), *sum));
