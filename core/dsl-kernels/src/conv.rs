@@ -315,7 +315,7 @@ mod tests {
             .map(|i| at(bias, i / shape.positions_out() % shape.channels_out))
             .collect();
         let (mut dx, mut dw) = (vec![0.0; x.values().len()], vec![0.0; w.values().len()]);
-        for out in 0..y.len() {
+        for (out, y) in y.iter_mut().enumerate() {
             let (col, row) = (
                 out % shape.size_out[1],
                 out / shape.size_out[1] % shape.size_out[0],
@@ -339,7 +339,7 @@ mod tests {
                 let input =
                     ((sample * shape.channels_in + channel_in) * height + row) * width + col;
                 let weight = channel_out * shape.channels_in * shape.kernel * shape.kernel + weight;
-                y[out] += at(x, input) * at(w, weight);
+                *y += at(x, input) * at(w, weight);
                 dx[input] += at(grad, out) * at(w, weight);
                 dw[weight] += at(grad, out) * at(x, input);
             }

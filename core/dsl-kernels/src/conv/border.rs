@@ -53,10 +53,10 @@ impl Border {
 
     /// Copies one channel to its place; what is around it becomes zero.
     fn fill_channel(&self, bordered: &mut [f32], picture: &[f32]) {
-        let rows = picture.chunks_exact(self.size[1]).enumerate();
+        let rows = picture.chunks_exact(self.size[1]);
         if self.stride > 1 {
             bordered.fill(0.0);
-            for (y, row) in rows {
+            for (y, row) in rows.enumerate() {
                 for first in 0..self.stride.min(row.len()) {
                     let places =
                         &mut bordered[self.offset(y + self.padding, first + self.padding)..];
@@ -71,7 +71,7 @@ impl Border {
         }
         let mut at = self.padding * self.width;
         bordered[..at].fill(0.0);
-        for (_, row) in rows {
+        for row in rows {
             let (before, rest) = bordered[at..][..self.width].split_at_mut(self.padding);
             let (inside, after) = rest.split_at_mut(row.len());
             before.fill(0.0);
