@@ -4,10 +4,17 @@
 //! matrices cost. [`Denoiser::with_lora`](crate::Denoiser::with_lora) attaches adapters, [`peft`] reads and writes them.
 
 mod adapter;
+mod exchange;
+mod files;
+mod names;
 pub mod peft;
+mod peft_config;
 
 pub use adapter::{LoraAdapter, LoraConfig, LoraInit};
 pub(crate) use adapter::{attach, is_at_identity};
+pub use exchange::LoraMatrices;
+pub use files::{LoraExport, LoraFile};
+pub use names::LoraComponent;
 
 use crate::layers::Linear;
 
