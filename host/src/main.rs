@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             Command::Schema(args) => command::schema::schema(args, &mut std::io::stdout()),
             Command::Devices(args) => command::devices::devices(args, &mut std::io::stdout())
                 .or_else(failure::closed_pipe),
+            Command::Model(args) => command::model::model(args),
             Command::Plugin(args) => command::plugin::plugin(args),
         });
     match done {
