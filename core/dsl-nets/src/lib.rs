@@ -1,5 +1,5 @@
-//! Denoising networks equal to their references, and what belongs to them: text encoder, tokenizer, low-rank adapters, weight
-//! files.
+//! Denoising networks equal to their references, and what belongs to them: text encoder, tokenizer, low-rank adapters,
+//! feature networks of metrics, weight files.
 //!
 //! Used by the engine and the host. Depends on burn, and must never depend on plugins, on the engine, or on a command line.
 //!
@@ -10,6 +10,7 @@ mod conditioning;
 mod denoiser;
 mod embeddings;
 mod error;
+pub mod features;
 mod layers;
 pub mod lora;
 mod mlp_denoiser;

@@ -1,5 +1,6 @@
 //! Tests of the networks, in one binary.
 
+mod features;
 mod fixture;
 mod init;
 mod lora;
