@@ -6,41 +6,63 @@
 //! Start at [`ModelConfig`]: it describes a [`Denoiser`] and perhaps a [`TextEncoder`], and builds both from a seed.
 
 mod attention;
+mod autoencoder_kl;
+mod clip;
+mod clip_tokenizer;
 mod conditioning;
+mod config_format;
 mod denoiser;
 mod embeddings;
 mod error;
 pub mod features;
+mod gligen;
 mod layers;
 pub mod lora;
 mod mlp_denoiser;
 mod model;
 mod parameter_init;
 pub mod parameters;
+mod pretrained;
 mod resnet;
 mod text_encoder;
+mod textual_inversion;
 mod tokenizer;
 mod transformer_2d;
 mod unet_2d_blocks;
 mod unet_2d_condition;
 pub mod weights;
 
-pub use attention::{Attention, BasicTransformerBlock, FeedForward, GeGlu};
-pub use conditioning::Conditioning;
+pub use attention::{Attention, AttentionContext, BasicTransformerBlock, FeedForward, GeGlu};
+pub use autoencoder_kl::{
+    AutoencoderAttention, AutoencoderDownBlockType, AutoencoderKL, AutoencoderKLConfig,
+    AutoencoderMidBlock2D, AutoencoderUpBlockType, Decoder, DiagonalGaussian, DownEncoderBlock2D,
+    DownsampleAsymmetric, Encoder, Tiling, UpDecoderBlock2D,
+};
+pub use clip::{
+    ClipActivation, ClipAttention, ClipConfig, ClipEncoder, ClipEncoderLayer, ClipMlp, ClipModel,
+    ClipModelConfig, ClipScores, ClipTextConfig, ClipTextEmbeddings, ClipTextModel, ClipTextOutput,
+    ClipTextTransformer, ClipVisionConfig, ClipVisionEmbeddings, ClipVisionModel,
+    ClipVisionModelConfig, ClipVisionOutput, ClipVisionTransformer, PatchEmbedding,
+};
+pub use clip_tokenizer::{ClipTokenizer, ClipTokens};
+pub use conditioning::{AddedConditioning, Conditioning, GligenConditioning};
 pub use denoiser::{Denoiser, DenoiserConfig};
 pub use embeddings::{TimestepEmbedding, Timesteps};
 pub use error::NetsError;
-pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, PointwiseConv};
+pub use gligen::{GatedSelfAttentionDense, PositionNet};
+pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, PointwiseConv, Scalar};
 pub use lora::{LoraAdapter, LoraConfig, LoraInit};
 pub use mlp_denoiser::{MlpConfig, MlpDenoiser};
 pub use model::{Model, ModelConfig};
 pub use parameter_init::ParameterInit;
 pub use parameters::{NamedParameter, named_parameters};
+pub use pretrained::{LoadOptions, Loaded, Pretrained, load_folder, load_weights, read_config};
 pub use resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
 pub use text_encoder::{
     TextAttention, TextEmbeddings, TextEncoder, TextEncoderConfig, TextEncoderLayer,
     TextEncoderLayers, TextMlp,
 };
+pub use textual_inversion::{EmbeddingStyle, LearnedEmbedding, add_embedding};
 pub use tokenizer::Tokenizer;
 pub use transformer_2d::{Projection, Transformer2D};
 pub use unet_2d_blocks::{
@@ -48,6 +70,7 @@ pub use unet_2d_blocks::{
     UpBlock, UpBlock2D,
 };
 pub use unet_2d_condition::{
-    DownBlockType, MidBlockType, OneOrMany, UNet2DCondition, UNet2DConditionConfig, UpBlockType,
+    AdditionEmbedType, AttentionType, ClassEmbedType, DownBlockType, MidBlockType, OneOrMany,
+    UNet2DCondition, UNet2DConditionConfig, UpBlockType,
 };
-pub use weights::{LoadReport, WeightDType, WeightFile};
+pub use weights::{LoadReport, WeightDType, WeightFile, WeightSet};

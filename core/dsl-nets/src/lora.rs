@@ -35,6 +35,14 @@ impl<T: ForEachLinear> ForEachLinear for Vec<T> {
     }
 }
 
+impl<T: ForEachLinear> ForEachLinear for Option<T> {
+    fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
+        if let Some(item) = self {
+            item.for_each_linear(path, visit);
+        }
+    }
+}
+
 /// Implements [`ForEachLinear`] by walking the named fields.
 macro_rules! impl_for_each_linear {
     ($type:ident { $($field:ident),+ }) => {

@@ -1,5 +1,8 @@
 //! Tests of the networks, in one binary.
 
+mod autoencoder;
+mod clip;
+mod clip_tokenizer;
 mod features;
 mod fixture;
 mod init;
