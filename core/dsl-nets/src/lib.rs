@@ -1,5 +1,5 @@
-//! Denoising networks equal to their references, and what belongs to them: text encoder, tokenizer, low-rank adapters, weight
-//! files.
+//! Denoising networks equal to their references, and what belongs to them: text encoder, tokenizer, low-rank adapters,
+//! feature networks of metrics, weight files.
 //!
 //! Used by the engine and the host. Depends on burn, and must never depend on plugins, on the engine, or on a command line.
 //!
@@ -14,6 +14,7 @@ mod config_format;
 mod denoiser;
 mod embeddings;
 mod error;
+pub mod features;
 mod gligen;
 mod inspect;
 mod layers;

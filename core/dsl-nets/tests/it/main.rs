@@ -3,6 +3,7 @@
 mod autoencoder;
 mod clip;
 mod clip_tokenizer;
+mod features;
 mod fixture;
 mod folders;
 mod init;
