@@ -11,6 +11,7 @@ fn main() -> ExitCode {
     if dsl_testkit::is_child() {
         dsl_testkit::run_child();
     }
+    dsl_engine::keep_freed_memory();
     let cli = Cli::parse();
     plugin_watch::begin();
     let done = logging::init(cli.verbosity)
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
             Command::Schema(args) => command::schema::schema(args, &mut std::io::stdout()),
             Command::Devices(args) => command::devices::devices(args, &mut std::io::stdout())
                 .or_else(failure::closed_pipe),
+            Command::Model(args) => command::model::model(args),
             Command::Plugin(args) => command::plugin::plugin(args),
         });
     match done {

@@ -20,6 +20,8 @@ mod trainable;
 pub mod trainer;
 mod weights_by_id;
 
+pub use dsl_kernels::keep_freed_memory;
+
 pub use checkpoint::{Checkpoint, CheckpointConfig, Checkpoints};
 pub use data::{AddedFeatures, Features, SampleSource, Samples};
 pub use ema::{Ema, parameter_data};

@@ -191,6 +191,14 @@ impl Denoiser {
         lora::is_at_identity(&mut self.clone())
     }
 
+    /// Residual blocks per block of a UNet, by which the original code counts its layers; 0 for other networks.
+    pub(crate) fn layers_per_block(&self) -> usize {
+        match self {
+            Self::Unet(unet) => unet.layers_per_block(),
+            Self::Mlp(_) => 0,
+        }
+    }
+
     /// Whether the network has adapters.
     pub fn has_lora(&self) -> bool {
         self.lora_parameter_count() > 0

@@ -1,5 +1,5 @@
-//! Denoising networks equal to their references, and what belongs to them: text encoder, tokenizer, low-rank adapters, weight
-//! files.
+//! Denoising networks equal to their references, and what belongs to them: text encoder, tokenizer, low-rank adapters,
+//! feature networks of metrics, weight files.
 //!
 //! Used by the engine and the host. Depends on burn, and must never depend on plugins, on the engine, or on a command line.
 //!
@@ -14,16 +14,20 @@ mod config_format;
 mod denoiser;
 mod embeddings;
 mod error;
+pub mod features;
 mod gligen;
 mod gradient_checkpointing;
+mod inspect;
 mod layers;
 pub mod lora;
 mod mlp_denoiser;
 mod model;
 mod parameter_init;
 pub mod parameters;
+mod pipeline;
 mod pretrained;
 mod resnet;
+mod single_file;
 mod text_encoder;
 mod textual_inversion;
 mod tokenizer;
@@ -51,14 +55,18 @@ pub use embeddings::{TimestepEmbedding, Timesteps};
 pub use error::NetsError;
 pub use gligen::{GatedSelfAttentionDense, PositionNet};
 pub use gradient_checkpointing::Tape;
+pub use inspect::{Inspection, PartInspection, inspect, inspect_model};
 pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, PointwiseConv, Scalar};
 pub use lora::{ConvLoraAdapter, LoraAdapter, LoraConfig, LoraInit};
+pub use lora::{LoraComponent, LoraExport, LoraFile, LoraMatrices};
 pub use mlp_denoiser::{MlpConfig, MlpDenoiser};
 pub use model::{Model, ModelConfig};
 pub use parameter_init::ParameterInit;
 pub use parameters::{NamedParameter, named_parameters};
+pub use pipeline::{Pipeline, SaveOptions, read_model_index, save_folder, save_parts};
 pub use pretrained::{LoadOptions, Loaded, Pretrained, load_folder, load_weights, read_config};
 pub use resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
+pub use single_file::{Generation, SingleFile, load_single_file};
 pub use text_encoder::{
     TextAttention, TextEmbeddings, TextEncoder, TextEncoderConfig, TextEncoderLayer,
     TextEncoderLayers, TextMlp,

@@ -6,13 +6,20 @@
 
 mod adapter;
 mod conv_adapter;
+mod exchange;
+mod files;
 mod layer;
+mod names;
 pub mod peft;
+mod peft_config;
 
 pub use adapter::{LoraAdapter, LoraConfig, LoraInit};
 pub(crate) use adapter::{attach, is_at_identity};
 pub use conv_adapter::ConvLoraAdapter;
+pub use exchange::LoraMatrices;
+pub use files::{LoraExport, LoraFile};
 pub(crate) use layer::LinearLayer;
+pub use names::LoraComponent;
 
 use crate::layers::{Conv2d, Linear, PointwiseConv};
 

@@ -23,6 +23,17 @@ pub struct NamedParameter {
 }
 
 impl NamedParameter {
+    /// Shape in a weight file.
+    pub fn file_shape(&self) -> Vec<usize> {
+        if self.is_scalar {
+            Vec::new()
+        } else if self.is_transposed {
+            self.shape.iter().rev().copied().collect()
+        } else {
+            self.shape.clone()
+        }
+    }
+
     /// Whether the parameter belongs to a low-rank adapter.
     pub fn is_adapter(&self) -> bool {
         is_adapter(&self.path)

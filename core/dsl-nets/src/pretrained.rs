@@ -97,11 +97,16 @@ pub fn load_weights<T: Pretrained>(
     dtype: WeightDType,
     device: &Device,
 ) -> Result<(T, LoadReport), NetsError> {
-    let set = set.rename(|key| Some(Renamed::As(T::current_name(unwrapped(key)))));
+    let set = renamed::<T>(set);
     let module = T::build(config, &ParameterInit::deferred(0, device))?;
     let (module, report) = load_set(module, &set, dtype)?;
     complete(&report, set.name())?;
     Ok((module, report))
+}
+
+/// Tensors under today's names.
+pub(crate) fn renamed<T: Pretrained>(set: WeightSet) -> WeightSet {
+    set.rename(|key| Some(Renamed::As(T::current_name(unwrapped(key)))))
 }
 
 /// `config.json` of a network's folder, read and as it is.

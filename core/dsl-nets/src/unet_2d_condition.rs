@@ -295,6 +295,15 @@ impl UNet2DCondition {
         Ok(())
     }
 
+    /// Residual blocks of the first down block.
+    pub(crate) fn layers_per_block(&self) -> usize {
+        match self.down_blocks.first() {
+            Some(DownBlock::CrossAttnDownBlock2D(block)) => block.resnets.len(),
+            Some(DownBlock::DownBlock2D(block)) => block.resnets.len(),
+            None => 0,
+        }
+    }
+
     /// Pooled text features beside the sinusoids of each size, `[batch, projection_class_embeddings_input_dim]`.
     fn added_features(&self, added: &AddedConditioning) -> Tensor<2> {
         let [batch, sizes] = added.time_ids.dims();

@@ -10,12 +10,12 @@ mod report;
 mod set;
 mod write;
 
-pub(crate) use apply::complete;
-pub use apply::{load, load_complete, load_set, save};
+pub use apply::{compare, load, load_complete, load_set, save};
+pub(crate) use apply::{complete, file_tensors};
 pub use file::{FileTensor, WeightFile};
 pub(crate) use numbers::transpose;
 pub use report::{LoadReport, MissingKey, ShapeMismatch};
 pub(crate) use set::Renamed;
 pub use set::WeightSet;
 pub use write::WeightDType;
-pub(crate) use write::{write_atomically, write_tensors};
+pub(crate) use write::{write_atomically, write_sharded, write_tensors};

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::bridge::pipeline::Pipeline;
 use crate::device::DeviceSelector;
+use crate::features::FeaturesConfig;
 
 /// Configuration of a dsl-host run.
 ///
@@ -48,6 +49,8 @@ pub struct RunConfig {
     pub checkpoint: CheckpointConfig,
     /// What is written while training.
     pub logging: LoggingConfig,
+    /// Feature networks that plugins measure with.
+    pub features: FeaturesConfig,
     /// The device to compute on: `cpu`, `cuda:0`, `vulkan:0` or `tch`.
     pub device: DeviceSelector,
 }

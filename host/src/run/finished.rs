@@ -1,6 +1,7 @@
 //! A run that is read from: by `sample` and `export`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;
@@ -15,6 +16,7 @@ use crate::bridge::pipeline::Pipeline;
 use crate::bridge::{model, plugin};
 use crate::config::RunConfig;
 use crate::failure;
+use crate::features::FeatureService;
 use crate::interrupt::Interrupt;
 use crate::run_dir::{MODEL_CARD, RunDir, TOKENIZER, write_atomic};
 
@@ -82,7 +84,8 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
 /// The plugin that the run was begun with: a base may be inside it.
 fn plugin_of(run: &RunDir) -> Result<Plugin> {
     let record = run.read_record()?;
-    plugin::open_file(&record.plugin.path, &Interrupt::watch()?)
+    let features = Arc::new(FeatureService::default());
+    plugin::open_file(&record.plugin.path, &Interrupt::watch()?, &features)
 }
 
 /// Keeps what is needed to use the generator of a run's checkpoints.

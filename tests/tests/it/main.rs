@@ -3,6 +3,7 @@
 mod bad_input;
 mod commands;
 mod examples;
+mod features;
 mod fine_tuning;
 mod latents;
 mod layering;

@@ -6,6 +6,7 @@ use std::{
     process::Command,
 };
 
+use dsl_test_support::says;
 use serde_json::Value;
 
 use crate::support::{Outcome, SMALL_MIXTURE, config, dsl_host, plugin, program, run, workspace};
@@ -22,13 +23,14 @@ fn check_answers_with_text_json_and_exit_code() {
     let told = run(["plugin", "check", path, "--filter", "batch"])
         .ok()
         .stdout;
-    for part in [
-        "passed   batch-is-concatenation",
-        "conforms; ",
-        "0 failed, 0 crashed",
-    ] {
-        assert!(told.contains(part), "`{part}` is not in {told}");
-    }
+    says(
+        &told,
+        &[
+            "passed   batch-is-concatenation",
+            "conforms; ",
+            "0 failed, 0 crashed",
+        ],
+    );
     let report = json(&run(["plugin", "check", path, "--json", "--filter", "manifest"]).ok());
     assert_eq!(report["conforms"], true);
     assert!(
@@ -71,14 +73,15 @@ fn check_answers_with_text_json_and_exit_code() {
 #[test]
 fn inspect_tells_what_a_plugin_is_also_when_it_crashes() {
     let told = run(["plugin", "inspect", "t2i"]).ok().stdout;
-    for part in [
-        "Split `train`",
-        "cross_attention from `caption`",
-        "licence",
-        "data.resolution = ",
-    ] {
-        assert!(told.contains(part), "`{part}` is not in {told}");
-    }
+    says(
+        &told,
+        &[
+            "Split `train`",
+            "cross_attention from `caption`",
+            "licence",
+            "data.resolution = ",
+        ],
+    );
     let found = json(
         &run([
             "plugin",
@@ -103,16 +106,13 @@ fn inspect_tells_what_a_plugin_is_also_when_it_crashes() {
             .env("DSL_MISBEHAVE", "abort-in-open"),
     );
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
-    for part in [
-        "misbehave 0.1.0",
-        "Problem: the plugin `misbehave` ended the program in the call `open`",
-    ] {
-        assert!(
-            outcome.stdout.contains(part),
-            "`{part}` is not in {}",
-            outcome.stdout
-        );
-    }
+    says(
+        &outcome.stdout,
+        &[
+            "misbehave 0.1.0",
+            "Problem: the plugin `misbehave` ended the program in the call `open`",
+        ],
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::{
     transpose,
 };
 use crate::error::NetsError;
-use crate::parameters::{ParameterPath, named_parameters};
+use crate::parameters::{ParameterPath, named_parameters, parameter_infos};
 
 /// Gives `module` the values in `file`, and reports what became of each key.
 ///
@@ -76,6 +76,41 @@ pub fn load_set<M: Module>(
     }
     report.unused = unused.into_iter().collect();
     Ok((module, report))
+}
+
+/// What [`load_set`] would report, from names and shapes alone: nothing is read.
+pub fn compare<M: Module>(module: &M, set: &WeightSet) -> LoadReport {
+    let mut report = LoadReport::default();
+    let mut unused: BTreeSet<String> = set
+        .keys()
+        .filter(|key| !key.ends_with("position_ids"))
+        .map(str::to_owned)
+        .collect();
+    let parameters = parameter_infos(module).into_iter();
+    for parameter in parameters.filter(|parameter| !parameter.is_adapter()) {
+        let expected = parameter.file_shape();
+        let key = parameter.path;
+        match set.shape(&key) {
+            None => report.missing.push(MissingKey {
+                key,
+                did_you_mean: None,
+            }),
+            Some(found) => {
+                unused.remove(&key);
+                if same_but_for_ones(&found, &expected) {
+                    report.applied.push(key);
+                } else {
+                    report.mismatched.push(ShapeMismatch {
+                        key,
+                        expected,
+                        found,
+                    });
+                }
+            }
+        }
+    }
+    report.unused = unused.into_iter().collect();
+    report
 }
 
 /// As [`load`], but every parameter must be in the file with its shape; keys left over are logged.

@@ -55,6 +55,13 @@ impl Deref for TensorBytes<'_> {
     }
 }
 
+/// How PyTorch's files begin: a ZIP archive of pickles, or a bare one.
+const PICKLES: [&[u8]; 3] = [b"PK\x03\x04", b"\x80\x02", b"\x80\x04"];
+
+/// What to do with one.
+const PICKLED: &str = "it is a PyTorch pickle, which is not read because it can hold code; \
+    where its source is trusted, convert it with `safetensors.torch.save_file(torch.load(PATH, weights_only=True), NEW)`";
+
 /// The format allows no larger header.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
@@ -73,6 +80,9 @@ impl WeightFile {
         }
         file.read_exact(&mut start).map_err(io)?;
         let header = u64::from_le_bytes(start);
+        if PICKLES.iter().any(|magic| start.starts_with(magic)) {
+            return Err(Self::damaged(path, PICKLED.to_owned()));
+        }
         if header > MAX_HEADER_BYTES || header + 8 > length {
             return Err(Self::damaged(
                 path,

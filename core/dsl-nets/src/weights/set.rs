@@ -227,6 +227,11 @@ impl WeightSet {
         })
     }
 
+    /// The tensors below a prefix, without it.
+    pub(crate) fn below(self, prefix: &str) -> Self {
+        self.rename(|key| Some(Renamed::As(key.strip_prefix(prefix)?.to_owned())))
+    }
+
     /// The same tensors under other names; those for which `rename` has none are left out.
     ///
     /// Only whole tensors are cut or turned, so this is done to a set once.

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use half::{bf16, f16};
 use safetensors::{Dtype, View};
+use serde_json::json;
 
 use super::FileTensor;
 use crate::error::NetsError;
@@ -81,23 +82,74 @@ pub(crate) fn write_tensors(
     let views = tensors
         .into_iter()
         .map(|(key, tensor)| (key, Encoded { dtype, tensor }));
-    let bytes =
-        safetensors::serialize(views, Some(metadata)).map_err(|e| NetsError::WeightFile {
-            path: path.to_owned(),
-            reason: e.to_string(),
-        })?;
-    write_atomically(path, &bytes)
+    replace(path, |temporary| {
+        // Tensor by tensor: the whole file is never in memory.
+        safetensors::serialize_to_file(views, Some(metadata), temporary)
+            .map_err(std::io::Error::other)
+    })
 }
 
-/// Writes under a temporary name, flushes to the disk, renames: a crash leaves the old file or the new one.
+/// Writes `STEM.safetensors`, or, beyond `max_shard_bytes`, shards with their index. Tensors are in the order of their names.
+pub(crate) fn write_sharded(
+    folder: &Path,
+    stem: &str,
+    mut tensors: Vec<(String, FileTensor)>,
+    dtype: WeightDType,
+    max_shard_bytes: u64,
+) -> Result<(), NetsError> {
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    let size = |tensor: &FileTensor| (tensor.values.len() * dtype.bytes()) as u64;
+    let total: u64 = tensors.iter().map(|(_, tensor)| size(tensor)).sum();
+    let mut shards: Vec<Vec<(String, FileTensor)>> = Vec::new();
+    let mut filled = 0;
+    for (key, tensor) in tensors {
+        let bytes = size(&tensor);
+        match shards.last_mut() {
+            Some(shard) if filled + bytes <= max_shard_bytes => {
+                filled += bytes;
+                shard.push((key, tensor));
+            }
+            _ => {
+                filled = bytes;
+                shards.push(vec![(key, tensor)]);
+            }
+        }
+    }
+    let count = shards.len();
+    if count <= 1 {
+        let path = folder.join(format!("{stem}.safetensors"));
+        let tensors = shards.pop().unwrap_or_default();
+        return write_tensors(&path, tensors, dtype, &metadata);
+    }
+    let mut weight_map = BTreeMap::new();
+    for (number, tensors) in shards.into_iter().enumerate() {
+        let name = format!("{stem}-{:05}-of-{count:05}.safetensors", number + 1);
+        for (key, _) in &tensors {
+            weight_map.insert(key.clone(), name.clone());
+        }
+        write_tensors(&folder.join(&name), tensors, dtype, &metadata)?;
+    }
+    // Last: without it there are no weights.
+    let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
+    let path = folder.join(format!("{stem}.safetensors.index.json"));
+    write_atomically(&path, format!("{index:#}\n").as_bytes())
+}
+
+/// Writes bytes, whole or not at all.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), NetsError> {
+    replace(path, |temporary| File::create(temporary)?.write_all(bytes))
+}
+
+/// Lets `write` fill a file under a temporary name, flushes it to the disk, and renames it: a crash leaves the old file or the
+/// new one.
+fn replace(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), NetsError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
+    let whole = || -> std::io::Result<()> {
+        write(&temporary)?;
+        File::open(&temporary)?.sync_all()?;
         std::fs::rename(&temporary, path)?;
         // The rename itself is only on the disk once the folder is.
         match path.parent() {
@@ -105,7 +157,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), NetsErro
             _ => Ok(()),
         }
     };
-    write().map_err(|e| {
+    whole().map_err(|e| {
         let _ = std::fs::remove_file(&temporary);
         NetsError::write(path, e)
     })

@@ -21,6 +21,7 @@ pub(super) fn check(config: &RunConfig) -> Vec<Problem> {
     found.noise_levels(config);
     found.discriminator(config);
     found.dropout(config);
+    found.features(config);
     found.0
 }
 
@@ -185,6 +186,18 @@ impl Findings {
                 "/train/gradient_checkpointing",
                 "adapters with dropout cannot be computed a second time: their masks would be others",
                 "set `dropout` of the adapters to 0, or leave `train.gradient_checkpointing` out",
+            );
+        }
+    }
+
+    fn features(&mut self, config: &RunConfig) {
+        if let Some(path) = &config.features.path
+            && !path.is_dir()
+        {
+            self.add(
+                "/features/path",
+                format!("there is no folder `{}`", path.display()),
+                "name a folder with weight files, or null for DSL_FEATURES_PATH and the user's cache folder",
             );
         }
     }
