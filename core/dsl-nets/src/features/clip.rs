@@ -10,7 +10,7 @@ use crate::pretrained::load_weights;
 use crate::weights::{Renamed, WeightDType, WeightFile, WeightSet};
 
 const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+const STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// OpenAI's published models with a vision transformer. Scores of different ones are not comparable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
