@@ -180,7 +180,7 @@ fn not_offered(what: &str, id: &str) -> PluginError {
         .with_help("run the plugin in a release of dsl-host that does")
 }
 
-fn typed<'a, T: StableAbi>(service: &'a Service, id: &str) -> Result<&'a T, PluginError> {
+fn typed<'a, T: StableAbi + 'static>(service: &'a Service, id: &str) -> Result<&'a T, PluginError> {
     service.get().map_err(|mismatch| {
         PluginError::unsupported(format!(
             "the host's service `{id}` is laid out otherwise than in the SDK that built this plugin"
