@@ -68,6 +68,8 @@ pub fn dsl_host() -> Command {
         "DSL_PLUGIN_PATH",
         "DSL_PLUGIN_LOCK",
         "XDG_DATA_HOME",
+        "DSL_MISBEHAVE",
+        "DSL_ROUGH",
     ] {
         command.env_remove(name);
     }

@@ -29,9 +29,10 @@ pub(super) struct InspectArgs {
 }
 
 pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
-    let path = super::allowed_file(&args.plugin)?;
+    let (path, sha256) = super::allowed_file(&args.plugin)?;
     let options = CheckOptions {
         config: super::task_config(args.config.as_deref(), &args.sets)?,
+        sha256: Some(sha256),
         ..CheckOptions::default()
     };
     let found = dsl_testkit::inspect(&super::launcher()?, &path, &options)?;
