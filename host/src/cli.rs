@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::command::devices::DevicesArgs;
 use crate::command::export::ExportArgs;
+use crate::command::model::ModelArgs;
 use crate::command::plugin::PluginArgs;
 use crate::command::run::RunArgs;
 use crate::command::sample::SampleArgs;
@@ -35,12 +36,14 @@ pub enum Command {
     Run(RunArgs),
     /// Draw samples from a run
     Sample(SampleArgs),
-    /// Write a run's generator to one safetensors file
+    /// Write a run's generator: to one safetensors file, or for other programs
     Export(ExportArgs),
     /// Print the JSON Schema of the configuration
     Schema(SchemaArgs),
     /// List the devices to compute on
     Devices(DevicesArgs),
+    /// Look into model files and folders
+    Model(ModelArgs),
     /// Make, check, describe, list and lock plugins
     Plugin(PluginArgs),
 }

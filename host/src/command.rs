@@ -2,6 +2,7 @@
 
 pub mod devices;
 pub mod export;
+pub mod model;
 pub mod plugin;
 pub mod run;
 pub mod sample;

@@ -6,6 +6,7 @@ pub mod command;
 pub mod config;
 pub mod device;
 pub mod failure;
+pub mod features;
 pub mod interrupt;
 pub mod logging;
 pub mod plugin_lock;

@@ -12,6 +12,7 @@ fn main() {
     if dsl_testkit::is_child() {
         dsl_testkit::run_child();
     }
+    dsl_engine::keep_freed_memory();
     let cli = Cli::parse();
     plugin_watch::begin();
     let code = std::panic::catch_unwind(|| run(&cli)).unwrap_or(PANICKED);
@@ -31,6 +32,7 @@ fn run(cli: &Cli) -> u8 {
             Command::Schema(args) => command::schema::schema(args, &mut std::io::stdout()),
             Command::Devices(args) => command::devices::devices(args, &mut std::io::stdout())
                 .or_else(failure::closed_pipe),
+            Command::Model(args) => command::model::model(args),
             Command::Plugin(args) => command::plugin::plugin(args),
         });
     match done {

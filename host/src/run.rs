@@ -5,6 +5,7 @@ mod finished;
 mod training;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use burn::tensor::Device;
@@ -19,6 +20,7 @@ use crate::bridge::plugin;
 use crate::command::run::RunArgs;
 use crate::config::{self, RunConfig};
 use crate::failure;
+use crate::features::FeatureService;
 use crate::interrupt::Interrupt;
 use crate::report::Report;
 use crate::run_dir::{RunDir, RunRecord, SessionRecord};
@@ -36,7 +38,8 @@ pub fn start(args: &RunArgs, quiet: bool) -> Result<()> {
     let args = &args.with_absolute_paths()?;
     let runs = std::path::absolute(RUNS)?;
     let name = args.plugin.as_deref().unwrap_or_default();
-    let plugin = plugin::open(name, &interrupt)?;
+    let features = Arc::new(FeatureService::default());
+    let plugin = plugin::open(name, &interrupt, &features)?;
     let parts = plugin::parts(&plugin)?;
     let resolved = config::resolve(&parts, args.config.as_deref(), &args.sets)?;
     if args.dry_run {
@@ -52,7 +55,7 @@ pub fn start(args: &RunArgs, quiet: bool) -> Result<()> {
         None => RunDir::automatic_path(&runs, &parts.id),
     };
     let run = RunDir::create(&path).map_err(failure::usage)?;
-    let begun = begin(&mut config, &plugin, &run);
+    let begun = begin(&mut config, &plugin, &features, &run);
     let (session, report) = match begun {
         Ok(begun) => begun,
         Err(error) => {
@@ -78,9 +81,10 @@ pub fn resume(path: &Path, quiet: bool) -> Result<()> {
     let run = RunDir::open(&std::path::absolute(path)?).map_err(failure::usage)?;
     let record = run.read_record()?;
     let config = read_config(&run)?;
-    let plugin = plugin::open_file(&record.plugin.path, &interrupt)
+    let features = Arc::new(FeatureService::default());
+    let plugin = plugin::open_file(&record.plugin.path, &interrupt, &features)
         .with_context(|| format!("the plugin of `{}` cannot be loaded again", path.display()))?;
-    let mut session = Session::open(&config, &plugin)?;
+    let mut session = Session::open(&config, &plugin, &features)?;
     let checkpoints = checkpoints(&run, &config);
     if !checkpoints.steps().is_empty() {
         let loaded = checkpoints.load_latest()?;
@@ -103,8 +107,13 @@ pub fn resume(path: &Path, quiet: bool) -> Result<()> {
 }
 
 /// Everything before the first step, and its files.
-fn begin(config: &mut RunConfig, plugin: &Plugin, run: &RunDir) -> Result<(Session, Report)> {
-    let session = Session::open(config, plugin)?;
+fn begin(
+    config: &mut RunConfig,
+    plugin: &Plugin,
+    features: &FeatureService,
+    run: &RunDir,
+) -> Result<(Session, Report)> {
+    let session = Session::open(config, plugin, features)?;
     if config.sampling.prompts.is_empty() {
         config
             .sampling
@@ -151,8 +160,9 @@ struct Session {
 }
 
 impl Session {
-    fn open(config: &RunConfig, plugin: &Plugin) -> Result<Self> {
+    fn open(config: &RunConfig, plugin: &Plugin, features: &FeatureService) -> Result<Self> {
         let device = config.device.open()?;
+        features.configure(&config.features, &device);
         let task = plugin.open_task(&config.task)?;
         let data = Data::open(&task, "train")?;
         let prepared = model::prepare(config, plugin, &task, &data, &device)?;

@@ -6,9 +6,10 @@
 use std::time::Instant;
 
 use burn::module::Module;
-use burn::optim::{AdamWConfig, GradientsParams};
+use burn::optim::GradientsAccumulator;
 use burn::tensor::{Device, Tensor, TensorData};
-use dsl_nets::{Conditioning, Denoiser, DenoiserConfig, ParameterInit};
+use dsl_engine::trainer::{AdamWConfig, Learner};
+use dsl_nets::{Conditioning, DenoiserConfig, ParameterInit};
 
 /// 9.9 million parameters, cross-attention on two levels.
 const REFERENCE: &str = r#"{
@@ -21,6 +22,7 @@ const REFERENCE: &str = r#"{
 const TOKENS: usize = 77;
 
 fn main() {
+    dsl_kernels::keep_freed_memory();
     // Cargo adds flags of its own.
     let mut words = std::env::args()
         .skip(1)
@@ -46,10 +48,9 @@ fn main() {
 
     let device = Device::flex().autodiff();
     let width = config.cross_attention_dim().expect("attends to text");
-    let mut network = config
+    let network = config
         .init(&ParameterInit::new(0, &device))
         .expect("fields that fit together");
-    let mut optimizer = AdamWConfig::new().init();
     let x = values([batch, 3, 32, 32], &device);
     let target = values([batch, 3, 32, 32], &device);
     let text = Conditioning::text(values([batch, TOKENS, width], &device));
@@ -61,14 +62,22 @@ fn main() {
         &device,
     );
     eprintln!("{size}: {} parameters", network.num_params());
+    let mut learner = Learner::new(network, &AdamWConfig::default(), None);
     // The first steps find memory cold.
     for step in 0..steps + 2 {
         let start = Instant::now();
-        let error = network.forward(x.clone(), timesteps.clone(), &text) - target.clone();
-        let loss = (error.clone() * error).mean();
-        let mut gradients = loss.backward();
-        let gradients = GradientsParams::from_module::<Denoiser>(&mut gradients, &network);
-        network = optimizer.step(1e-4, network, gradients);
+        dsl_kernels::together(|| {
+            let predicted = learner
+                .module()
+                .forward(x.clone(), timesteps.clone(), &text);
+            let error = predicted - target.clone();
+            let loss = (error.clone() * error).mean();
+            let mut gradients = GradientsAccumulator::new();
+            learner.backward(&loss, &mut gradients);
+            learner
+                .update(&mut gradients, 1e-4, step as u64, "network")
+                .expect("finite gradients");
+        });
         let time = start.elapsed();
         if step >= 2 {
             println!("{:.6}", time.as_secs_f64());

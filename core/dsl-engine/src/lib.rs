@@ -19,6 +19,8 @@ pub mod setting_error;
 pub mod trainer;
 mod weights_by_id;
 
+pub use dsl_kernels::keep_freed_memory;
+
 pub use checkpoint::{Checkpoint, CheckpointConfig, Checkpoints};
 pub use data::{SampleSource, Samples};
 pub use ema::{Ema, parameter_data};

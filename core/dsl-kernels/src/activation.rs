@@ -3,7 +3,7 @@
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Tensor, activation};
 
-use crate::buffer::{self, Dense};
+use crate::buffer::{self, Dense, Unfilled};
 use crate::parallel::{self, PIECE};
 use crate::route::{self, CpuOperation};
 use crate::scalar;
@@ -89,42 +89,42 @@ impl<C: Curve> CpuOperation<1> for Elementwise<C> {
     fn forward(&self, [x]: [FlexTensor; 1], _: [bool; 1]) -> (FlexTensor, Dense) {
         let x = Dense::new(x);
         let values = x.values();
-        let mut y = buffer::zeros(values.len());
+        let mut y = Unfilled::new(values.len());
         parallel::each(parallel::pieces(&mut y, PIECE), values.len() * 4, |i, y| {
             let x = &values[i * PIECE..][..y.len()];
             simd::wide(
                 #[inline(always)]
                 || {
                     for (y, x) in y.iter_mut().zip(x) {
-                        *y = C::value(*x);
+                        y.write(C::value(*x));
                     }
                 },
             );
         });
-        (buffer::tensor(y, x.shape().clone()), x)
+        // SAFETY: the pieces make up the whole buffer, and each was written from as many values.
+        let y = unsafe { y.into_tensor(x.shape().clone()) };
+        (y, x)
     }
 
     fn backward(&self, x: Dense, grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
-        let grad = Dense::new(grad);
-        let (values, grads) = (x.values(), grad.values());
-        let mut dx = buffer::zeros(values.len());
-        parallel::each(
-            parallel::pieces(&mut dx, PIECE),
+        let values = x.values();
+        let dx = buffer::change(
+            grad,
+            PIECE,
+            values.chunks(PIECE),
             values.len() * 4,
-            |i, dx| {
-                let x = &values[i * PIECE..][..dx.len()];
-                let grad = &grads[i * PIECE..][..dx.len()];
+            |_, dx, x: &[f32]| {
                 simd::wide(
                     #[inline(always)]
                     || {
-                        for ((dx, grad), x) in dx.iter_mut().zip(grad).zip(x) {
-                            *dx = grad * C::derivative(*x);
+                        for (dx, x) in dx.iter_mut().zip(x) {
+                            *dx *= C::derivative(*x);
                         }
                     },
                 );
             },
         );
-        [Some(buffer::tensor(dx, x.shape().clone()))]
+        [Some(dx)]
     }
 }
 
@@ -141,7 +141,7 @@ impl CpuOperation<1> for Geglu {
         shape[last] /= 2;
         let features = shape[last];
         let values = x.values();
-        let mut y = buffer::zeros(values.len() / 2);
+        let mut y = Unfilled::new(values.len() / 2);
         let rows = rows_per_piece(features);
         parallel::each(
             parallel::pieces(&mut y, rows * features),
@@ -157,14 +157,16 @@ impl CpuOperation<1> for Geglu {
                         {
                             let (value, gate) = x.split_at(features);
                             for ((y, value), gate) in y.iter_mut().zip(value).zip(gate) {
-                                *y = value * scalar::gelu(*gate);
+                                y.write(value * scalar::gelu(*gate));
                             }
                         }
                     },
                 );
             },
         );
-        (buffer::tensor(y, shape), x)
+        // SAFETY: the pieces make up the whole buffer and hold whole rows, each written from a row of `x`.
+        let y = unsafe { y.into_tensor(shape) };
+        (y, x)
     }
 
     fn backward(&self, x: Dense, grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
@@ -172,7 +174,7 @@ impl CpuOperation<1> for Geglu {
         let shape = x.shape().to_vec();
         let features = shape[shape.len() - 1] / 2;
         let (values, grads) = (x.values(), grad.values());
-        let mut dx = buffer::zeros(values.len());
+        let mut dx = Unfilled::new(values.len());
         let rows = rows_per_piece(features);
         parallel::each(
             parallel::pieces(&mut dx, rows * 2 * features),
@@ -192,15 +194,17 @@ impl CpuOperation<1> for Geglu {
                             let (value, gate) = x.split_at(features);
                             for j in 0..features {
                                 let (cumulative, density) = scalar::normal(gate[j]);
-                                d_value[j] = grad[j] * gate[j] * cumulative;
-                                d_gate[j] = grad[j] * value[j] * (cumulative + gate[j] * density);
+                                let slope = cumulative + gate[j] * density;
+                                d_value[j].write(grad[j] * gate[j] * cumulative);
+                                d_gate[j].write(grad[j] * value[j] * slope);
                             }
                         }
                     },
                 );
             },
         );
-        [Some(buffer::tensor(dx, shape))]
+        // SAFETY: the pieces make up the whole buffer and hold whole rows, of which both halves were written.
+        [Some(unsafe { dx.into_tensor(shape) })]
     }
 }
 

@@ -6,7 +6,7 @@
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{Tensor, activation};
 
-use crate::buffer::{self, Dense};
+use crate::buffer::{Dense, Unfilled};
 use crate::matrix::{Destination, Matrix, MatrixMut, product};
 use crate::parallel;
 use crate::route::{self, CpuOperation};
@@ -38,7 +38,8 @@ pub fn attention(
             && [rows, cols] == [tokens_q, tokens_kv]
     });
     let of_keys = [batch, heads, tokens_kv, head_size];
-    let fits = tokens_kv > 0 && bias_fits && [key.dims(), value.dims()] == [of_keys; 2];
+    let fits =
+        tokens_q > 0 && tokens_kv > 0 && bias_fits && [key.dims(), value.dims()] == [of_keys; 2];
     // Nothing where this crate has no implementation; and a mistake is burn's to report.
     let operation = fits
         .then(|| match bias.clone() {
@@ -144,28 +145,31 @@ impl<'a> Heads<'a> {
 /// A fresh `[batch, heads, tokens, head_size]` tensor that lies in memory as `[batch, tokens, heads, head_size]`, so that
 /// joining the heads needs no copy.
 struct HeadsOut {
-    values: Vec<f32>,
+    values: Unfilled,
     dims: [usize; 4],
 }
 
 impl HeadsOut {
     fn new(dims: [usize; 4]) -> Self {
         Self {
-            values: buffer::zeros(dims.iter().product()),
+            values: Unfilled::new(dims.iter().product()),
             dims,
         }
     }
 
     fn writer(&mut self) -> HeadsWriter {
         HeadsWriter {
-            values: self.values.as_mut_ptr(),
+            values: self.values.as_mut_ptr().cast(),
             dims: self.dims,
         }
     }
 
-    fn into_tensor(self) -> FlexTensor {
+    /// # Safety
+    /// All rows of all heads have been written.
+    unsafe fn into_tensor(self) -> FlexTensor {
         let [batch, heads, tokens, head_size] = self.dims;
-        let tensor = buffer::tensor(self.values, [batch, tokens, heads, head_size]);
+        // SAFETY: by this function's contract.
+        let tensor = unsafe { self.values.into_tensor([batch, tokens, heads, head_size]) };
         let layout: Layout = tensor.layout().transpose(1, 2);
         tensor.with_layout(layout)
     }
@@ -259,7 +263,7 @@ fn soften(row: &mut [f32]) -> (f32, f32) {
         };
     }
     let row = &*row;
-    (greatest, scalar::sum(row.len(), |i| row[i]))
+    (greatest, scalar::sum([row], |[weight]| weight))
 }
 
 impl CpuOperation<3> for Attention {
@@ -321,7 +325,8 @@ impl CpuOperation<3> for Attention {
                 rows.scale_rows(&inverse_sums);
             });
         });
-        let output = out.into_tensor();
+        // SAFETY: the pieces take in all rows of all heads, and the second product of each writes its own.
+        let output = unsafe { out.into_tensor() };
         let saved = Saved {
             query,
             key,
@@ -396,7 +401,7 @@ impl CpuOperation<3> for Attention {
                             for (i, (weights, slopes)) in rows.enumerate() {
                                 let o = &o_rows.values[i * o_rows.row_stride..][..head_size];
                                 let g = &g_rows.values[i * g_rows.row_stride..][..head_size];
-                                let mean = scalar::sum(head_size, |j| o[j] * g[j]);
+                                let mean = scalar::sum([o, g], |[o, g]| o * g);
                                 for (weight, slope) in weights.iter_mut().zip(slopes) {
                                     let exp = scalar::exp(*weight - logarithms[i]);
                                     *weight = if *weight == f32::NEG_INFINITY {
@@ -446,6 +451,11 @@ impl CpuOperation<3> for Attention {
             });
         });
         let mut wanted = wanted.into_iter();
-        outputs.map(|output| wanted.next().unwrap_or(false).then(|| output.into_tensor()))
+        outputs.map(|output| {
+            let wanted = wanted.next().unwrap_or(false);
+            // SAFETY: of what is wanted, each block of queries has written its rows, and the first block of every head, which
+            // there is, see `attention`, all rows of keys and values.
+            wanted.then(|| unsafe { output.into_tensor() })
+        })
     }
 }

@@ -1,20 +1,21 @@
 //! Two-dimensional convolution.
 //!
-//! With stride 1 (every convolution of a UNet but the few that halve the picture) it runs directly on pictures with a
-//! border of zeros, see [`direct`]: a row of outputs is a sum of shifted rows of inputs, and shifts are unaligned loads, so
-//! nothing is copied into columns. The gradient for the input is the same computation with the kernel turned over, the
-//! gradient for the weights a dot product of shifted rows. With other strides the patches are laid out as columns of a
-//! matrix, see [`columns`].
+//! It runs directly on pictures with a border of zeros, see [`direct`]: a row of outputs is a sum of shifted rows of inputs,
+//! and shifts are unaligned loads, so nothing is copied into columns. With stride 1 (every convolution of a UNet but the few
+//! that halve the picture) the gradient for the input is the same computation with the kernel turned over; for other strides
+//! see [`strided`]. The gradient for the weights is a sum of outer products, see [`weight_gradient`].
 
 mod border;
-mod columns;
 mod direct;
+mod strided;
+mod weight_gradient;
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, module};
 
 use crate::buffer::{self, Dense};
+use crate::parallel;
 use crate::route::{self, CpuOperation};
 use crate::scalar;
 use crate::simd;
@@ -173,49 +174,43 @@ impl Conv {
         let shape = &self.shape;
         let (x, weight) = (x.values(), weight.values());
         let bias = bias.map(Dense::values);
-        let y = if shape.stride == 1 {
-            let weight = direct::Packed::new(weight, shape);
-            direct::convolve(shape, x, &weight, bias)
-        } else {
-            columns::convolve(shape, x, weight, bias)
-        };
-        buffer::tensor(y, shape.dims_out())
+        let weight = direct::Packed::new(weight, shape);
+        direct::convolve(shape, x, &weight, bias)
     }
 
     fn input_gradient(&self, weight: &Dense, grad: &Dense) -> FlexTensor {
         let shape = &self.shape;
         let (weight, grad) = (weight.values(), grad.values());
-        let dx = if shape.stride == 1 {
+        if shape.stride == 1 {
             let weight = direct::Packed::turned_over(weight, shape);
             direct::convolve(&shape.transposed(), grad, &weight, None)
         } else {
-            columns::input_gradient(shape, weight, grad)
-        };
-        buffer::tensor(dx, shape.dims_in())
+            strided::input_gradient(shape, weight, grad)
+        }
     }
 
     fn weight_gradient(&self, x: &Dense, grad: &Dense) -> FlexTensor {
         let shape = &self.shape;
         let (x, grad) = (x.values(), grad.values());
-        let dw = if shape.stride == 1 {
-            direct::weight_gradient(shape, x, grad)
-        } else {
-            columns::weight_gradient(shape, x, grad)
-        };
-        buffer::tensor(dw, shape.dims_weight())
+        weight_gradient::weight_gradient(shape, x, grad)
     }
 
     fn bias_gradient(&self, grad: &Dense) -> FlexTensor {
         let (channels, positions) = (self.shape.channels_out, self.shape.positions_out());
-        let mut total = vec![0.0f32; channels];
-        simd::wide(
-            #[inline(always)]
-            || {
-                for (row, grad) in grad.values().chunks_exact(positions.max(1)).enumerate() {
-                    total[row % channels] += scalar::sum(positions, |i| grad[i]);
-                }
-            },
-        );
+        let grad = grad.values();
+        let mut total = buffer::zeros(channels);
+        let totals = parallel::pieces(&mut total, 1);
+        parallel::each(totals, grad.len(), |channel, total| {
+            simd::wide(
+                #[inline(always)]
+                || {
+                    for sample in grad.chunks_exact(channels * positions) {
+                        let grad = &sample[channel * positions..][..positions];
+                        total[0] += scalar::sum([grad], |[grad]| grad);
+                    }
+                },
+            );
+        });
         buffer::tensor(total, [channels])
     }
 }
@@ -281,5 +276,121 @@ impl CpuOperation<3> for Conv {
         let grad = Dense::new(grad);
         let [x, weight] = self.gradients(saved, &grad, [of_x, of_weight]);
         [x, weight, of_bias.then(|| self.bias_gradient(&grad))]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pulp::Arch;
+
+    use super::*;
+    use crate::sequential;
+
+    fn numbers(count: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    fn assert_close(what: &str, ours: &FlexTensor, reference: &[f64]) {
+        let ours = ours.storage::<f32>();
+        assert_eq!(ours.len(), reference.len());
+        for (i, (a, b)) in ours.iter().zip(reference).enumerate() {
+            let error = (f64::from(*a) - b).abs();
+            assert!(error < 1e-4 * (1.0 + b.abs()), "{what} [{i}]: {a}, not {b}");
+        }
+    }
+
+    /// Output, input gradient and weight gradient as the definition has them, product by product.
+    fn by_definition(
+        shape: &ConvShape,
+        [x, w, bias, grad]: [&Dense; 4],
+    ) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+        let at = |dense: &Dense, i: usize| f64::from(dense.values()[i]);
+        let [height, width] = shape.size_in;
+        let mut y: Vec<f64> = (0..grad.values().len())
+            .map(|i| at(bias, i / shape.positions_out() % shape.channels_out))
+            .collect();
+        let (mut dx, mut dw) = (vec![0.0; x.values().len()], vec![0.0; w.values().len()]);
+        for (out, y) in y.iter_mut().enumerate() {
+            let (col, row) = (
+                out % shape.size_out[1],
+                out / shape.size_out[1] % shape.size_out[0],
+            );
+            let channel_out = out / shape.positions_out() % shape.channels_out;
+            let sample = out / shape.positions_out() / shape.channels_out;
+            for weight in 0..shape.channels_in * shape.kernel * shape.kernel {
+                let (tap_col, tap_row) =
+                    (weight % shape.kernel, weight / shape.kernel % shape.kernel);
+                let channel_in = weight / shape.kernel / shape.kernel;
+                let place = |out: usize, tap: usize, size: usize| {
+                    (out * shape.stride + tap)
+                        .checked_sub(shape.padding)
+                        .filter(|place| *place < size)
+                };
+                let (Some(row), Some(col)) =
+                    (place(row, tap_row, height), place(col, tap_col, width))
+                else {
+                    continue;
+                };
+                let input =
+                    ((sample * shape.channels_in + channel_in) * height + row) * width + col;
+                let weight = channel_out * shape.channels_in * shape.kernel * shape.kernel + weight;
+                *y += at(x, input) * at(w, weight);
+                dx[input] += at(grad, out) * at(w, weight);
+                dw[weight] += at(grad, out) * at(x, input);
+            }
+        }
+        (y, dx, dw)
+    }
+
+    /// Every width of vectors that this processor can run.
+    #[test]
+    fn narrow_vectors_give_the_same_numbers() {
+        let mut widths = vec![Arch::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        widths.extend(pulp::x86::V3::try_new().map(Arch::V3));
+        widths.push(Arch::new());
+        let shapes = [
+            ([2, 5, 7, 9], [11, 5, 3, 3], 1, 1),
+            ([1, 8, 16, 16], [8, 8, 1, 1], 1, 0),
+            ([3, 1, 1, 1], [1, 1, 3, 3], 1, 1),
+            ([2, 6, 12, 10], [4, 6, 2, 2], 1, 0),
+            ([2, 3, 9, 8], [37, 3, 3, 3], 2, 1),
+            ([1, 18, 4, 300], [20, 18, 1, 1], 1, 0),
+            ([1, 17, 3, 5], [33, 17, 1, 1], 2, 0),
+            ([1, 2, 11, 13], [3, 2, 4, 4], 3, 2),
+        ];
+        for (x_dims, w_dims, stride, padding) in shapes {
+            let shape = ConvShape::new(x_dims, w_dims, stride, padding).unwrap();
+            let x = Dense::new(buffer::tensor(numbers(x_dims.iter().product(), 1), x_dims));
+            let w = Dense::new(buffer::tensor(numbers(w_dims.iter().product(), 2), w_dims));
+            let bias = Dense::new(buffer::tensor(numbers(w_dims[0], 3), [w_dims[0]]));
+            let dims_out = shape.dims_out();
+            let grad = Dense::new(buffer::tensor(
+                numbers(dims_out.iter().product(), 4),
+                dims_out,
+            ));
+            let reference = by_definition(&shape, [&x, &w, &bias, &grad]);
+            let conv = Conv { shape };
+            for arch in &widths {
+                simd::FORCED.set(Some(*arch));
+                let (y, dx, dw) = sequential(|| {
+                    (
+                        conv.output(&x, &w, Some(&bias)),
+                        conv.input_gradient(&w, &grad),
+                        conv.weight_gradient(&x, &grad),
+                    )
+                });
+                simd::FORCED.set(None);
+                let what = format!("{x_dims:?} {w_dims:?} {arch:?}");
+                assert_close(&what, &y, &reference.0);
+                assert_close(&what, &dx, &reference.1);
+                assert_close(&what, &dw, &reference.2);
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Shape, Tensor, module};
 
-use crate::buffer::{self, Dense};
+use crate::buffer::{self, Dense, Unfilled};
 use crate::matrix::{Destination, Matrix, MatrixMut, product};
 use crate::parallel;
 use crate::route::{self, CpuOperation};
@@ -79,18 +79,18 @@ impl Weight {
 fn forward(input: &Dense, weight: &Weight, bias: Option<&Dense>) -> FlexTensor {
     let weight = weight.matrix();
     let rows = input.values().len() / weight.rows.max(1);
-    let mut y = buffer::zeros(rows * weight.cols);
+    let mut y = Unfilled::new(rows * weight.cols);
     let destination = match bias {
         Some(bias) => {
             for y in y.chunks_exact_mut(weight.cols.max(1)) {
-                y.copy_from_slice(bias.values());
+                y.write_copy_of_slice(bias.values());
             }
             Destination::Add
         }
         None => Destination::Overwrite,
     };
     product(
-        &mut MatrixMut::row_major(&mut y, rows, weight.cols),
+        &mut MatrixMut::unfilled(&mut y, rows, weight.cols),
         destination,
         1.0,
         Matrix::row_major(input.values(), rows, weight.rows),
@@ -101,22 +101,24 @@ fn forward(input: &Dense, weight: &Weight, bias: Option<&Dense>) -> FlexTensor {
     if let Some(last) = shape.last_mut() {
         *last = weight.cols;
     }
-    buffer::tensor(y, shape)
+    // SAFETY: the product writes every element.
+    unsafe { y.into_tensor(shape) }
 }
 
 fn input_gradient(shape: &Shape, weight: &Weight, grad: &Dense) -> FlexTensor {
     let weight = weight.matrix();
     let rows = grad.values().len() / weight.cols.max(1);
-    let mut dx = buffer::zeros(rows * weight.rows);
+    let mut dx = Unfilled::new(rows * weight.rows);
     product(
-        &mut MatrixMut::row_major(&mut dx, rows, weight.rows),
+        &mut MatrixMut::unfilled(&mut dx, rows, weight.rows),
         Destination::Overwrite,
         1.0,
         Matrix::row_major(grad.values(), rows, weight.cols),
         weight.transposed(),
         parallel::for_gemm(rows * weight.rows * weight.cols),
     );
-    buffer::tensor(dx, shape.clone())
+    // SAFETY: the product writes every element.
+    unsafe { dx.into_tensor(shape.clone()) }
 }
 
 fn weight_gradient(input: &Dense, weight: &Weight, grad: &Dense) -> FlexTensor {
@@ -126,16 +128,17 @@ fn weight_gradient(input: &Dense, weight: &Weight, grad: &Dense) -> FlexTensor {
         ..
     } = weight.matrix();
     let rows = input.values().len() / d_input.max(1);
-    let mut dw = buffer::zeros(d_input * d_output);
+    let mut dw = Unfilled::new(d_input * d_output);
     product(
-        &mut MatrixMut::row_major(&mut dw, d_input, d_output),
+        &mut MatrixMut::unfilled(&mut dw, d_input, d_output),
         Destination::Overwrite,
         1.0,
         Matrix::row_major(input.values(), rows, d_input).transposed(),
         Matrix::row_major(grad.values(), rows, d_output),
         parallel::for_gemm(rows * d_input * d_output),
     );
-    buffer::tensor(dw, [d_input, d_output])
+    // SAFETY: the product writes every element.
+    unsafe { dw.into_tensor([d_input, d_output]) }
 }
 
 /// Rows summed before the sums are: keeps rounding errors small, and the order independent of threads.
@@ -143,24 +146,31 @@ const ROWS: usize = 256;
 
 fn bias_gradient(grad: &Dense) -> FlexTensor {
     let features = grad.shape().last().copied().unwrap_or(1);
-    let mut total = vec![0.0f32; features];
-    let mut partial = vec![0.0f32; features];
-    simd::wide(
-        #[inline(always)]
-        || {
-            for block in grad.values().chunks((ROWS * features).max(1)) {
-                partial.fill(0.0);
-                for row in block.chunks_exact(features) {
-                    for (sum, value) in partial.iter_mut().zip(row) {
-                        *sum += value;
+    let blocks = grad.values().chunks((ROWS * features).max(1));
+    let mut partial = buffer::zeros(blocks.len() * features);
+    let pieces = partial.chunks_exact_mut(features.max(1)).zip(blocks);
+    parallel::each(
+        pieces.collect(),
+        grad.values().len(),
+        |_, (partial, block): (&mut [f32], &[f32])| {
+            simd::wide(
+                #[inline(always)]
+                || {
+                    for row in block.chunks_exact(features) {
+                        for (sum, value) in partial.iter_mut().zip(row) {
+                            *sum += value;
+                        }
                     }
-                }
-                for (total, sum) in total.iter_mut().zip(&partial) {
-                    *total += sum;
-                }
-            }
+                },
+            );
         },
     );
+    let mut total = buffer::zeros(features);
+    for partial in partial.chunks_exact(features.max(1)) {
+        for (total, sum) in total.iter_mut().zip(partial) {
+            *total += sum;
+        }
+    }
     buffer::tensor(total, [features])
 }
 

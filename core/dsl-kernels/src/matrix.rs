@@ -1,6 +1,7 @@
 //! Matrix products on the crate `gemm`, over views with any positive strides.
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 
 use gemm::Parallelism;
 
@@ -66,6 +67,21 @@ impl<'a> MatrixMut<'a> {
         );
         Self {
             values: values.as_mut_ptr(),
+            rows,
+            cols,
+            row_stride: cols,
+            owner: PhantomData,
+        }
+    }
+
+    /// Rows one after the other, of elements that a product overwrites.
+    pub fn unfilled(values: &'a mut [MaybeUninit<f32>], rows: usize, cols: usize) -> Self {
+        assert!(
+            rows * cols <= values.len(),
+            "a matrix reaches beyond its slice"
+        );
+        Self {
+            values: values.as_mut_ptr().cast(),
             rows,
             cols,
             row_stride: cols,

@@ -2,11 +2,13 @@
 //!
 //! Kept for the backward pass: the input and one mean and one inverse deviation per group or row.
 
+use std::mem::MaybeUninit;
+
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Tensor, module};
 
 use crate::activation;
-use crate::buffer::{self, Dense};
+use crate::buffer::{self, Dense, Unfilled};
 use crate::parallel;
 use crate::route::{self, CpuOperation};
 use crate::scalar;
@@ -133,9 +135,9 @@ pub fn layer_norm<const D: usize>(
 #[inline(always)]
 fn moments(x: &[f32], norm_eps: f32) -> (f32, f32) {
     let count = x.len() as f32;
-    let mean = scalar::sum(x.len(), |i| x[i]) / count;
+    let mean = scalar::sum([x], |[x]| x) / count;
     // A second pass over values that are still in the cache: no cancellation.
-    let var = scalar::sum(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / count;
+    let var = scalar::sum([x], |[x]| (x - mean) * (x - mean)) / count;
     (mean, 1.0 / (var + norm_eps).sqrt())
 }
 
@@ -164,7 +166,7 @@ impl CpuOperation<3> for GroupNorm {
         let positions = height * width;
         let group_channels = channels / self.groups;
         let size = group_channels * positions;
-        let mut y = buffer::zeros(x.values().len());
+        let mut y = Unfilled::new(x.values().len());
         let mut moments_of = vec![[0.0; 2]; batch * self.groups];
         let work = y.len() * if self.silu { 6 } else { 3 };
         let pieces = parallel::pieces(&mut y, size)
@@ -189,11 +191,11 @@ impl CpuOperation<3> for GroupNorm {
                         let shift = bias[c];
                         if self.silu {
                             for (y, x) in y.iter_mut().zip(x) {
-                                *y = scalar::silu((x - mean) * scale + shift);
+                                y.write(scalar::silu((x - mean) * scale + shift));
                             }
                         } else {
                             for (y, x) in y.iter_mut().zip(x) {
-                                *y = (x - mean) * scale + shift;
+                                y.write((x - mean) * scale + shift);
                             }
                         }
                     }
@@ -201,7 +203,8 @@ impl CpuOperation<3> for GroupNorm {
                 },
             );
         });
-        let output = buffer::tensor(y, x.shape().clone());
+        // SAFETY: the pieces are the groups, each channel of which was written.
+        let output = unsafe { y.into_tensor(x.shape().clone()) };
         let saved = SavedGroups {
             x,
             weight,
@@ -217,7 +220,6 @@ impl CpuOperation<3> for GroupNorm {
         grad: FlexTensor,
         wanted: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
-        let grad = Dense::new(grad);
         let SavedGroups {
             x,
             weight,
@@ -228,20 +230,16 @@ impl CpuOperation<3> for GroupNorm {
         let positions = height * width;
         let group_channels = channels / self.groups;
         let size = group_channels * positions;
-        let mut dx = buffer::zeros(x.values().len());
         // Per sample and channel: the sums over positions of dy and of dy * normed.
         let mut sums = vec![[0.0f32; 2]; batch * channels];
-        let work = dx.len() * if self.silu { 10 } else { 5 };
-        let pieces = parallel::pieces(&mut dx, size)
-            .into_iter()
-            .zip(sums.chunks_mut(group_channels))
-            .collect();
-        parallel::each(
-            pieces,
+        let work = x.values().len() * if self.silu { 10 } else { 5 };
+        let dx = buffer::change(
+            grad,
+            size,
+            sums.chunks_mut(group_channels),
             work,
-            |i, (dx, sums): (&mut [f32], &mut [[f32; 2]])| {
+            |i, dx, sums: &mut [[f32; 2]]| {
                 let x = &x.values()[i * size..][..size];
-                let grad = &grad.values()[i * size..][..size];
                 let first = i % self.groups * group_channels;
                 let weight = &weight.values()[first..][..group_channels];
                 let bias = &bias.values()[first..][..group_channels];
@@ -252,22 +250,18 @@ impl CpuOperation<3> for GroupNorm {
                         let (mut of_dy, mut of_dy_normed) = (0.0, 0.0);
                         for c in 0..group_channels {
                             let range = c * positions..(c + 1) * positions;
-                            let (x, grad, dx) =
-                                (&x[range.clone()], &grad[range.clone()], &mut dx[range]);
-                            // The gradient before SiLU waits in dx for the sums over the group.
+                            let (x, dx) = (&x[range.clone()], &mut dx[range]);
+                            // The gradient before SiLU waits here for the sums over the group.
                             if self.silu {
                                 let (scale, shift) = (inverse * weight[c], bias[c]);
-                                for ((dx, x), grad) in dx.iter_mut().zip(x).zip(grad) {
-                                    *dx =
-                                        grad * scalar::silu_derivative((x - mean) * scale + shift);
+                                for (dx, x) in dx.iter_mut().zip(x) {
+                                    *dx *= scalar::silu_derivative((x - mean) * scale + shift);
                                 }
-                            } else {
-                                dx.copy_from_slice(grad);
                             }
                             let dx = &*dx;
-                            let dy = scalar::sum(positions, |j| dx[j]);
+                            let dy = scalar::sum([dx], |[dx]| dx);
                             let dy_normed =
-                                scalar::sum(positions, |j| dx[j] * (x[j] - mean)) * inverse;
+                                scalar::sum([dx, x], |[dx, x]| dx * (x - mean)) * inverse;
                             sums[c] = [dy, dy_normed];
                             of_dy += dy * weight[c];
                             of_dy_normed += dy_normed * weight[c];
@@ -294,7 +288,7 @@ impl CpuOperation<3> for GroupNorm {
             buffer::tensor(total, [channels])
         };
         [
-            wanted[0].then(|| buffer::tensor(dx, x.shape().clone())),
+            wanted[0].then_some(dx),
             wanted[1].then(|| over_batch(1)),
             wanted[2].then(|| over_batch(0)),
         ]
@@ -324,7 +318,7 @@ impl CpuOperation<3> for LayerNorm {
         let [x, weight, bias] = inputs.map(Dense::new);
         let features = weight.values().len();
         let values = x.values();
-        let mut y = buffer::zeros(values.len());
+        let mut y = Unfilled::new(values.len());
         let mut kept = vec![[0.0f32; 2]; values.len() / features.max(1)];
         let work = values.len() * 3;
         let pieces = parallel::pieces(&mut y, ROWS * features)
@@ -334,9 +328,9 @@ impl CpuOperation<3> for LayerNorm {
         parallel::each(
             pieces,
             work,
-            |i, (y, kept): (&mut [f32], &mut [[f32; 2]])| {
+            |i, (y, kept): (&mut [MaybeUninit<f32>], &mut [[f32; 2]])| {
                 let x = &values[i * ROWS * features..][..y.len()];
-                let (weight, bias) = (&weight.values()[..features], &bias.values()[..features]);
+                let (weight, bias) = (weight.values(), bias.values());
                 simd::wide(
                     #[inline(always)]
                     || {
@@ -347,15 +341,16 @@ impl CpuOperation<3> for LayerNorm {
                         for ((y, x), kept) in rows {
                             let (mean, inverse) = moments(x, self.norm_eps);
                             *kept = [mean, inverse];
-                            for j in 0..features {
-                                y[j] = (x[j] - mean) * inverse * weight[j] + bias[j];
+                            for (((y, x), w), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
+                                y.write((x - mean) * inverse * w + b);
                             }
                         }
                     },
                 );
             },
         );
-        let output = buffer::tensor(y, x.shape().clone());
+        // SAFETY: the pieces make up the whole buffer and hold whole rows, each of which was written.
+        let output = unsafe { y.into_tensor(x.shape().clone()) };
         (
             output,
             SavedRows {
@@ -372,50 +367,44 @@ impl CpuOperation<3> for LayerNorm {
         grad: FlexTensor,
         wanted: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
-        let grad = Dense::new(grad);
         let SavedRows { x, weight, moments } = saved;
         let features = weight.values().len();
-        let (values, grads) = (x.values(), grad.values());
-        let mut dx = buffer::zeros(values.len());
+        let values = x.values();
         let blocks = values.len().div_ceil((ROWS * features).max(1));
         // Per block of rows: the sums of dy * normed, then of dy.
         let mut partial = vec![0.0f32; blocks * 2 * features];
         let work = values.len() * 5;
-        let pieces = parallel::pieces(&mut dx, ROWS * features)
-            .into_iter()
-            .zip(parallel::pieces(&mut partial, 2 * features))
-            .collect();
-        parallel::each(
-            pieces,
+        let dx = buffer::change(
+            grad,
+            ROWS * features,
+            partial.chunks_mut((2 * features).max(1)),
             work,
-            |i, (dx, partial): (&mut [f32], &mut [f32])| {
-                let start = i * ROWS * features;
-                let (x, grad) = (&values[start..][..dx.len()], &grads[start..][..dx.len()]);
+            |i, dx, partial: &mut [f32]| {
+                let x = &values[i * ROWS * features..][..dx.len()];
                 let (d_weight, d_bias) = partial.split_at_mut(features);
-                let weight = &weight.values()[..features];
+                let weight = weight.values();
                 simd::wide(
                     #[inline(always)]
                     || {
                         let rows = dx
                             .chunks_exact_mut(features)
                             .zip(x.chunks_exact(features))
-                            .zip(grad.chunks_exact(features))
                             .zip(&moments[i * ROWS..]);
-                        for (((dx, x), grad), [mean, inverse]) in rows {
+                        for ((dx, x), [mean, inverse]) in rows {
                             let (mean, inverse) = (*mean, *inverse);
-                            for j in 0..features {
-                                d_weight[j] += grad[j] * ((x[j] - mean) * inverse);
-                                d_bias[j] += grad[j];
+                            let sums = d_weight.iter_mut().zip(&mut *d_bias);
+                            for (((d_weight, d_bias), dy), x) in sums.zip(&*dx).zip(x) {
+                                *d_weight += dy * ((x - mean) * inverse);
+                                *d_bias += dy;
                             }
-                            let of_dy = scalar::sum(features, |j| grad[j] * weight[j]);
+                            let of_dy = scalar::sum([dx, weight], |[dx, w]| dx * w);
                             let of_dy_normed =
-                                scalar::sum(features, |j| grad[j] * weight[j] * (x[j] - mean))
+                                scalar::sum([dx, weight, x], |[dx, w, x]| dx * w * (x - mean))
                                     * inverse;
                             let offset = of_dy / features as f32;
                             let slope = of_dy_normed / features as f32 * inverse;
-                            for j in 0..features {
-                                dx[j] = (grad[j] * weight[j] - offset - (x[j] - mean) * slope)
-                                    * inverse;
+                            for ((dx, x), w) in dx.iter_mut().zip(x).zip(weight) {
+                                *dx = (*dx * w - offset - (x - mean) * slope) * inverse;
                             }
                         }
                     },
@@ -432,7 +421,7 @@ impl CpuOperation<3> for LayerNorm {
             buffer::tensor(total, [features])
         };
         [
-            wanted[0].then(|| buffer::tensor(dx, x.shape().clone())),
+            wanted[0].then_some(dx),
             wanted[1].then(|| over_blocks(0)),
             wanted[2].then(|| over_blocks(features)),
         ]

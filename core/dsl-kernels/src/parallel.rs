@@ -25,6 +25,18 @@ pub fn sequential<R>(job: impl FnOnce() -> R) -> R {
     job()
 }
 
+/// Runs `job` on one of the threads among which operations are shared out.
+///
+/// For whatever calls many operations: a thread from outside sleeps while its operation is worked on and is woken up
+/// afterwards, each time. The numbers are the same either way.
+pub fn together<R: Send>(job: impl FnOnce() -> R + Send) -> R {
+    if SEQUENTIAL.get() {
+        job()
+    } else {
+        rayon::scope(|_| job())
+    }
+}
+
 /// Work worth less than this many elements or so stays on one thread.
 const GRAIN: usize = 16 * 1024;
 
@@ -67,7 +79,7 @@ pub(crate) fn each<T: Send>(pieces: Vec<T>, work: usize, job: impl Fn(usize, T) 
 }
 
 /// Cuts a buffer into pieces of `size` elements, the last one shorter.
-pub(crate) fn pieces(buffer: &mut [f32], size: usize) -> Vec<&mut [f32]> {
+pub(crate) fn pieces<T>(buffer: &mut [T], size: usize) -> Vec<&mut [T]> {
     buffer.chunks_mut(size.max(1)).collect()
 }
 

@@ -16,14 +16,12 @@ pub(crate) fn exp(x: f32) -> f32 {
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    // Taylor's series; |r| <= ln(2)/2, so that the next term is below 6e-9.
-    let p = 1.0 / 5040.0;
-    let p = p * r + 1.0 / 720.0;
-    let p = p * r + 1.0 / 120.0;
-    let p = p * r + 1.0 / 24.0;
-    let p = p * r + 1.0 / 6.0;
-    let p = p * r + 0.5;
-    let p = p * r + 1.0;
+    // Fitted to the least greatest relative error (9e-8) for |r| <= ln(2)/2, with e^0 = 1.
+    let p = 0.008_290_233;
+    let p = p * r + 0.041_898_16;
+    let p = p * r + 0.166_676_39;
+    let p = p * r + 0.499_991_48;
+    let p = p * r + 0.999_999_7;
     let p = p * r + 1.0;
     let power_of_two = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits()));
     p * power_of_two
@@ -94,32 +92,52 @@ pub(crate) fn gelu_derivative(x: f32) -> f32 {
     cumulative + x * density
 }
 
-/// How many partial sums a sum is kept in: enough for two registers of the widest kind.
-const LANES: usize = 32;
+/// Numbers that are worked on together: the widest vector, or several narrower ones.
+type Lanes = [f32; 16];
 
-/// The sum of `f(i)` for `i` in `0..len`, in an order that depends on `len` alone.
 #[inline(always)]
-pub(crate) fn sum(len: usize, f: impl Fn(usize) -> f32) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let whole = len / LANES * LANES;
-    let mut start = 0;
-    while start < whole {
-        for (lane, partial) in lanes.iter_mut().enumerate() {
-            *partial += f(start + lane);
+fn plus(a: Lanes, b: Lanes) -> Lanes {
+    std::array::from_fn(|i| a[i] + b[i])
+}
+
+/// The first half and the second half added up.
+#[inline(always)]
+fn halve<const N: usize, const HALF: usize>(values: [f32; N]) -> [f32; HALF] {
+    std::array::from_fn(|i| values[i] + values[i + HALF])
+}
+
+/// The sum of `f` over the elements at the same place of all slices, which are of one length; in an order that depends on
+/// that length alone.
+#[inline(always)]
+pub(crate) fn sum<const N: usize>(of: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f32 {
+    // Several partial sums hide the time that an addition takes.
+    const SUMS: usize = 4;
+    const WIDTH: usize = size_of::<Lanes>() / size_of::<f32>();
+    let len = of[0].len();
+    let lanes_at = |at: usize| -> Lanes {
+        // Slices of a length that the compiler sees: no check of an index is left.
+        let parts = of.map(|values| &values[at..at + WIDTH]);
+        std::array::from_fn(|lane| f(parts.map(|values| values[lane])))
+    };
+    let mut sums = [[0.0; WIDTH]; SUMS];
+    let mut at = 0;
+    while at + SUMS * WIDTH <= len {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum = plus(*sum, lanes_at(at + i * WIDTH));
         }
-        start += LANES;
+        at += SUMS * WIDTH;
     }
-    for (lane, partial) in lanes.iter_mut().enumerate().take(len - whole) {
-        *partial += f(whole + lane);
+    while at + WIDTH <= len {
+        sums[0] = plus(sums[0], lanes_at(at));
+        at += WIDTH;
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for lane in 0..width {
-            lanes[lane] += lanes[lane + width];
-        }
-        width /= 2;
+    let mut rest = 0.0;
+    for i in at..len {
+        rest += f(of.map(|values| values[i]));
     }
-    lanes[0]
+    let sum = plus(plus(sums[0], sums[1]), plus(sums[2], sums[3]));
+    let [sum] = halve(halve::<4, 2>(halve::<8, 4>(halve(sum))));
+    sum + rest
 }
 
 #[cfg(test)]
@@ -175,7 +193,8 @@ mod tests {
     #[test]
     fn sums_of_every_length_are_complete() {
         for len in 0..200 {
-            assert_eq!(sum(len, |i| (i + 1) as f32), (len * (len + 1) / 2) as f32);
+            let numbers: Vec<f32> = (1..=len).map(|i| i as f32).collect();
+            assert_eq!(sum([&numbers], |[x]| x), (len * (len + 1) / 2) as f32);
         }
     }
 }

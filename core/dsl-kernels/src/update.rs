@@ -116,47 +116,39 @@ impl AdamW {
         }
     }
 
-    fn apply_here(&self, inputs: [FlexTensor; 4]) -> [FlexTensor; 3] {
-        let [weight, grad, moment_1, moment_2] = inputs.map(Dense::new);
-        let shape = weight.shape().clone();
-        let count = weight.values().len();
-        let mut outputs = [(); 3].map(|()| buffer::zeros(count));
-        let [new_weight, new_1, new_2] = &mut outputs;
-        let pieces = parallel::pieces(new_weight, PIECE)
-            .into_iter()
-            .zip(parallel::pieces(new_1, PIECE))
-            .zip(parallel::pieces(new_2, PIECE))
+    /// In place, where nobody else holds a weight or its moments.
+    fn apply_here(&self, [weight, grad, moment_1, moment_2]: [FlexTensor; 4]) -> [FlexTensor; 3] {
+        let grad = Dense::new(grad);
+        let mut moved = [weight, moment_1, moment_2].map(Dense::new);
+        let [weight, moment_1, moment_2] = moved.each_mut().map(Dense::values_mut);
+        let pieces = weight
+            .chunks_mut(PIECE)
+            .zip(moment_1.chunks_mut(PIECE))
+            .zip(moment_2.chunks_mut(PIECE))
+            .zip(grad.values().chunks(PIECE))
             .collect();
         let factors = self.factors();
-        type Piece<'a> = ((&'a mut [f32], &'a mut [f32]), &'a mut [f32]);
+        type Piece<'a> = (((&'a mut [f32], &'a mut [f32]), &'a mut [f32]), &'a [f32]);
         parallel::each(
             pieces,
-            count * 3,
-            |i, ((new_weight, new_1), new_2): Piece<'_>| {
-                let range = i * PIECE..i * PIECE + new_weight.len();
-                let (weight, grad) = (
-                    &weight.values()[range.clone()],
-                    &grad.values()[range.clone()],
-                );
-                let (old_1, old_2) = (&moment_1.values()[range.clone()], &moment_2.values()[range]);
+            grad.values().len() * 3,
+            |_, (((weight, moment_1), moment_2), grad): Piece<'_>| {
                 simd::wide(
                     #[inline(always)]
                     || {
-                        for j in 0..new_weight.len() {
-                            let g = grad[j];
-                            let m = old_1[j] * factors.betas[0] + g * factors.taken[0];
-                            let v = old_2[j] * factors.betas[1] + g * g * factors.taken[1];
-                            let root = (v / factors.corrections[1]).sqrt() + factors.epsilon;
-                            let direction = m / factors.corrections[0] / root;
-                            new_weight[j] = weight[j] * factors.kept - direction * factors.rate;
-                            new_1[j] = m;
-                            new_2[j] = v;
+                        let elements = weight.iter_mut().zip(&mut *moment_1).zip(&mut *moment_2);
+                        for (((weight, m), v), g) in elements.zip(grad) {
+                            *m = *m * factors.betas[0] + g * factors.taken[0];
+                            *v = *v * factors.betas[1] + g * g * factors.taken[1];
+                            let root = (*v / factors.corrections[1]).sqrt() + factors.epsilon;
+                            let direction = *m / factors.corrections[0] / root;
+                            *weight = *weight * factors.kept - direction * factors.rate;
                         }
                     },
                 );
             },
         );
-        outputs.map(|values| buffer::tensor(values, shape.clone()))
+        moved.map(Dense::into_tensor)
     }
 }
 
@@ -176,27 +168,21 @@ pub fn moving_average<const D: usize>(
         [average.into_dispatch(), weights.into_dispatch()],
     ) {
         Ok(inputs) => {
-            let [average, weights] = inputs.map(Dense::new);
-            let (a, w) = (average.values(), weights.values());
-            let mut blend = buffer::zeros(a.len());
-            parallel::each(parallel::pieces(&mut blend, PIECE), a.len(), |i, blend| {
-                let (a, w) = (
-                    &a[i * PIECE..][..blend.len()],
-                    &w[i * PIECE..][..blend.len()],
-                );
+            let [average, weights] = inputs;
+            let weights = Dense::new(weights);
+            let work = weights.values().len();
+            let pieces = weights.values().chunks(PIECE);
+            let blend = buffer::change(average, PIECE, pieces, work, |_, blend, w: &[f32]| {
                 simd::wide(
                     #[inline(always)]
                     || {
-                        for ((blend, a), w) in blend.iter_mut().zip(a).zip(w) {
-                            *blend = a * kept + w * taken;
+                        for (blend, w) in blend.iter_mut().zip(w) {
+                            *blend = *blend * kept + w * taken;
                         }
                     },
                 );
             });
-            Tensor::from_dispatch(route::dispatched(buffer::tensor(
-                blend,
-                average.shape().clone(),
-            )))
+            Tensor::from_dispatch(route::dispatched(blend))
         }
         Err(inputs) => {
             let [average, weights] = inputs.map(Tensor::<D>::from_dispatch);
@@ -221,11 +207,11 @@ pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
                 |_, (x, sum): (&[f32], &mut f32)| {
                     *sum = simd::wide(
                         #[inline(always)]
-                        || scalar::sum(x.len(), |i| x[i] * x[i]),
+                        || scalar::sum([x], |[x]| x * x),
                     );
                 },
             );
-            let total = scalar::sum(sums.len(), |i| sums[i]);
+            let total = scalar::sum([&sums], |[sum]| sum);
             Tensor::from_dispatch(route::dispatched(buffer::tensor(vec![total], [1])))
         }
         Err([x]) => {

@@ -1,10 +1,12 @@
 //! Nearest-neighbour upsampling.
 
+use std::mem::MaybeUninit;
+
 use burn::backend::flex::FlexTensor;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use burn::tensor::{Tensor, module};
 
-use crate::buffer::{self, Dense};
+use crate::buffer::{Dense, Unfilled};
 use crate::parallel;
 use crate::route::{self, CpuOperation};
 
@@ -38,7 +40,7 @@ impl CpuOperation<1> for Double {
     fn forward(&self, [x]: [FlexTensor; 1], _: [bool; 1]) -> (FlexTensor, ()) {
         let x = Dense::new(x);
         let [batch, channels, height, width] = x.dims::<4>();
-        let mut y = buffer::zeros(4 * x.values().len());
+        let mut y = Unfilled::new(4 * x.values().len());
         let work = y.len();
         let pieces = parallel::pieces(&mut y, 4 * height * width);
         parallel::each(pieces, work, |i, y| {
@@ -46,22 +48,21 @@ impl CpuOperation<1> for Double {
             for (rows, x) in y.chunks_exact_mut(4 * width).zip(x.chunks_exact(width)) {
                 let (upper, lower) = rows.split_at_mut(2 * width);
                 for (pair, x) in upper.chunks_exact_mut(2).zip(x) {
-                    pair.fill(*x);
+                    pair.fill(MaybeUninit::new(*x));
                 }
                 lower.copy_from_slice(upper);
             }
         });
-        (
-            buffer::tensor(y, [batch, channels, 2 * height, 2 * width]),
-            (),
-        )
+        // SAFETY: the pieces are the channels, of which both rows of each pair were written.
+        let y = unsafe { y.into_tensor([batch, channels, 2 * height, 2 * width]) };
+        (y, ())
     }
 
     fn backward(&self, _: (), grad: FlexTensor, _: [bool; 1]) -> [Option<FlexTensor>; 1] {
         let grad = Dense::new(grad);
         let [batch, channels, height, width] = grad.dims::<4>();
         let (height, width) = (height / 2, width / 2);
-        let mut dx = buffer::zeros(batch * channels * height * width);
+        let mut dx = Unfilled::new(batch * channels * height * width);
         let work = grad.values().len();
         let pieces = parallel::pieces(&mut dx, height * width);
         parallel::each(pieces, work, |i, dx| {
@@ -70,10 +71,13 @@ impl CpuOperation<1> for Double {
                 let (upper, lower) = rows.split_at(2 * width);
                 let pairs = upper.chunks_exact(2).zip(lower.chunks_exact(2));
                 for (dx, (upper, lower)) in dx.iter_mut().zip(pairs) {
-                    *dx = (upper[0] + upper[1]) + (lower[0] + lower[1]);
+                    dx.write((upper[0] + upper[1]) + (lower[0] + lower[1]));
                 }
             }
         });
-        [Some(buffer::tensor(dx, [batch, channels, height, width]))]
+        // SAFETY: the pieces are the channels, each row of which was written.
+        [Some(unsafe {
+            dx.into_tensor([batch, channels, height, width])
+        })]
     }
 }

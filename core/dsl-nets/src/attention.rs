@@ -5,6 +5,7 @@ use burn::nn::Identity;
 use burn::tensor::Tensor;
 use dsl_kernels as kernels;
 
+use crate::gligen::GatedSelfAttentionDense;
 use crate::layers::{LayerNorm, Linear};
 use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
 use crate::parameter_init::ParameterInit;
@@ -92,7 +93,7 @@ pub struct FeedForward {
 }
 
 impl FeedForward {
-    fn new(init: &ParameterInit, channels: usize) -> Self {
+    pub(crate) fn new(init: &ParameterInit, channels: usize) -> Self {
         let init = init.at("net");
         let inner = channels * 4;
         let proj = Linear::new(&init.at("0.proj"), channels, inner * 2);
@@ -138,17 +139,44 @@ pub struct BasicTransformerBlock {
     pub norm3: LayerNorm,
     /// Feed-forward.
     pub ff: FeedForward,
+    /// Between `attn1` and `norm2`, in networks with `attention_type: gated`.
+    pub fuser: Option<GatedSelfAttentionDense>,
 }
 
-impl_for_each_linear!(BasicTransformerBlock { attn1, attn2, ff });
+impl_for_each_linear!(BasicTransformerBlock {
+    attn1,
+    attn2,
+    ff,
+    fuser
+});
+
+/// Shape of a [`BasicTransformerBlock`].
+#[derive(Debug, Clone)]
+pub(crate) struct TransformerBlockConfig {
+    pub channels: usize,
+    pub cross_attention_dim: usize,
+    pub heads: usize,
+    /// Whether there are gated layers for boxes.
+    pub gated: bool,
+}
+
+/// What transformer blocks attend to beside the picture.
+#[derive(Debug, Clone)]
+pub struct AttentionContext {
+    /// `[batch, tokens, cross_attention_dim]`.
+    pub encoder_hidden_states: Tensor<3>,
+    /// Tokens of boxes, `[batch, boxes, cross_attention_dim]`; without them gated layers are skipped.
+    pub objects: Option<Tensor<3>>,
+}
 
 impl BasicTransformerBlock {
-    pub(crate) fn new(
-        init: &ParameterInit,
-        channels: usize,
-        cross_attention_dim: usize,
-        heads: usize,
-    ) -> Self {
+    pub(crate) fn new(init: &ParameterInit, config: &TransformerBlockConfig) -> Self {
+        let &TransformerBlockConfig {
+            channels,
+            cross_attention_dim,
+            heads,
+            gated,
+        } = config;
         Self {
             norm1: LayerNorm::new(&init.at("norm1"), channels),
             attn1: Attention::new(&init.at("attn1"), channels, channels, heads),
@@ -156,16 +184,25 @@ impl BasicTransformerBlock {
             attn2: Attention::new(&init.at("attn2"), channels, cross_attention_dim, heads),
             norm3: LayerNorm::new(&init.at("norm3"), channels),
             ff: FeedForward::new(&init.at("ff"), channels),
+            fuser: gated.then(|| {
+                let init = init.at("fuser");
+                GatedSelfAttentionDense::new(&init, channels, cross_attention_dim, heads)
+            }),
         }
     }
 
     /// # Shapes
-    /// - `x`, result: `[batch, tokens, channels]`; `encoder_hidden_states`: `[batch, text tokens, cross_attention_dim]`
-    pub fn forward(&self, x: Tensor<3>, encoder_hidden_states: &Tensor<3>) -> Tensor<3> {
+    /// - `x`, result: `[batch, tokens, channels]`
+    pub fn forward(&self, x: Tensor<3>, context: &AttentionContext) -> Tensor<3> {
         let normed = self.norm1.forward(x.clone());
-        let x = x + self.attn1.forward(normed.clone(), normed);
+        let mut x = x + self.attn1.forward(normed.clone(), normed);
+        if let (Some(fuser), Some(objects)) = (&self.fuser, &context.objects) {
+            x = fuser.forward(x, objects);
+        }
         let normed = self.norm2.forward(x.clone());
-        let x = x + self.attn2.forward(normed, encoder_hidden_states.clone());
+        let x = x + self
+            .attn2
+            .forward(normed, context.encoder_hidden_states.clone());
         let normed = self.norm3.forward(x.clone());
         x + self.ff.forward(normed)
     }

@@ -80,8 +80,8 @@ impl Denoiser {
     /// - `timestep`: `[batch]`, or `[1]` for the whole batch; integers in `0..num_train_timesteps`, stored as floats
     ///
     /// # Panics
-    /// When a UNet is called without `encoder_hidden_states`, or tensors do not have these shapes: both are mistakes of the
-    /// caller, not of a user.
+    /// When a UNet is called without what [`Self::check_conditioning`] asks for, or tensors do not have these shapes: both are
+    /// mistakes of the caller, not of a user.
     pub fn forward(
         &self,
         x_t: Tensor<4>,
@@ -89,15 +89,19 @@ impl Denoiser {
         conditioning: &Conditioning,
     ) -> Tensor<4> {
         match self {
-            Self::Unet(unet) => {
-                let text = conditioning.encoder_hidden_states.clone();
-                unet.forward(
-                    x_t,
-                    timestep,
-                    text.expect("a conditional UNet is called with encoder_hidden_states"),
-                )
-            }
+            Self::Unet(unet) => unet.forward(x_t, timestep, conditioning),
             Self::Mlp(mlp) => mlp.forward(x_t, timestep),
+        }
+    }
+
+    /// Whether `conditioning` has every part that this network reads.
+    ///
+    /// # Errors
+    /// [`NetsError::MissingConditioning`] names the part.
+    pub fn check_conditioning(&self, conditioning: &Conditioning) -> Result<(), NetsError> {
+        match self {
+            Self::Unet(unet) => unet.check_conditioning(conditioning),
+            Self::Mlp(_) => Ok(()),
         }
     }
 
@@ -156,6 +160,14 @@ impl Denoiser {
     /// Whether the adapters, if there are any, still add exactly zero. Reads their values from the device.
     pub fn is_at_identity(&self) -> bool {
         lora::is_at_identity(&mut self.clone())
+    }
+
+    /// Residual blocks per block of a UNet, by which the original code counts its layers; 0 for other networks.
+    pub(crate) fn layers_per_block(&self) -> usize {
+        match self {
+            Self::Unet(unet) => unet.layers_per_block(),
+            Self::Mlp(_) => 0,
+        }
     }
 
     /// Whether the network has adapters.

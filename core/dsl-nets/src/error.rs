@@ -28,6 +28,15 @@ pub enum NetsError {
         reason: String,
     },
 
+    /// A network was called without something that it was built to read.
+    #[error("the conditioning has no `{part}`: {reason}")]
+    MissingConditioning {
+        /// Field of [`Conditioning`](crate::Conditioning).
+        part: &'static str,
+        /// Why the network reads it.
+        reason: &'static str,
+    },
+
     /// A text that should be JSON of a certain form is not.
     #[error("{what} is not valid: {source}")]
     Json {
@@ -35,6 +44,15 @@ pub enum NetsError {
         what: String,
         /// What the JSON reader found.
         source: serde_json::Error,
+    },
+
+    /// Something is wrong in a file.
+    #[error("{path}: {source}")]
+    InFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: Box<NetsError>,
     },
 
     /// A pattern in a list of adapter targets is not a regular expression.
@@ -83,6 +101,15 @@ pub enum NetsError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A model's folder has no weights that can be read.
+    #[error("{folder}: {reason}")]
+    NoWeights {
+        /// The folder.
+        folder: PathBuf,
+        /// What was looked for, and what there is instead.
         reason: String,
     },
 

@@ -187,6 +187,8 @@ pub struct LayerNorm {
     pub weight: Param<Tensor<1>>,
     /// `[features]`.
     pub bias: Param<Tensor<1>>,
+    #[module(skip)]
+    norm_eps: f64,
 }
 
 impl LayerNorm {
@@ -195,7 +197,13 @@ impl LayerNorm {
 
     /// A norm over `features` elements.
     pub fn new(init: &ParameterInit, features: usize) -> Self {
+        Self::with_eps(init, features, Self::NORM_EPS)
+    }
+
+    /// As [`Self::new`], with `norm_eps` added to the variance.
+    pub fn with_eps(init: &ParameterInit, features: usize, norm_eps: f64) -> Self {
         Self {
+            norm_eps,
             weight: init.constant("weight", [features], 1.0),
             bias: init.constant("bias", [features], 0.0),
         }
@@ -204,7 +212,28 @@ impl LayerNorm {
     /// # Shapes
     /// - `x`, result: `[.., features]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        kernels::layer_norm(x, self.weight.val(), self.bias.val(), Self::NORM_EPS)
+        kernels::layer_norm(x, self.weight.val(), self.bias.val(), self.norm_eps)
+    }
+}
+
+/// A single number that is learned. Files hold it without axes, under the name of the field that this is.
+#[derive(Module, Debug)]
+pub struct Scalar {
+    /// `[1]`.
+    pub value: Param<Tensor<1>>,
+}
+
+impl Scalar {
+    /// A number that starts at `value`.
+    pub fn new(init: &ParameterInit, value: f32) -> Self {
+        Self {
+            value: init.constant("value", [1], value),
+        }
+    }
+
+    /// `[1]`.
+    pub fn val(&self) -> Tensor<1> {
+        self.value.val()
     }
 }
 

@@ -1,45 +1,75 @@
-//! Denoising networks equal to their references, and what belongs to them: text encoder, tokenizer, low-rank adapters, weight
-//! files.
+//! Denoising networks equal to their references, and what belongs to them: text encoder, tokenizer, low-rank adapters,
+//! feature networks of metrics, weight files.
 //!
 //! Used by the engine and the host. Depends on burn, and must never depend on plugins, on the engine, or on a command line.
 //!
 //! Start at [`ModelConfig`]: it describes a [`Denoiser`] and perhaps a [`TextEncoder`], and builds both from a seed.
 
 mod attention;
+mod autoencoder_kl;
+mod clip;
+mod clip_tokenizer;
 mod conditioning;
+mod config_format;
 mod denoiser;
 mod embeddings;
 mod error;
+pub mod features;
+mod gligen;
+mod inspect;
 mod layers;
 pub mod lora;
 mod mlp_denoiser;
 mod model;
 mod parameter_init;
 pub mod parameters;
+mod pipeline;
+mod pretrained;
 mod resnet;
+mod single_file;
 mod text_encoder;
+mod textual_inversion;
 mod tokenizer;
 mod transformer_2d;
 mod unet_2d_blocks;
 mod unet_2d_condition;
 pub mod weights;
 
-pub use attention::{Attention, BasicTransformerBlock, FeedForward, GeGlu};
-pub use conditioning::Conditioning;
+pub use attention::{Attention, AttentionContext, BasicTransformerBlock, FeedForward, GeGlu};
+pub use autoencoder_kl::{
+    AutoencoderAttention, AutoencoderDownBlockType, AutoencoderKL, AutoencoderKLConfig,
+    AutoencoderMidBlock2D, AutoencoderUpBlockType, Decoder, DiagonalGaussian, DownEncoderBlock2D,
+    DownsampleAsymmetric, Encoder, Tiling, UpDecoderBlock2D,
+};
+pub use clip::{
+    ClipActivation, ClipAttention, ClipConfig, ClipEncoder, ClipEncoderLayer, ClipMlp, ClipModel,
+    ClipModelConfig, ClipScores, ClipTextConfig, ClipTextEmbeddings, ClipTextModel, ClipTextOutput,
+    ClipTextTransformer, ClipVisionConfig, ClipVisionEmbeddings, ClipVisionModel,
+    ClipVisionModelConfig, ClipVisionOutput, ClipVisionTransformer, PatchEmbedding,
+};
+pub use clip_tokenizer::{ClipTokenizer, ClipTokens};
+pub use conditioning::{AddedConditioning, Conditioning, GligenConditioning};
 pub use denoiser::{Denoiser, DenoiserConfig};
 pub use embeddings::{TimestepEmbedding, Timesteps};
 pub use error::NetsError;
-pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, PointwiseConv};
+pub use gligen::{GatedSelfAttentionDense, PositionNet};
+pub use inspect::{Inspection, PartInspection, inspect, inspect_model};
+pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, PointwiseConv, Scalar};
 pub use lora::{LoraAdapter, LoraConfig, LoraInit};
+pub use lora::{LoraComponent, LoraExport, LoraFile, LoraMatrices};
 pub use mlp_denoiser::{MlpConfig, MlpDenoiser};
 pub use model::{Model, ModelConfig};
 pub use parameter_init::ParameterInit;
 pub use parameters::{NamedParameter, named_parameters};
+pub use pipeline::{Pipeline, SaveOptions, read_model_index, save_folder, save_parts};
+pub use pretrained::{LoadOptions, Loaded, Pretrained, load_folder, load_weights, read_config};
 pub use resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
+pub use single_file::{Generation, SingleFile, load_single_file};
 pub use text_encoder::{
     TextAttention, TextEmbeddings, TextEncoder, TextEncoderConfig, TextEncoderLayer,
     TextEncoderLayers, TextMlp,
 };
+pub use textual_inversion::{EmbeddingStyle, LearnedEmbedding, add_embedding};
 pub use tokenizer::Tokenizer;
 pub use transformer_2d::{Projection, Transformer2D};
 pub use unet_2d_blocks::{
@@ -47,6 +77,7 @@ pub use unet_2d_blocks::{
     UpBlock, UpBlock2D,
 };
 pub use unet_2d_condition::{
-    DownBlockType, MidBlockType, OneOrMany, UNet2DCondition, UNet2DConditionConfig, UpBlockType,
+    AdditionEmbedType, AttentionType, ClassEmbedType, DownBlockType, MidBlockType, OneOrMany,
+    UNet2DCondition, UNet2DConditionConfig, UpBlockType,
 };
-pub use weights::{LoadReport, WeightDType, WeightFile};
+pub use weights::{LoadReport, WeightDType, WeightFile, WeightSet};

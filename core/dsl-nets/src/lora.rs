@@ -4,10 +4,17 @@
 //! matrices cost. [`Denoiser::with_lora`](crate::Denoiser::with_lora) attaches adapters, [`peft`] reads and writes them.
 
 mod adapter;
+mod exchange;
+mod files;
+mod names;
 pub mod peft;
+mod peft_config;
 
 pub use adapter::{LoraAdapter, LoraConfig, LoraInit};
 pub(crate) use adapter::{attach, is_at_identity};
+pub use exchange::LoraMatrices;
+pub use files::{LoraExport, LoraFile};
+pub use names::LoraComponent;
 
 use crate::layers::Linear;
 
@@ -31,6 +38,14 @@ impl<T: ForEachLinear> ForEachLinear for Vec<T> {
     fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
         for (index, item) in self.iter_mut().enumerate() {
             item.for_each_linear(&format!("{path}.{index}"), &mut *visit);
+        }
+    }
+}
+
+impl<T: ForEachLinear> ForEachLinear for Option<T> {
+    fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
+        if let Some(item) = self {
+            item.for_each_linear(path, visit);
         }
     }
 }

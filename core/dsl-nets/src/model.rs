@@ -34,6 +34,14 @@ impl ModelConfig {
     /// # Errors
     /// [`NetsError::InvalidConfig`] when the fields do not fit together.
     pub fn init(&self, seed: u64, device: &Device) -> Result<Model, NetsError> {
+        self.build(&ParameterInit::new(seed, device))
+    }
+
+    /// The model on a place of one's own, such as one that [defers](ParameterInit::deferred) its values.
+    ///
+    /// # Errors
+    /// As [`Self::init`].
+    pub fn build(&self, init: &ParameterInit) -> Result<Model, NetsError> {
         if let (Some(wanted), Some(text)) =
             (self.denoiser.cross_attention_dim(), &self.text_encoder)
             && wanted != text.hidden_size
@@ -42,7 +50,6 @@ impl ModelConfig {
                 format!("the denoiser's cross_attention_dim is {wanted}, and they must be equal");
             return Err(NetsError::config("hidden_size", text.hidden_size, reason));
         }
-        let init = ParameterInit::new(seed, device);
         Ok(Model {
             denoiser: self.denoiser.init(&init.at("denoiser"))?,
             text_encoder: match &self.text_encoder {

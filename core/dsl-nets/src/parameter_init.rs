@@ -16,6 +16,7 @@ pub struct ParameterInit {
     seed: u64,
     device: Device,
     path: String,
+    deferred: bool,
 }
 
 impl ParameterInit {
@@ -25,6 +26,19 @@ impl ParameterInit {
             seed,
             device: device.clone(),
             path: String::new(),
+            deferred: false,
+        }
+    }
+
+    /// As [`Self::new`], but no value is computed and no memory taken until a parameter is read: for networks whose values
+    /// come from a file at once, and for counting.
+    ///
+    /// Clones of a network share parameters that have not been read, and what is said of one (that it does not train) is said of
+    /// all: read or load all of them before anything else.
+    pub fn deferred(seed: u64, device: &Device) -> Self {
+        Self {
+            deferred: true,
+            ..Self::new(seed, device)
         }
     }
 
@@ -39,6 +53,7 @@ impl ParameterInit {
             seed: self.seed,
             device: self.device.clone(),
             path,
+            deferred: self.deferred,
         }
     }
 
@@ -54,7 +69,7 @@ impl ParameterInit {
         shape: [usize; D],
         bound: f64,
     ) -> Param<Tensor<D>> {
-        self.param(name, shape, |rng| {
+        self.param(name, shape, move |rng| {
             // 24 bits, so that every value is exact in f32 and the result does not depend on a library's conversion.
             let unit = f64::from(rng.next_u32() >> 8) / f64::from(1u32 << 24);
             ((2.0 * unit - 1.0) * bound) as f32
@@ -68,7 +83,7 @@ impl ParameterInit {
         shape: [usize; D],
         std: f64,
     ) -> Param<Tensor<D>> {
-        self.param(name, shape, |rng| {
+        self.param(name, shape, move |rng| {
             let z: f64 = StandardNormal.sample(rng);
             (z * std) as f32
         })
@@ -81,23 +96,34 @@ impl ParameterInit {
         shape: [usize; D],
         value: f32,
     ) -> Param<Tensor<D>> {
-        self.param(name, shape, |_| value)
+        self.param(name, shape, move |_| value)
     }
 
     fn param<const D: usize>(
         &self,
         name: &str,
         shape: [usize; D],
-        mut draw: impl FnMut(&mut ChaCha8Rng) -> f32,
+        mut draw: impl FnMut(&mut ChaCha8Rng) -> f32 + Send + Sync + 'static,
     ) -> Param<Tensor<D>> {
         let path_hash = fnv1a(self.at(name).path.as_bytes());
-        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        rng.set_stream(path_hash);
-        let values: Vec<f32> = (0..shape.iter().product())
-            .map(|_| draw(&mut rng))
-            .collect();
-        let mut param = Param::from_data(TensorData::new(values, shape), &self.device);
-        param.id = ParamId::from(path_hash);
+        let seed = self.seed;
+        let mut values = move || {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(path_hash);
+            let values: Vec<f32> = (0..shape.iter().product())
+                .map(|_| draw(&mut rng))
+                .collect();
+            TensorData::new(values, shape)
+        };
+        let id = ParamId::from(path_hash);
+        if self.deferred {
+            let init = move |device: &Device, require_grad: bool| {
+                Tensor::from_data(values(), device).set_require_grad(require_grad)
+            };
+            return Param::uninitialized(id, init, self.device.clone(), true, shape.into());
+        }
+        let mut param = Param::from_data(values(), &self.device);
+        param.id = id;
         param
     }
 }

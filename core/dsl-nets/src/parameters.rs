@@ -16,11 +16,24 @@ pub struct NamedParameter {
     pub require_grad: bool,
     /// Whether weight files hold the transpose (weights of linear layers).
     pub is_transposed: bool,
+    /// Whether weight files hold a number without axes, where memory has `[1]`.
+    pub is_scalar: bool,
     /// Values, last axis fastest.
     pub values: Vec<f32>,
 }
 
 impl NamedParameter {
+    /// Shape in a weight file.
+    pub fn file_shape(&self) -> Vec<usize> {
+        if self.is_scalar {
+            Vec::new()
+        } else if self.is_transposed {
+            self.shape.iter().rev().copied().collect()
+        } else {
+            self.shape.clone()
+        }
+    }
+
     /// Whether the parameter belongs to a low-rank adapter.
     pub fn is_adapter(&self) -> bool {
         is_adapter(&self.path)
@@ -95,13 +108,22 @@ impl ModuleVisitor for Collector {
         self.found.push(NamedParameter {
             path: self.path.joined(),
             id: param.id,
-            shape: param.dims().to_vec(),
-            require_grad: param.is_require_grad(),
+            shape: param.lazy_shape().to_vec(),
+            // One that has not been read trains if it can: reading it to find out would fill it.
+            require_grad: if param.is_initialized() {
+                param.is_require_grad()
+            } else {
+                param.lazy_device().is_autodiff()
+            },
             is_transposed: self.path.is_transposed(),
+            is_scalar: self.path.is_scalar(),
             values,
         });
     }
 }
+
+/// How burn's visitors call [`crate::layers::Scalar`].
+const SCALAR: &str = "Struct:Scalar";
 
 /// The path of a parameter while a module is walked. Variants of enums are left out: files do not know them.
 #[derive(Debug, Default)]
@@ -126,7 +148,22 @@ impl ParameterPath {
     }
 
     pub(crate) fn joined(&self) -> String {
-        self.names.join(".")
+        let mut joined = String::new();
+        for (name, container) in self.names.iter().zip(&self.containers) {
+            // A `Scalar` is known by its own name: files have no `.value` behind it.
+            if container != SCALAR {
+                if !joined.is_empty() {
+                    joined.push('.');
+                }
+                joined.push_str(name);
+            }
+        }
+        joined
+    }
+
+    /// Whether the parameter is a single number, which files hold without axes.
+    pub(crate) fn is_scalar(&self) -> bool {
+        self.containers.last().is_some_and(|last| last == SCALAR)
     }
 
     /// Whether the parameter is the weight of a linear layer.

@@ -15,8 +15,8 @@ pub struct ResnetBlock2D {
     pub norm1: GroupNorm,
     /// 3×3.
     pub conv1: Conv2d,
-    /// `[time_embed_dim] -> [channels_out]`.
-    pub time_emb_proj: Linear,
+    /// `[time_embed_dim] -> [channels_out]`; an autoencoder has none.
+    pub time_emb_proj: Option<Linear>,
     /// Norm before the second convolution.
     pub norm2: GroupNorm,
     /// 3×3.
@@ -31,14 +31,15 @@ impl ResnetBlock2D {
     pub(crate) fn new(
         init: &ParameterInit,
         [channels_in, channels_out]: [usize; 2],
-        time_embed_dim: usize,
+        time_embed_dim: Option<usize>,
         groups: usize,
         norm_eps: f64,
     ) -> Self {
         Self {
             norm1: GroupNorm::new(&init.at("norm1"), groups, channels_in, norm_eps),
             conv1: Conv2d::new(&init.at("conv1"), [channels_in, channels_out], 3, 1, 1),
-            time_emb_proj: Linear::new(&init.at("time_emb_proj"), time_embed_dim, channels_out),
+            time_emb_proj: time_embed_dim
+                .map(|from| Linear::new(&init.at("time_emb_proj"), from, channels_out)),
             norm2: GroupNorm::new(&init.at("norm2"), groups, channels_out, norm_eps),
             conv2: Conv2d::new(&init.at("conv2"), [channels_out, channels_out], 3, 1, 1),
             conv_shortcut: (channels_in != channels_out)
@@ -51,10 +52,21 @@ impl ResnetBlock2D {
     /// - `temb`: `[batch, time_embed_dim]`, **already activated** by SiLU
     /// - result: `[batch, channels_out, height, width]`
     pub fn forward(&self, x: Tensor<4>, temb: &Tensor<2>) -> Tensor<4> {
-        let hidden = self.conv1.forward(self.norm1.forward_silu(x.clone()));
-        let temb = self.time_emb_proj.forward(temb.clone());
-        let [batch, channels] = temb.dims();
-        let hidden = hidden + temb.reshape([batch, channels, 1, 1]);
+        self.run(x, Some(temb))
+    }
+
+    /// As [`Self::forward`], without a timestep.
+    pub fn forward_without_timestep(&self, x: Tensor<4>) -> Tensor<4> {
+        self.run(x, None)
+    }
+
+    fn run(&self, x: Tensor<4>, temb: Option<&Tensor<2>>) -> Tensor<4> {
+        let mut hidden = self.conv1.forward(self.norm1.forward_silu(x.clone()));
+        if let (Some(projection), Some(temb)) = (&self.time_emb_proj, temb) {
+            let temb = projection.forward(temb.clone());
+            let [batch, channels] = temb.dims();
+            hidden = hidden + temb.reshape([batch, channels, 1, 1]);
+        }
         let hidden = self.conv2.forward(self.norm2.forward_silu(hidden));
         let skip = match &self.conv_shortcut {
             Some(conv) => conv.forward(x),

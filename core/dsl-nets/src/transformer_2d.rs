@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use crate::attention::BasicTransformerBlock;
+use crate::attention::{AttentionContext, BasicTransformerBlock, TransformerBlockConfig};
 use crate::layers::{GroupNorm, Linear, PointwiseConv};
 use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
 use crate::parameter_init::ParameterInit;
@@ -66,29 +66,26 @@ impl Transformer2D {
 
     pub(crate) fn new(
         init: &ParameterInit,
-        channels: usize,
+        block: &TransformerBlockConfig,
         groups: usize,
-        heads: usize,
         layers: usize,
-        cross_attention_dim: usize,
         use_linear_projection: bool,
     ) -> Self {
+        let channels = block.channels;
         let blocks = init.at("transformer_blocks");
         Self {
             norm: GroupNorm::new(&init.at("norm"), groups, channels, Self::NORM_EPS),
             proj_in: Projection::new(&init.at("proj_in"), channels, use_linear_projection),
             transformer_blocks: (0..layers)
-                .map(|i| {
-                    BasicTransformerBlock::new(&blocks.at(i), channels, cross_attention_dim, heads)
-                })
+                .map(|i| BasicTransformerBlock::new(&blocks.at(i), block))
                 .collect(),
             proj_out: Projection::new(&init.at("proj_out"), channels, use_linear_projection),
         }
     }
 
     /// # Shapes
-    /// - `x`, result: `[batch, channels, height, width]`; `encoder_hidden_states`: `[batch, tokens, cross_attention_dim]`
-    pub fn forward(&self, x: Tensor<4>, encoder_hidden_states: &Tensor<3>) -> Tensor<4> {
+    /// - `x`, result: `[batch, channels, height, width]`
+    pub fn forward(&self, x: Tensor<4>, context: &AttentionContext) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
         let tokens = self
             .norm
@@ -97,7 +94,7 @@ impl Transformer2D {
             .swap_dims(1, 2);
         let mut hidden = self.proj_in.forward(tokens);
         for block in &self.transformer_blocks {
-            hidden = block.forward(hidden, encoder_hidden_states);
+            hidden = block.forward(hidden, context);
         }
         let hidden = self.proj_out.forward(hidden);
         x + hidden

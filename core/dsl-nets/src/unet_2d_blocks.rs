@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
+use crate::attention::{AttentionContext, TransformerBlockConfig};
 use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
 use crate::parameter_init::ParameterInit;
 use crate::resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
@@ -20,6 +21,7 @@ pub(crate) struct BlockConfig {
     pub cross_attention_dim: usize,
     pub transformer_layers: usize,
     pub use_linear_projection: bool,
+    pub gated: bool,
 }
 
 impl BlockConfig {
@@ -27,20 +29,24 @@ impl BlockConfig {
         ResnetBlock2D::new(
             init,
             channels,
-            self.time_embed_dim,
+            Some(self.time_embed_dim),
             self.groups,
             self.norm_eps,
         )
     }
 
     fn attention(&self, init: &ParameterInit, channels: usize) -> Transformer2D {
+        let block = TransformerBlockConfig {
+            channels,
+            cross_attention_dim: self.cross_attention_dim,
+            heads: self.heads,
+            gated: self.gated,
+        };
         Transformer2D::new(
             init,
-            channels,
+            &block,
             self.groups,
-            self.heads,
             self.transformer_layers,
-            self.cross_attention_dim,
             self.use_linear_projection,
         )
     }
@@ -160,13 +166,13 @@ impl DownBlock {
         &self,
         mut x: Tensor<4>,
         temb: &Tensor<2>,
-        encoder_hidden_states: &Tensor<3>,
+        context: &AttentionContext,
         skips: &mut Vec<Tensor<4>>,
     ) -> Tensor<4> {
         let downsamplers = match self {
             Self::CrossAttnDownBlock2D(block) => {
                 for (resnet, attention) in block.resnets.iter().zip(&block.attentions) {
-                    x = attention.forward(resnet.forward(x, temb), encoder_hidden_states);
+                    x = attention.forward(resnet.forward(x, temb), context);
                     skips.push(x.clone());
                 }
                 &block.downsamplers
@@ -223,19 +229,14 @@ impl UNetMidBlock2DCrossAttn {
 
     /// # Shapes
     /// - `x`, result: `[batch, channels, height, width]`; `temb`: `[batch, time_embed_dim]`, activated
-    pub fn forward(
-        &self,
-        x: Tensor<4>,
-        temb: &Tensor<2>,
-        encoder_hidden_states: &Tensor<3>,
-    ) -> Tensor<4> {
+    pub fn forward(&self, x: Tensor<4>, temb: &Tensor<2>, context: &AttentionContext) -> Tensor<4> {
         let (first, rest) = self
             .resnets
             .split_first()
             .expect("the middle is built with two residual blocks");
         let mut x = first.forward(x, temb);
         for (attention, resnet) in self.attentions.iter().zip(rest) {
-            x = resnet.forward(attention.forward(x, encoder_hidden_states), temb);
+            x = resnet.forward(attention.forward(x, context), temb);
         }
         x
     }
@@ -312,7 +313,7 @@ impl UpBlock {
         &self,
         mut x: Tensor<4>,
         temb: &Tensor<2>,
-        encoder_hidden_states: &Tensor<3>,
+        context: &AttentionContext,
         skips: &mut Vec<Tensor<4>>,
     ) -> Tensor<4> {
         let mut join = |x: Tensor<4>| {
@@ -324,7 +325,7 @@ impl UpBlock {
         let upsamplers = match self {
             Self::CrossAttnUpBlock2D(block) => {
                 for (resnet, attention) in block.resnets.iter().zip(&block.attentions) {
-                    x = attention.forward(resnet.forward(join(x), temb), encoder_hidden_states);
+                    x = attention.forward(resnet.forward(join(x), temb), context);
                 }
                 &block.upsamplers
             }

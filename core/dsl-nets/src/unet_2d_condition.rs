@@ -4,14 +4,20 @@
 
 mod config;
 
-pub use config::{DownBlockType, MidBlockType, OneOrMany, UNet2DConditionConfig, UpBlockType};
+pub use config::{
+    AdditionEmbedType, AttentionType, ClassEmbedType, DownBlockType, MidBlockType, OneOrMany,
+    UNet2DConditionConfig, UpBlockType,
+};
 
 use burn::module::Module;
 use burn::tensor::Tensor;
 use dsl_kernels as kernels;
 
+use crate::attention::AttentionContext;
+use crate::conditioning::{AddedConditioning, Conditioning};
 use crate::embeddings::{TimestepEmbedding, Timesteps};
 use crate::error::NetsError;
+use crate::gligen::PositionNet;
 use crate::layers::{Conv2d, GroupNorm};
 use crate::lora::impl_for_each_linear;
 use crate::parameter_init::ParameterInit;
@@ -34,8 +40,16 @@ pub struct UNet2DCondition {
     pub conv_norm_out: GroupNorm,
     /// Last convolution.
     pub conv_out: Conv2d,
+    /// SDXL: pooled text features and sinusoids of the sizes, added to the timestep embedding.
+    pub add_embedding: Option<TimestepEmbedding>,
+    /// unCLIP: features of a picture, added to the timestep embedding.
+    pub class_embedding: Option<TimestepEmbedding>,
+    /// GLIGEN: makes tokens of boxes.
+    pub position_net: Option<PositionNet>,
     #[module(skip)]
     time_proj: Timesteps,
+    #[module(skip)]
+    add_time_proj: Option<Timesteps>,
     #[module(skip)]
     center_input_sample: bool,
 }
@@ -44,7 +58,10 @@ impl_for_each_linear!(UNet2DCondition {
     time_embedding,
     down_blocks,
     mid_block,
-    up_blocks
+    up_blocks,
+    add_embedding,
+    class_embedding,
+    position_net
 });
 
 impl UNet2DCondition {
@@ -65,7 +82,18 @@ impl UNet2DCondition {
             cross_attention_dim: config.cross_attention_dim.at(level),
             transformer_layers: config.transformer_layers_per_block.at(level),
             use_linear_projection: config.use_linear_projection,
+            gated: config.attention_type == AttentionType::Gated,
         };
+        let projected = |name: &str| {
+            let features = config.projection_class_embeddings_input_dim.unwrap_or(0);
+            TimestepEmbedding::new(&init.at(name), features, config.time_embed_dim())
+        };
+        let add_time_proj = config
+            .addition_embed_type
+            .map(|AdditionEmbedType::TextTime| {
+                let channels = config.addition_time_embed_dim.unwrap_or(0);
+                Timesteps::new(channels, config.flip_sin_to_cos, config.freq_shift)
+            });
 
         let down = init.at("down_blocks");
         let down_blocks = (0..=last).map(|i| {
@@ -128,7 +156,16 @@ impl UNet2DCondition {
                 1,
                 (config.conv_out_kernel - 1) / 2,
             ),
+            add_embedding: add_time_proj.is_some().then(|| projected("add_embedding")),
+            class_embedding: config
+                .class_embed_type
+                .map(|ClassEmbedType::Projection| projected("class_embedding")),
+            position_net: (config.attention_type == AttentionType::Gated).then(|| {
+                let features = config.cross_attention_dim.at(0);
+                PositionNet::new(&init.at("position_net"), features, features)
+            }),
             time_proj: Timesteps::new(channels[0], config.flip_sin_to_cos, config.freq_shift),
+            add_time_proj,
             center_input_sample: config.center_input_sample,
         })
     }
@@ -138,14 +175,20 @@ impl UNet2DCondition {
     /// # Shapes
     /// - `x_t`: `[batch, in_channels, height, width]`, any height and width
     /// - `timestep`: `[batch]`, or `[1]` for the whole batch
-    /// - `encoder_hidden_states`: `[batch, tokens, cross_attention_dim]`
+    /// - `conditioning`: with every part that [`Self::check_conditioning`] asks for
     /// - result: `[batch, out_channels, height, width]`
+    ///
+    /// # Panics
+    /// When a part of the conditioning is missing, or tensors do not have these shapes.
     pub fn forward(
         &self,
         x_t: Tensor<4>,
         timestep: Tensor<1>,
-        encoder_hidden_states: Tensor<3>,
+        conditioning: &Conditioning,
     ) -> Tensor<4> {
+        if let Err(error) = self.check_conditioning(conditioning) {
+            panic!("{error}");
+        }
         let batch = x_t.dims()[0];
         let timestep = if timestep.dims()[0] == batch {
             timestep
@@ -154,7 +197,13 @@ impl UNet2DCondition {
         };
         // Sinusoids are computed in float32: the timesteps 998 and 999 are one number in bfloat16.
         let sinusoids = self.time_proj.forward(timestep).cast(x_t.dtype());
-        let temb = self.time_embedding.forward(sinusoids);
+        let mut temb = self.time_embedding.forward(sinusoids);
+        if let (Some(layer), Some(labels)) = (&self.class_embedding, &conditioning.class_labels) {
+            temb = temb + layer.forward(labels.clone());
+        }
+        if let (Some(layer), Some(added)) = (&self.add_embedding, &conditioning.added) {
+            temb = temb + layer.forward(self.added_features(added));
+        }
         // Every residual block begins by activating the embedding; once is enough.
         let temb = kernels::silu(temb);
 
@@ -163,18 +212,75 @@ impl UNet2DCondition {
         } else {
             x_t
         };
+        let context = AttentionContext {
+            encoder_hidden_states: conditioning
+                .encoder_hidden_states
+                .clone()
+                .expect("checked above"),
+            objects: self
+                .position_net
+                .as_ref()
+                .zip(conditioning.gligen.as_ref())
+                .map(|(net, gligen)| net.forward(gligen)),
+        };
         let mut sample = self.conv_in.forward(x_t);
         let mut skips = vec![sample.clone()];
         for block in &self.down_blocks {
-            sample = block.forward(sample, &temb, &encoder_hidden_states, &mut skips);
+            sample = block.forward(sample, &temb, &context, &mut skips);
         }
-        sample = self
-            .mid_block
-            .forward(sample, &temb, &encoder_hidden_states);
+        sample = self.mid_block.forward(sample, &temb, &context);
         for block in &self.up_blocks {
-            sample = block.forward(sample, &temb, &encoder_hidden_states, &mut skips);
+            sample = block.forward(sample, &temb, &context, &mut skips);
         }
         self.conv_out
             .forward(self.conv_norm_out.forward_silu(sample))
+    }
+
+    /// Whether `conditioning` has every part that this network reads. Boxes are never asked for.
+    ///
+    /// # Errors
+    /// [`NetsError::MissingConditioning`] names the part.
+    pub fn check_conditioning(&self, conditioning: &Conditioning) -> Result<(), NetsError> {
+        let missing = |part, reason| Err(NetsError::MissingConditioning { part, reason });
+        if conditioning.encoder_hidden_states.is_none() {
+            return missing("encoder_hidden_states", "every block attends to text");
+        }
+        if self.add_embedding.is_some() && conditioning.added.is_none() {
+            return missing(
+                "added",
+                "the network has `addition_embed_type` = \"text_time\"",
+            );
+        }
+        if self.class_embedding.is_some() && conditioning.class_labels.is_none() {
+            return missing(
+                "class_labels",
+                "the network has `class_embed_type` = \"projection\"",
+            );
+        }
+        Ok(())
+    }
+
+    /// Residual blocks of the first down block.
+    pub(crate) fn layers_per_block(&self) -> usize {
+        match self.down_blocks.first() {
+            Some(DownBlock::CrossAttnDownBlock2D(block)) => block.resnets.len(),
+            Some(DownBlock::DownBlock2D(block)) => block.resnets.len(),
+            None => 0,
+        }
+    }
+
+    /// Pooled text features beside the sinusoids of each size, `[batch, projection_class_embeddings_input_dim]`.
+    fn added_features(&self, added: &AddedConditioning) -> Tensor<2> {
+        let [batch, sizes] = added.time_ids.dims();
+        let time_ids = added.time_ids.clone().reshape([batch * sizes]);
+        let Some(sinusoids) = &self.add_time_proj else {
+            return added.text_embeds.clone();
+        };
+        let sinusoids = sinusoids.forward(time_ids);
+        let features = sinusoids.dims()[1];
+        let sinusoids = sinusoids.reshape([batch, sizes * features]);
+        let text = added.text_embeds.clone();
+        let dtype = text.dtype();
+        Tensor::cat(vec![text, sinusoids.cast(dtype)], 1)
     }
 }

@@ -5,9 +5,17 @@
 
 mod apply;
 mod file;
+mod numbers;
 mod report;
+mod set;
+mod write;
 
-pub use apply::{load, load_complete, save};
-pub use file::{FileTensor, WeightDType, WeightFile};
-pub(crate) use file::{write_atomically, write_tensors};
+pub use apply::{compare, load, load_complete, load_set, save};
+pub(crate) use apply::{complete, file_tensors};
+pub use file::{FileTensor, WeightFile};
+pub(crate) use numbers::transpose;
 pub use report::{LoadReport, MissingKey, ShapeMismatch};
+pub(crate) use set::Renamed;
+pub use set::WeightSet;
+pub use write::WeightDType;
+pub(crate) use write::{write_atomically, write_sharded, write_tensors};

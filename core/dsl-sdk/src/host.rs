@@ -84,6 +84,7 @@ impl Host {
     ///
     /// Use it instead of threads of your own: the host divides the processor between plugins and training. The work of
     /// one index should take a millisecond or more. After a failure, pieces that have not begun are left out.
+    /// A piece may ask for more work, also while it holds a lock: it then does all of that on its own thread.
     ///
     /// # Errors
     /// The first error of `work`, by index, among the pieces that were done; a panic in it is one as well.

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use dsl_loader::{HostCallbacks, HostError, Plugin};
+use dsl_loader::{FeatureInfo, HostCallbacks, HostError, Pictures, Plugin};
 
 use crate::config::PluginParts;
 use crate::failure;
+use crate::features::FeatureService;
 use crate::interrupt::Interrupt;
 use crate::plugin_lock::PluginLock;
 use crate::report::PluginProgress;
@@ -18,6 +19,7 @@ struct Callbacks {
     interrupt: Interrupt,
     lock: Option<PluginLock>,
     progress: PluginProgress,
+    features: Arc<FeatureService>,
 }
 
 impl HostCallbacks for Callbacks {
@@ -38,26 +40,52 @@ impl HostCallbacks for Callbacks {
     fn threads(&self) -> usize {
         rayon::current_num_threads()
     }
+
+    fn features(&self) -> Vec<FeatureInfo> {
+        self.features.describe()
+    }
+
+    fn extract(&self, id: &str, images: &Pictures<'_>) -> Result<Vec<f32>, HostError> {
+        self.features.extract(id, images)
+    }
+
+    fn distance(
+        &self,
+        id: &str,
+        first: &Pictures<'_>,
+        second: &Pictures<'_>,
+    ) -> Result<Vec<f32>, HostError> {
+        self.features.distance(id, first, second)
+    }
 }
 
-/// Finds and loads a plugin by name or path.
+/// Finds and loads a plugin by name or path; `features` answers it when it asks for some.
 ///
 /// # Errors
 /// A usage error where there is none of that name; what the loader says otherwise.
-pub fn open(name_or_path: &str, interrupt: &Interrupt) -> Result<Plugin> {
+pub fn open(
+    name_or_path: &str,
+    interrupt: &Interrupt,
+    features: &Arc<FeatureService>,
+) -> Result<Plugin> {
     let path = Plugin::find(name_or_path)?;
-    open_file(&path, interrupt)
+    open_file(&path, interrupt, features)
 }
 
 /// Loads the plugin in `path`.
 ///
 /// # Errors
 /// What the loader says; a usage error for a lock file that cannot be read.
-pub fn open_file(path: &Path, interrupt: &Interrupt) -> Result<Plugin> {
+pub fn open_file(
+    path: &Path,
+    interrupt: &Interrupt,
+    features: &Arc<FeatureService>,
+) -> Result<Plugin> {
     let callbacks = Callbacks {
         interrupt: interrupt.clone(),
         lock: PluginLock::in_force().map_err(failure::usage)?,
         progress: PluginProgress::default(),
+        features: features.clone(),
     };
     Ok(Plugin::open(path, Arc::new(callbacks))?)
 }

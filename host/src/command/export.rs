@@ -1,58 +1,139 @@
-//! `dsl-host export`: a run's generator as one file.
+//! `dsl-host export`: a run's generator, for this program or for others.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use dsl_nets::WeightDType;
+use dsl_nets::{
+    Denoiser, DenoiserConfig, LoraExport, NetsError, SaveOptions, WeightDType, save_parts,
+};
+use serde_json::Map;
 
 use crate::bridge::model_card;
 use crate::failure;
-use crate::run::open_finished;
+use crate::run::{Finished, open_finished};
 
-/// Write a run's generator to one safetensors file
+/// Write a run's generator: to one safetensors file, or for other programs
 ///
-/// The file holds denoiser and text encoder under diffusers' and transformers' key names, and in its metadata the shape of
-/// the networks and the tokenizer: `model.base` takes it as it is. The discriminator is left out.
+/// `file` holds denoiser and text encoder under diffusers' and transformers' key names, and in its metadata the shape of the
+/// networks and the tokenizer: `model.base` takes it as it is. The other formats hold the denoiser alone, or its adapter where
+/// an adapter was trained. The discriminator is always left out.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dsl-host export --run runs/a --out model.safetensors")]
+#[command(
+    after_help = "Examples:\n  dsl-host export --run runs/a --out model.safetensors\n  dsl-host export --run runs/a --format diffusers --out exported"
+)]
 pub struct ExportArgs {
     /// Folder of the run
     #[arg(long)]
     run: PathBuf,
-    /// The file
+    /// The file, or the folder for `diffusers`, `peft` and `kohya`
     #[arg(long)]
     out: PathBuf,
+    /// What is written
+    #[arg(long, value_enum, default_value_t = Format::File)]
+    format: Format,
     /// Number format of the weights
-    #[arg(long, value_enum, default_value_t = Format::F32)]
-    dtype: Format,
+    #[arg(long, value_enum, default_value_t = DType::F32)]
+    dtype: DType,
+}
+
+/// What is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One file with everything that sampling takes.
+    File,
+    /// A folder `unet`, or the adapter's `pytorch_lora_weights.safetensors`.
+    Diffusers,
+    /// The adapter as PEFT's `adapter_model.safetensors` and `adapter_config.json`.
+    Peft,
+    /// The adapter as `lora.safetensors`, with the names that most other programs read.
+    Kohya,
 }
 
 /// Number format of exported weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum DType {
     /// 32 bits, exact.
     F32,
     /// 16 bits, half the size.
     F16,
+    /// 16 bits with the range of 32.
+    Bf16,
 }
 
-/// Writes the file.
+/// Writes the generator.
 ///
 /// # Errors
-/// A folder that is no run; a run without a usable checkpoint; a file that cannot be written.
+/// A folder that is no run; a run without a usable checkpoint; a format that the generator does not have; a file that cannot
+/// be written.
 pub fn export(args: &ExportArgs) -> Result<()> {
     let run = open_finished(&args.run)?;
     let dtype = match args.dtype {
-        Format::F32 => WeightDType::F32,
-        Format::F16 => WeightDType::F16,
+        DType::F32 => WeightDType::F32,
+        DType::F16 => WeightDType::F16,
+        DType::Bf16 => WeightDType::Bf16,
     };
-    model_card::write(
-        &args.out,
-        &run.model,
-        &run.card,
-        run.tokenizer.as_ref(),
+    let denoiser = &run.model.denoiser;
+    let written = match args.format {
+        Format::File => {
+            let tokenizer = run.tokenizer.as_ref();
+            model_card::write(&args.out, &run.model, &run.card, tokenizer, dtype)?;
+            args.out.clone()
+        }
+        Format::Diffusers if denoiser.has_lora() => {
+            LoraExport::of(denoiser)?.write_diffusers(&args.out, dtype)?;
+            args.out.join("pytorch_lora_weights.safetensors")
+        }
+        Format::Diffusers => unet(&run, &args.out, dtype)?,
+        Format::Peft => {
+            adapter(denoiser, "peft")?.write_peft(&args.out, dtype)?;
+            args.out.clone()
+        }
+        Format::Kohya => {
+            let adapter = adapter(denoiser, "kohya")?;
+            std::fs::create_dir_all(&args.out).map_err(|source| NetsError::Io {
+                action: "write",
+                path: args.out.clone(),
+                source,
+            })?;
+            let file = args.out.join("lora.safetensors");
+            adapter.write_kohya(&file, dtype, &Default::default())?;
+            file
+        }
+    };
+    failure::print(&format!("{}\n", written.display()))
+}
+
+/// The adapter of a generator that has one.
+fn adapter(denoiser: &Denoiser, format: &str) -> Result<LoraExport> {
+    if !denoiser.has_lora() {
+        return Err(failure::usage(anyhow::anyhow!(
+            "`--format {format}` writes an adapter, and this run has trained the whole generator; \
+             `--format diffusers` and `--format file` write that"
+        )));
+    }
+    Ok(LoraExport::of(denoiser)?)
+}
+
+/// The denoiser as diffusers' folder.
+fn unet(run: &Finished, out: &Path, dtype: WeightDType) -> Result<PathBuf> {
+    let (Denoiser::Unet(unet), DenoiserConfig::Unet(config)) =
+        (&run.model.denoiser, &run.card.model.denoiser)
+    else {
+        return Err(failure::usage(anyhow::anyhow!(
+            "`--format diffusers` writes a UNet, and this run's generator is another network; `--format file` writes it"
+        )));
+    };
+    let folder = out.join("unet");
+    let options = SaveOptions {
         dtype,
-    )?;
-    failure::print(&format!("{}\n", args.out.display()))
+        ..SaveOptions::default()
+    };
+    save_parts(unet, config, &Map::new(), &folder, &options)?;
+    if run.model.text_encoder.is_some() {
+        tracing::warn!(
+            "the text encoder is of a kind that diffusers does not have, and is left out; `--format file` writes it"
+        );
+    }
+    Ok(folder)
 }

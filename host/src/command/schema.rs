@@ -1,6 +1,7 @@
 //! `dsl-host schema`: the configuration's JSON Schema, for editors.
 
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::Args;
@@ -8,6 +9,7 @@ use clap::Args;
 use crate::bridge::plugin;
 use crate::config;
 use crate::failure;
+use crate::features::FeatureService;
 use crate::interrupt::Interrupt;
 
 /// Print the JSON Schema of the configuration
@@ -27,7 +29,11 @@ pub struct SchemaArgs {
 /// A plugin that is not there or cannot be loaded.
 pub fn schema(args: &SchemaArgs, out: &mut dyn Write) -> Result<()> {
     let parts = match &args.plugin {
-        Some(name) => Some(plugin::parts(&plugin::open(name, &Interrupt::new())?)?),
+        Some(name) => {
+            let features = Arc::new(FeatureService::default());
+            let plugin = plugin::open(name, &Interrupt::new(), &features)?;
+            Some(plugin::parts(&plugin)?)
+        }
         None => None,
     };
     let schema = config::schema(parts.as_ref()).map_err(config::ConfigErrors::from)?;

@@ -22,6 +22,7 @@ use super::{
     resolve_config,
 };
 use crate::device::DeviceSelector;
+use crate::features::FeaturesConfig;
 
 /// Configuration of a dsl-host run.
 ///
@@ -47,6 +48,8 @@ pub struct RunConfig {
     pub checkpoint: CheckpointConfig,
     /// What is written while training.
     pub logging: LoggingConfig,
+    /// Feature networks that plugins measure with.
+    pub features: FeaturesConfig,
     /// The device to compute on: `cpu`, `cuda:0`, `vulkan:0` or `tch`.
     pub device: DeviceSelector,
 }

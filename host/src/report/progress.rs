@@ -337,8 +337,14 @@ mod tests {
 
     #[test]
     fn plugins_are_named_with_their_progress() {
-        assert_eq!(plugin_progress("t2i", 3, 17, "reading shards"), "t2i: reading shards 3/17");
-        assert_eq!(plugin_progress("t2i", 3, 0, "reading shards"), "t2i: reading shards 3");
+        assert_eq!(
+            plugin_progress("t2i", 3, 17, "reading shards"),
+            "t2i: reading shards 3/17"
+        );
+        assert_eq!(
+            plugin_progress("t2i", 3, 0, "reading shards"),
+            "t2i: reading shards 3"
+        );
     }
 
     #[test]

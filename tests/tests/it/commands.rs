@@ -243,6 +243,64 @@ fn an_exported_generator_is_a_base() {
 }
 
 #[test]
+fn an_exported_unet_is_a_diffusers_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = train(folder.path(), "run", "t2i", &["train.steps=1"]);
+    let out = folder.path().join("exported");
+    let export = |format: &str| {
+        let (path, out) = (text(&path), text(&out));
+        run(["export", "--run", path, "--format", format, "--out", out])
+    };
+    export("diffusers").ok();
+    let unet = out.join("unet");
+    for file in ["config.json", "diffusion_pytorch_model.safetensors"] {
+        assert!(unet.join(file).is_file(), "{file}");
+    }
+    let described = run(["model", "inspect", text(&unet), "--json"]).ok().stdout;
+    let json: Value = serde_json::from_str(&described).unwrap();
+    assert_eq!(json["kind"], "UNet2DConditionModel folder");
+    let part = &json["parts"][0];
+    assert!(part["parameters"].as_u64().unwrap() > 100_000, "{part}");
+    for what in ["missing", "unknown", "mismatched"] {
+        assert_eq!(part[what].as_array().map(Vec::len), Some(0), "{part}");
+    }
+
+    // Nothing low-rank was trained.
+    for format in ["peft", "kohya"] {
+        export(format).fails(2, &["writes an adapter"]);
+    }
+}
+
+#[test]
+fn models_are_looked_into() {
+    let fixtures = crate::support::workspace().join("tests/fixtures");
+    let inspect = |path: &str| {
+        let path = fixtures.join(path);
+        run(["model", "inspect", text(&path)]).ok().stdout
+    };
+    let pipeline = inspect("pipeline_sdxl/pipeline");
+    for part in [
+        "unet: UNet2DConditionModel",
+        "vae: AutoencoderKL",
+        "text_encoder_2: ",
+    ] {
+        assert!(pipeline.contains(part), "{pipeline}");
+    }
+    assert!(
+        pipeline.starts_with("StableDiffusionXLPipeline folder\n"),
+        "{pipeline}"
+    );
+    assert!(!pipeline.contains("missing"), "{pipeline}");
+    let unet = inspect("unet_sd15/unet");
+    assert!(unet.contains("423,172 parameters"), "{unet}");
+    let lora = inspect("lora/kohya/lora.safetensors");
+    assert!(lora.contains("low-rank adapter of"), "{lora}");
+
+    let folder = tempfile::tempdir().unwrap();
+    run(["model", "inspect", text(folder.path())]).fails(1, &["it is no model's folder"]);
+}
+
+#[test]
 fn every_spelling_of_a_plugin_is_understood() {
     let folder = tempfile::tempdir().unwrap();
     let built = plugin("mixture");

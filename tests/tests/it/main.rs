@@ -3,6 +3,7 @@
 mod bad_input;
 mod commands;
 mod examples;
+mod features;
 mod layering;
 mod mixture;
 mod plugin_commands;

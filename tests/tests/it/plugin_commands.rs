@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dsl_test_support::says;
 use serde_json::Value;
 
 use crate::support::{Outcome, SMALL_MIXTURE, config, dsl_host, plugin, program, run, workspace};
@@ -24,13 +25,14 @@ fn check_answers_with_text_json_and_exit_code() {
     let told = run(["plugin", "check", path, "--filter", "batch"])
         .ok()
         .stdout;
-    for part in [
-        "passed   batch-is-concatenation",
-        "conforms; ",
-        "0 failed, 0 crashed",
-    ] {
-        assert!(told.contains(part), "`{part}` is not in {told}");
-    }
+    says(
+        &told,
+        &[
+            "passed   batch-is-concatenation",
+            "conforms; ",
+            "0 failed, 0 crashed",
+        ],
+    );
     let report = json(&run(["plugin", "check", path, "--json", "--filter", "manifest"]).ok());
     assert_eq!(report["conforms"], true);
     assert!(
@@ -112,14 +114,15 @@ fn an_interrupted_check_leaves_no_process_behind() {
 #[test]
 fn inspect_tells_what_a_plugin_is_also_when_it_crashes() {
     let told = run(["plugin", "inspect", "t2i"]).ok().stdout;
-    for part in [
-        "Split `train`",
-        "cross_attention from `caption`",
-        "licence",
-        "data.resolution = ",
-    ] {
-        assert!(told.contains(part), "`{part}` is not in {told}");
-    }
+    says(
+        &told,
+        &[
+            "Split `train`",
+            "cross_attention from `caption`",
+            "licence",
+            "data.resolution = ",
+        ],
+    );
     let found = json(
         &run([
             "plugin",
@@ -144,23 +147,27 @@ fn inspect_tells_what_a_plugin_is_also_when_it_crashes() {
             .env("DSL_MISBEHAVE", "abort-in-open"),
     );
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
-    for part in [
-        "misbehave 0.1.0",
-        "Problem: the plugin `misbehave` ended the program in the call `open`",
-    ] {
-        assert!(
-            outcome.stdout.contains(part),
-            "`{part}` is not in {}",
-            outcome.stdout
-        );
-    }
+    says(
+        &outcome.stdout,
+        &[
+            "misbehave 0.1.0",
+            "Problem: the plugin `misbehave` ended the program in the call `open`",
+        ],
+    );
 }
 
 #[test]
-fn inspect_tells_json_of_a_plugin_that_crashes() {
+fn inspect_tells_json_of_a_plugin_that_crashes_or_hangs() {
     let inspect = |fault: &str| {
         let mut command = dsl_host();
-        command.args(["plugin", "inspect", "misbehave", "--json"]);
+        command.args([
+            "plugin",
+            "inspect",
+            "misbehave",
+            "--json",
+            "--time-limit",
+            "3",
+        ]);
         let outcome = Outcome::of(command.env("DSL_MISBEHAVE", fault));
         assert_eq!(outcome.code, Some(1), "{fault}: {}", outcome.stderr);
         json(&outcome)
@@ -174,6 +181,13 @@ fn inspect_tells_json_of_a_plugin_that_crashes() {
             .contains("in the call `open`")
     );
     assert!(found["help"].is_string() && found["splits"] == Value::Array(vec![]));
+    let found = inspect("hang-in-open");
+    let problem = found["problem"].as_str().unwrap();
+    assert!(
+        problem.contains("the call `open` did not come back within 3 s"),
+        "{problem}"
+    );
+    assert_eq!(found["manifest"]["id"], "misbehave");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dsl_test_support::says;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -136,13 +137,7 @@ fn a_run_survives_its_plugin_up_to_the_last_checkpoint() {
                 "last good checkpoint",
             ],
         );
-        for part in parts {
-            assert!(
-                said.stderr.contains(part),
-                "{fault}: `{part}` is not in {}",
-                said.stderr
-            );
-        }
+        says(&said.stderr, parts);
         goes_on(&place, fault, &whole);
     }
 }
@@ -164,13 +159,7 @@ fn a_plugin_that_ends_the_program_is_named() {
         assert_ne!(said.code, Some(0), "{fault}: {}", said.stderr);
         let message =
             "error: plugin `misbehave` ended the program in the call `batch of dataset `train``";
-        for part in [message, way, "hint: ", "--resume"] {
-            assert!(
-                said.stderr.contains(part),
-                "{fault}: `{part}` is not in {}",
-                said.stderr
-            );
-        }
+        says(&said.stderr, &[message, way, "hint: ", "--resume"]);
         goes_on(&place, fault, &whole);
     }
 }

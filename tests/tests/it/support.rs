@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    env,
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
@@ -10,44 +9,19 @@ use std::{
     sync::LazyLock,
 };
 
+use dsl_test_support::{Built, says};
 use serde_json::Value;
 
-/// The folder of what was built: once for each run of the tests, in the profile of the tests and into the same target
-/// folder, where a build of the workspace finds it ready.
-static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    // target/PROFILE/deps/THIS_TEST
-    let test = env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).unwrap().to_owned();
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .arg("build")
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .arg("--target-dir")
-        .arg(profile.parent().unwrap());
-    for package in [
+/// Built once for each run of the tests.
+static BUILT: LazyLock<Built> = LazyLock::new(|| {
+    Built::of(&[
         "dsl-host",
         "mixture",
         "t2i",
         "misbehave",
         "other-abi",
         "rough",
-    ] {
-        cargo.args(["--package", package]);
-    }
-    // The folder of the profile `dev` is `debug`; the others are called as their profile.
-    match profile.file_name().and_then(|name| name.to_str()) {
-        Some("debug") | None => {}
-        Some(name) => {
-            cargo.args(["--profile", name]);
-        }
-    }
-    let output = cargo.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    profile
+    ])
 });
 
 /// The root of the workspace.
@@ -57,7 +31,7 @@ pub fn workspace() -> &'static Path {
 
 /// The file of the program.
 pub fn program() -> PathBuf {
-    FOLDER.join(format!("dsl-host{}", env::consts::EXE_SUFFIX))
+    BUILT.program("dsl-host")
 }
 
 /// A command line of `dsl-host`, apart from what the tester's environment says.
@@ -70,6 +44,7 @@ pub fn dsl_host() -> Command {
         "XDG_DATA_HOME",
         "DSL_MISBEHAVE",
         "DSL_ROUGH",
+        "DSL_FEATURES_PATH",
     ] {
         command.env_remove(name);
     }
@@ -79,8 +54,7 @@ pub fn dsl_host() -> Command {
 
 /// The built library of a plugin.
 pub fn plugin(name: &str) -> PathBuf {
-    let (prefix, suffix) = (env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
-    FOLDER.join(format!("{prefix}{name}{suffix}"))
+    BUILT.plugin(name)
 }
 
 /// `dsl-host` with these arguments, to its end.
@@ -113,9 +87,7 @@ impl Outcome {
     pub fn fails(self, code: i32, parts: &[&str]) -> Self {
         let text = &self.stderr;
         assert_eq!(self.code, Some(code), "{text}");
-        for part in parts {
-            assert!(text.contains(part), "`{part}` is not in: {text}");
-        }
+        says(text, parts);
         let count = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
         assert_eq!((count("error"), count("thread '")), (1, 0), "{text}");
         self
@@ -166,6 +138,18 @@ model:
 train: {steps: 4, batch_size: 16}
 sampling: {count: 4, sampler: {num_inference_steps: 4}}
 validation: {samples: 16}
+";
+
+/// Settings for the plugin `misbehave` with which a step takes a millisecond.
+pub const SMALL_LINE: &str = "
+model:
+  base: none
+  denoiser: {kind: mlp, features: 2, hidden_sizes: [16, 16], time_embedding_dim: 8}
+objective: {kind: dsm}
+train: {steps: 2, batch_size: 4}
+logging: {every_steps: 1}
+validation: {every_steps: null, samples: 4}
+sampling: {every_steps: null, count: 4, sampler: {num_inference_steps: 2}}
 ";
 
 /// The same for `t2i`; it needs `task.data.path`, for instance of [`pictures`].

@@ -81,9 +81,9 @@ impl<M: Module> Learner<M> {
             // The 1e-6 is PyTorch's: it keeps the quotient defined.
             scale(&self.module, &mut gradients, max / (norm + 1e-6));
         }
-        self.module = self
-            .optimizer
-            .step(learning_rate, self.module.clone(), gradients);
+        let (optimizer, module) = (&mut self.optimizer, self.module.clone());
+        self.module =
+            dsl_kernels::together(move || optimizer.step(learning_rate, module, gradients));
         Ok(norm)
     }
 }

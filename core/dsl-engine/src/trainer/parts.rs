@@ -20,7 +20,7 @@ pub(super) fn side_by_side<I: Send, R: Send>(
     job: impl Fn(I) -> R + Clone + Send,
 ) -> Vec<R> {
     if workers <= 1 || inputs.len() <= 1 {
-        return inputs.into_iter().map(job).collect();
+        return dsl_kernels::together(|| inputs.into_iter().map(job).collect());
     }
     let mut results = Vec::with_capacity(inputs.len());
     let mut inputs = inputs.into_iter().peekable();

@@ -7,27 +7,43 @@ use crate::scratch;
 const SLACK: usize = 4 * super::direct::VECTOR;
 
 /// How a picture lies inside its border.
+///
+/// For a convolution of stride `s` a channel is laid out as `s * s` smaller pictures, one for each remainder of row and column
+/// by `s`: the inputs that a tap needs for neighbouring outputs are neighbours there, as they are with stride 1.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Border {
     size: [usize; 2],
     padding: usize,
-    /// Length of a row with its border.
+    stride: usize,
+    /// Rows of each of the pictures of a channel.
+    height: usize,
+    /// Length of those rows.
     pub width: usize,
 }
 
 impl Border {
     /// A border of `padding` elements on all sides.
-    pub fn new(size: [usize; 2], padding: usize) -> Self {
+    pub fn new(size: [usize; 2], padding: usize, stride: usize) -> Self {
+        let [height, width] = size.map(|size| (size + 2 * padding).div_ceil(stride));
         Self {
             size,
             padding,
-            width: size[1] + 2 * padding,
+            stride,
+            height,
+            width,
         }
     }
 
     /// From one channel to the next.
     pub fn channel_stride(&self) -> usize {
-        (self.size[0] + 2 * self.padding) * self.width
+        self.stride * self.stride * self.height * self.width
+    }
+
+    /// Where the element at `row` and `col` of a bordered channel lies in it.
+    pub fn offset(&self, row: usize, col: usize) -> usize {
+        let s = self.stride;
+        let picture = row % s * s + col % s;
+        (picture * self.height + row / s) * self.width + col / s
     }
 
     /// Elements of a buffer for `channels` channels.
@@ -37,18 +53,33 @@ impl Border {
 
     /// Copies one channel to its place; what is around it becomes zero.
     fn fill_channel(&self, bordered: &mut [f32], picture: &[f32]) {
-        let [_, width] = self.size;
-        let rows_end = bordered.len();
-        let top = self.padding * self.width;
-        bordered[..top].fill(0.0);
-        let mut at = top;
-        for row in picture.chunks_exact(width) {
-            bordered[at..at + self.padding].fill(0.0);
-            bordered[at + self.padding..at + self.padding + width].copy_from_slice(row);
-            bordered[at + self.padding + width..at + self.width].fill(0.0);
+        let rows = picture.chunks_exact(self.size[1]);
+        if self.stride > 1 {
+            bordered.fill(0.0);
+            for (y, row) in rows.enumerate() {
+                for first in 0..self.stride.min(row.len()) {
+                    let places =
+                        &mut bordered[self.offset(y + self.padding, first + self.padding)..];
+                    let values = row[first..].iter().step_by(self.stride);
+                    places
+                        .iter_mut()
+                        .zip(values)
+                        .for_each(|(place, x)| *place = *x);
+                }
+            }
+            return;
+        }
+        let mut at = self.padding * self.width;
+        bordered[..at].fill(0.0);
+        for row in rows {
+            let (before, rest) = bordered[at..][..self.width].split_at_mut(self.padding);
+            let (inside, after) = rest.split_at_mut(row.len());
+            before.fill(0.0);
+            inside.copy_from_slice(row);
+            after.fill(0.0);
             at += self.width;
         }
-        bordered[at..rows_end].fill(0.0);
+        bordered[at..].fill(0.0);
     }
 
     /// Copies `channels` channels into `bordered`, a buffer of [`Self::len`] elements.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use dsl_loader::{DatasetHandle, ErrorCode, HostCallbacks, LoaderError, Plugin, Quiet};
+use dsl_test_support::says;
 use serde_json::json;
 
 use super::support::{open, path};
@@ -30,12 +31,11 @@ fn check_batch_fails(fault: &str, expected_code: ErrorCode, expected: &[&str]) {
         error.help().unwrap_or_default(),
         error.detail().unwrap_or_default()
     );
-    for part in expected
-        .iter()
-        .chain(&["plugin `misbehave`, batch of dataset `train` (2 samples, 7 … 8): "])
-    {
-        assert!(text.contains(part), "`{part}` is not in: {text}");
-    }
+    says(&text, expected);
+    says(
+        &text,
+        &["plugin `misbehave`, batch of dataset `train` (2 samples, 7 … 8): "],
+    );
     assert!(
         matches!(error, LoaderError::Plugin { code, .. } if code == expected_code),
         "{error:?}"

@@ -1,60 +1,24 @@
 //! Builds the plugins that the tests load.
 
 use std::{
-    env,
     path::{Path, PathBuf},
-    process::Command,
     sync::{Arc, LazyLock},
 };
 
 use dsl_loader::{DatasetHandle, HostColumn, HostColumnData, Plugin, Quiet, TaskHandle};
+use dsl_test_support::Built;
 use serde_json::Value;
 
-/// The folder of the built plugins. They are built once for each run of the tests, in the profile of the tests and into
-/// the same target folder, where a build of the workspace finds them ready.
-static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    // target/PROFILE/deps/THIS_TEST
-    let profile = env::current_exe()
-        .unwrap()
-        .ancestors()
-        .nth(2)
-        .unwrap()
-        .to_owned();
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .arg("build")
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .arg("--target-dir")
-        .arg(profile.parent().unwrap());
-    for package in ["mixture", "t2i", "misbehave", "other-abi"] {
-        cargo.args(["--package", package]);
-    }
-    // The folder of the profile `dev` is `debug`; the others are called as their profile.
-    match profile.file_name().and_then(|name| name.to_str()) {
-        Some("debug") | None => {}
-        Some(name) => {
-            cargo.args(["--profile", name]);
-        }
-    }
-    let output = cargo.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    profile
-});
+/// Built once for each run of the tests.
+static BUILT: LazyLock<Built> =
+    LazyLock::new(|| Built::of(&["mixture", "t2i", "misbehave", "other-abi"]));
 
 pub fn path(crate_name: &str) -> PathBuf {
-    FOLDER.join(format!(
-        "{}{crate_name}{}",
-        env::consts::DLL_PREFIX,
-        env::consts::DLL_SUFFIX
-    ))
+    BUILT.plugin(crate_name)
 }
 
 pub fn folder() -> &'static Path {
-    &FOLDER
+    BUILT.folder()
 }
 
 pub fn open(crate_name: &str) -> Plugin {

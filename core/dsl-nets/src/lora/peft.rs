@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 
 use super::{ForEachLinear, LoraAdapter};
 use crate::error::NetsError;
-use crate::weights::{FileTensor, WeightDType, WeightFile, write_atomically, write_tensors};
+use crate::weights::{
+    FileTensor, WeightDType, WeightFile, transpose, write_atomically, write_tensors,
+};
 
 const PREFIX: &str = "base_model.model.";
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -201,13 +203,4 @@ pub(crate) fn save(network: &mut impl ForEachLinear, folder: &Path) -> Result<()
         "inference_mode": true,
     });
     write_atomically(&folder.join(CONFIG), format!("{config:#}\n").as_bytes())
-}
-
-/// Rows and columns exchanged.
-pub(crate) fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
-    let mut out = Vec::with_capacity(values.len());
-    for column in 0..columns {
-        out.extend((0..rows).map(|row| values[row * columns + column]));
-    }
-    out
 }

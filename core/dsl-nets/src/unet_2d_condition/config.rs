@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::error::{NetsError, json_text};
+use crate::config_format::{ConfigFormat, NeutralOption};
+use crate::error::NetsError;
 
 /// One value for all blocks, or one per block, down blocks first to last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +57,33 @@ pub enum UpBlockType {
     CrossAttnUpBlock2D,
     /// Residual blocks alone.
     UpBlock2D,
+}
+
+/// What is added to the timestep embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AdditionEmbedType {
+    /// SDXL: pooled text features and sizes.
+    TextTime,
+}
+
+/// How class labels are added to the timestep embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassEmbedType {
+    /// unCLIP: features of a picture through two linear layers.
+    Projection,
+}
+
+/// What transformer blocks are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AttentionType {
+    /// Self attention and cross attention.
+    #[default]
+    Default,
+    /// GLIGEN: gated layers for boxes between them.
+    Gated,
 }
 
 /// Shape of a [`UNet2DCondition`](super::UNet2DCondition).
@@ -111,6 +139,16 @@ pub struct UNet2DConditionConfig {
     pub conv_in_kernel: usize,
     /// Kernel of the last convolution.
     pub conv_out_kernel: usize,
+    /// What is added to the timestep embedding: `text_time` in SDXL.
+    pub addition_embed_type: Option<AdditionEmbedType>,
+    /// Sinusoids of each of SDXL's six sizes; an even number.
+    pub addition_time_embed_dim: Option<usize>,
+    /// How class labels are added to the timestep embedding: `projection` in unCLIP.
+    pub class_embed_type: Option<ClassEmbedType>,
+    /// Features that `addition_embed_type` or `class_embed_type` brings.
+    pub projection_class_embeddings_input_dim: Option<usize>,
+    /// What transformer blocks are made of: `gated` in GLIGEN.
+    pub attention_type: AttentionType,
 }
 
 impl Default for UNet2DConditionConfig {
@@ -150,12 +188,17 @@ impl Default for UNet2DConditionConfig {
             time_embedding_dim: None,
             conv_in_kernel: 3,
             conv_out_kernel: 3,
+            addition_embed_type: None,
+            addition_time_embed_dim: None,
+            class_embed_type: None,
+            projection_class_embeddings_input_dim: None,
+            attention_type: AttentionType::Default,
         }
     }
 }
 
 /// Options of diffusers that must have this neutral value, and what is missing otherwise.
-fn neutral_options() -> Vec<(&'static str, Vec<Value>, &'static str)> {
+fn neutral_options() -> Vec<NeutralOption> {
     let adds = "its extra embedding layers are not built";
     vec![
         (
@@ -163,22 +206,6 @@ fn neutral_options() -> Vec<(&'static str, Vec<Value>, &'static str)> {
             vec![json!("silu"), json!("swish")],
             "the activation is always silu",
         ),
-        (
-            "addition_embed_type",
-            vec![Value::Null],
-            "SDXL's added embeddings are not built",
-        ),
-        (
-            "addition_time_embed_dim",
-            vec![Value::Null],
-            "SDXL's added embeddings are not built",
-        ),
-        (
-            "attention_type",
-            vec![json!("default")],
-            "gated attention layers are not built",
-        ),
-        ("class_embed_type", vec![Value::Null], adds),
         ("class_embeddings_concat", vec![json!(false)], adds),
         (
             "cross_attention_norm",
@@ -222,11 +249,6 @@ fn neutral_options() -> Vec<(&'static str, Vec<Value>, &'static str)> {
             "transformers always have self attention",
         ),
         (
-            "projection_class_embeddings_input_dim",
-            vec![Value::Null],
-            adds,
-        ),
-        (
             "resnet_out_scale_factor",
             vec![json!(1), json!(1.0)],
             "residual sums are not scaled",
@@ -265,78 +287,31 @@ fn neutral_options() -> Vec<(&'static str, Vec<Value>, &'static str)> {
     ]
 }
 
-/// Options without effect on this implementation, whatever their value.
-const IGNORED_OPTIONS: [&str; 1] = ["addition_embed_type_num_heads"];
-
 impl UNet2DConditionConfig {
+    /// How a UNet's `config.json` is read.
+    pub(crate) fn file_format() -> ConfigFormat {
+        ConfigFormat {
+            what: "the UNet's config.json",
+            classes: &["UNet2DConditionModel"],
+            neutral: neutral_options(),
+            without_effect: &["addition_embed_type_num_heads"],
+        }
+    }
+
     /// Reads a `config.json` as diffusers writes it.
     ///
     /// # Errors
     /// [`NetsError::UnsupportedOption`] for an option that changes the architecture in a way that is not implemented, and for
     /// one that is not known at all; [`NetsError::InvalidConfig`] for values that contradict each other.
     pub fn from_diffusers_json(text: &str) -> Result<Self, NetsError> {
-        let json_error = |source| NetsError::Json {
-            what: "the UNet's config.json".to_owned(),
-            source,
-        };
-        let all: Map<String, Value> = serde_json::from_str(text).map_err(json_error)?;
-        let neutral = neutral_options();
-        let known = serde_json::to_value(Self::default()).map_err(json_error)?;
-        let unsupported =
-            |field: &str, found: &Value, reason: String| NetsError::UnsupportedOption {
-                field: field.to_owned(),
-                found: json_text(found),
-                reason,
-            };
-
-        let mut own = Map::new();
-        for (field, value) in all {
-            if field == "_class_name" {
-                if value != json!("UNet2DConditionModel") {
-                    return Err(unsupported(
-                        &field,
-                        &value,
-                        "only UNet2DConditionModel can be read".to_owned(),
-                    ));
-                }
-            } else if field.starts_with('_') || IGNORED_OPTIONS.contains(&field.as_str()) {
-                continue;
-            } else if let Some((_, allowed, reason)) =
-                neutral.iter().find(|(name, ..)| *name == field)
-            {
-                if !allowed.contains(&value) {
-                    let reason = format!("{reason}; it must be {}", json_text(&allowed[0]));
-                    return Err(unsupported(&field, &value, reason));
-                }
-            } else if known.get(&field).is_some() {
-                own.insert(field, value);
-            } else {
-                return Err(unsupported(
-                    &field,
-                    &value,
-                    "this option is not known".to_owned(),
-                ));
-            }
-        }
-        let config: Self = serde_json::from_value(Value::Object(own)).map_err(json_error)?;
+        let config: Self = Self::file_format().read(text)?;
         config.validate()?;
         Ok(config)
     }
 
     /// A `config.json` that diffusers reads.
     pub fn to_diffusers_json(&self) -> String {
-        let mut all = Map::from_iter([("_class_name".to_owned(), json!("UNet2DConditionModel"))]);
-        if let Ok(Value::Object(own)) = serde_json::to_value(self) {
-            all.extend(own);
-        }
-        all.extend(
-            neutral_options()
-                .into_iter()
-                .map(|(name, allowed, _)| (name.to_owned(), allowed[0].clone())),
-        );
-        let mut text = format!("{:#}", Value::Object(all));
-        text.push('\n');
-        text
+        Self::file_format().write(self, &Map::new())
     }
 
     /// Checks that the fields fit together.
@@ -398,7 +373,7 @@ impl UNet2DConditionConfig {
                 return Err(NetsError::config("block_out_channels", channels, reason));
             }
             let heads = self.heads().at(index);
-            if channels % heads != 0 {
+            if self.attends(index) && channels % heads != 0 {
                 let reason = format!(
                     "it is the number of heads and must divide the block's {channels} channels"
                 );
@@ -440,6 +415,43 @@ impl UNet2DConditionConfig {
                 "freq_shift",
                 self.freq_shift,
                 "it must be less than half the first block's channels",
+            ));
+        }
+        self.validate_added()
+    }
+
+    /// Whether some block at the size of down block `index` has transformers.
+    fn attends(&self, index: usize) -> bool {
+        let last = self.block_out_channels.len() - 1;
+        index == last
+            || self.down_block_types[index] == DownBlockType::CrossAttnDownBlock2D
+            || self.up_block_types[last - index] == UpBlockType::CrossAttnUpBlock2D
+    }
+
+    /// Checks the features that are added to the timestep embedding.
+    fn validate_added(&self) -> Result<(), NetsError> {
+        let added = self.addition_embed_type.is_some();
+        let features = self.projection_class_embeddings_input_dim;
+        if (added || self.class_embed_type.is_some()) && features.unwrap_or(0) == 0 {
+            return Err(NetsError::config(
+                "projection_class_embeddings_input_dim",
+                features,
+                "addition_embed_type and class_embed_type need the number of features that they bring",
+            ));
+        }
+        let sinusoids = self.addition_time_embed_dim;
+        if added && !sinusoids.is_some_and(|n| n > 0 && n.is_multiple_of(2)) {
+            return Err(NetsError::config(
+                "addition_time_embed_dim",
+                sinusoids,
+                "addition_embed_type needs an even number of sinusoids",
+            ));
+        }
+        if added && self.class_embed_type.is_some() {
+            return Err(NetsError::config(
+                "class_embed_type",
+                self.class_embed_type,
+                "only one of it and addition_embed_type can be used: they share their number of features",
             ));
         }
         Ok(())

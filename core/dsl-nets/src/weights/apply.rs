@@ -4,13 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
+use half::{bf16, f16};
 
-use super::file::write_tensors;
-use super::{FileTensor, LoadReport, MissingKey, ShapeMismatch, WeightDType, WeightFile};
+use super::numbers::Number;
+use super::set::Renamed;
+use super::write::write_tensors;
+use super::{
+    FileTensor, LoadReport, MissingKey, ShapeMismatch, WeightDType, WeightFile, WeightSet,
+    transpose,
+};
 use crate::error::NetsError;
-use crate::lora::peft::transpose;
-use crate::parameters::{ParameterPath, named_parameters};
+use crate::parameters::{ParameterPath, named_parameters, parameter_infos};
 
 /// Gives `module` the values in `file`, and reports what became of each key.
 ///
@@ -25,23 +30,31 @@ pub fn load<M: Module>(
     file: &WeightFile,
     prefixes: &[(&str, &str)],
 ) -> Result<(M, LoadReport), NetsError> {
+    let set = WeightSet::from(file.clone()).rename(|key| {
+        let renamed = prefixes
+            .iter()
+            .find_map(|(from, to)| key.strip_prefix(from).map(|rest| format!("{to}{rest}")));
+        Some(Renamed::As(renamed.unwrap_or_else(|| key.to_owned())))
+    });
+    load_set(module, &set, WeightDType::F32)
+}
+
+/// Gives `module` the values in `set` as numbers of `dtype`, straight to its device, and reports what became of each key.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_set<M: Module>(
+    module: M,
+    set: &WeightSet,
+    dtype: WeightDType,
+) -> Result<(M, LoadReport), NetsError> {
     // Buffers that old files hold beside their weights.
     let buffer = |key: &str| key.ends_with("position_ids");
-    let keys: BTreeMap<String, String> = file
-        .keys()
-        .into_iter()
-        .filter(|key| !buffer(key))
-        .map(|key| {
-            let renamed = prefixes
-                .iter()
-                .find_map(|(from, to)| key.strip_prefix(from).map(|rest| format!("{to}{rest}")));
-            (renamed.unwrap_or_else(|| key.clone()), key)
-        })
-        .collect();
+    let unused = set.keys().filter(|key| !buffer(key)).map(str::to_owned);
     let mut loader = Loader {
-        file,
-        unused: keys.keys().cloned().collect(),
-        keys,
+        set,
+        dtype,
+        unused: unused.collect(),
         path: ParameterPath::default(),
         report: LoadReport::default(),
         failure: None,
@@ -56,11 +69,48 @@ pub fn load<M: Module>(
     if let Some(error) = failure {
         return Err(error);
     }
-    for missing in &mut report.missing {
+    // Enough for a slip of the pen; the file of another network has no neighbours worth the search.
+    const COMPARED: usize = 20;
+    for missing in report.missing.iter_mut().take(COMPARED) {
         missing.did_you_mean = nearest(&missing.key, &unused);
     }
     report.unused = unused.into_iter().collect();
     Ok((module, report))
+}
+
+/// What [`load_set`] would report, from names and shapes alone: nothing is read.
+pub fn compare<M: Module>(module: &M, set: &WeightSet) -> LoadReport {
+    let mut report = LoadReport::default();
+    let mut unused: BTreeSet<String> = set
+        .keys()
+        .filter(|key| !key.ends_with("position_ids"))
+        .map(str::to_owned)
+        .collect();
+    let parameters = parameter_infos(module).into_iter();
+    for parameter in parameters.filter(|parameter| !parameter.is_adapter()) {
+        let expected = parameter.file_shape();
+        let key = parameter.path;
+        match set.shape(&key) {
+            None => report.missing.push(MissingKey {
+                key,
+                did_you_mean: None,
+            }),
+            Some(found) => {
+                unused.remove(&key);
+                if same_but_for_ones(&found, &expected) {
+                    report.applied.push(key);
+                } else {
+                    report.mismatched.push(ShapeMismatch {
+                        key,
+                        expected,
+                        found,
+                    });
+                }
+            }
+        }
+    }
+    report.unused = unused.into_iter().collect();
+    report
 }
 
 /// As [`load`], but every parameter must be in the file with its shape; keys left over are logged.
@@ -73,16 +123,46 @@ pub fn load_complete<M: Module>(
     prefixes: &[(&str, &str)],
 ) -> Result<M, NetsError> {
     let (module, report) = load(module, file, prefixes)?;
+    complete(&report, file.name())?;
+    Ok(module)
+}
+
+/// That every parameter was found; what is left over is logged.
+pub(crate) fn complete(report: &LoadReport, path: &Path) -> Result<(), NetsError> {
     if !report.is_complete() {
         return Err(NetsError::WeightsDoNotFit {
-            path: file.name().to_owned(),
-            report: Box::new(report),
+            path: path.to_owned(),
+            report: Box::new(report.clone()),
         });
     }
     if !report.unused.is_empty() {
-        tracing::warn!(file = %file.name().display(), "weights left over: {report}");
+        tracing::warn!(file = %path.display(), "weights left over: {report}");
     }
-    Ok(module)
+    Ok(())
+}
+
+/// Every parameter of `module`, adapters excepted, as files hold them. Copies all values to the host.
+pub(crate) fn file_tensors<M: Module>(module: &M) -> Vec<(String, FileTensor)> {
+    named_parameters(module)
+        .into_iter()
+        .filter(|parameter| !parameter.is_adapter())
+        .map(|parameter| {
+            let mut tensor = FileTensor {
+                shape: parameter.shape,
+                values: parameter.values,
+            };
+            if parameter.is_scalar {
+                tensor.shape = Vec::new();
+            } else if parameter.is_transposed {
+                let [rows, columns] = [tensor.shape[0], tensor.shape[1]];
+                tensor = FileTensor {
+                    shape: vec![columns, rows],
+                    values: transpose(&tensor.values, rows, columns),
+                };
+            }
+            (parameter.path, tensor)
+        })
+        .collect()
 }
 
 /// Writes every parameter of `module`, adapters excepted, whole or not at all.
@@ -97,33 +177,14 @@ pub fn save<M: Module>(
     dtype: WeightDType,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), NetsError> {
-    let tensors = named_parameters(module)
-        .into_iter()
-        .filter(|parameter| !parameter.is_adapter())
-        .map(|parameter| {
-            let mut tensor = FileTensor {
-                shape: parameter.shape,
-                values: parameter.values,
-            };
-            if parameter.is_transposed {
-                let [rows, columns] = [tensor.shape[0], tensor.shape[1]];
-                tensor = FileTensor {
-                    shape: vec![columns, rows],
-                    values: transpose(&tensor.values, rows, columns),
-                };
-            }
-            (parameter.path, tensor)
-        })
-        .collect();
     let mut all = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     all.extend(metadata.clone());
-    write_tensors(path, tensors, dtype, &all)
+    write_tensors(path, file_tensors(module), dtype, &all)
 }
 
 struct Loader<'a> {
-    file: &'a WeightFile,
-    /// Parameter path to key in the file.
-    keys: BTreeMap<String, String>,
+    set: &'a WeightSet,
+    dtype: WeightDType,
     unused: BTreeSet<String>,
     path: ParameterPath,
     report: LoadReport,
@@ -132,14 +193,14 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     /// The values for the parameter at the current path, in the network's layout.
-    fn find(&mut self, path: &str, shape: &[usize]) -> Option<Vec<f32>> {
+    fn find(&mut self, path: &str, shape: &[usize]) -> Option<TensorData> {
         let transposed = self.path.is_transposed();
         let expected: Vec<usize> = if transposed {
             shape.iter().rev().copied().collect()
         } else {
             shape.to_vec()
         };
-        let Some(key) = self.keys.get(path) else {
+        let Some(found) = self.set.shape(path) else {
             self.report.missing.push(MissingKey {
                 key: path.to_owned(),
                 did_you_mean: None,
@@ -147,9 +208,7 @@ impl Loader<'_> {
             return None;
         };
         self.unused.remove(path);
-        let found = self.file.shape(key).unwrap_or_default();
-        if !same_but_for_ones(found, &expected) {
-            let found = found.to_vec();
+        if !same_but_for_ones(&found, &expected) {
             self.report.mismatched.push(ShapeMismatch {
                 key: path.to_owned(),
                 expected,
@@ -157,14 +216,16 @@ impl Loader<'_> {
             });
             return None;
         }
-        match self.file.read(key) {
-            Ok(tensor) => {
+        let turn = transposed.then_some([expected[0], *expected.last().unwrap_or(&1)]);
+        let data = match self.dtype {
+            WeightDType::F32 => read::<f32>(self.set, path, shape, turn),
+            WeightDType::F16 => read::<f16>(self.set, path, shape, turn),
+            WeightDType::Bf16 => read::<bf16>(self.set, path, shape, turn),
+        };
+        match data {
+            Ok(data) => {
                 self.report.applied.push(path.to_owned());
-                Some(if transposed {
-                    transpose(&tensor.values, expected[0], expected[1])
-                } else {
-                    tensor.values
-                })
+                Some(data)
             }
             Err(error) => {
                 self.failure = self.failure.take().or(Some(error));
@@ -172,6 +233,20 @@ impl Loader<'_> {
             }
         }
     }
+}
+
+fn read<T: Number + Default + burn::tensor::Element>(
+    set: &WeightSet,
+    key: &str,
+    shape: &[usize],
+    turn: Option<[usize; 2]>,
+) -> Result<TensorData, NetsError> {
+    let values = set.read_as(key, T::convert)?;
+    let values = match turn {
+        Some([rows, columns]) => transpose(&values, rows, columns),
+        None => values,
+    };
+    Ok(TensorData::new(values, shape.to_vec()))
 }
 
 impl ModuleMapper for Loader<'_> {
@@ -188,11 +263,16 @@ impl ModuleMapper for Loader<'_> {
         if self.path.is_adapter() {
             return param;
         }
-        let shape = param.dims();
+        let shape: [usize; D] = param.lazy_shape().dims();
         match self.find(&path, &shape) {
-            Some(values) => {
+            Some(data) => {
                 let id = param.id;
-                let values = Tensor::from_data(TensorData::new(values, shape), &param.device());
+                let dtype = match self.dtype {
+                    WeightDType::F32 => DType::F32,
+                    WeightDType::F16 => DType::F16,
+                    WeightDType::Bf16 => DType::BF16,
+                };
+                let values = Tensor::from_data(data, (&param.lazy_device(), dtype));
                 param.transform_for_load(values, id)
             }
             None => param,

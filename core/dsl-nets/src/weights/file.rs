@@ -1,15 +1,17 @@
-//! Safetensors files: reading tensor by tensor as f32, writing whole or not at all.
+//! Safetensors files: the header at once, tensors one at a time, each through a memory map of its own.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use half::{bf16, f16};
+use memmap2::{Mmap, MmapOptions};
+use safetensors::Dtype;
 use safetensors::tensor::Metadata;
-use safetensors::{Dtype, View};
 
+use super::numbers;
 use crate::error::NetsError;
 
 /// A tensor as a file holds it, read into f32.
@@ -21,28 +23,44 @@ pub struct FileTensor {
     pub values: Vec<f32>,
 }
 
-/// How numbers are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WeightDType {
-    /// 4 bytes.
-    #[default]
-    F32,
-    /// 2 bytes, about three decimal digits, at most 65504.
-    F16,
-}
-
+#[derive(Clone)]
 enum Source {
-    File(PathBuf),
-    Bytes(Vec<u8>),
+    File(Arc<File>),
+    Bytes(Arc<Vec<u8>>),
 }
 
-/// A safetensors file whose header has been read; tensors are read one at a time.
+/// A safetensors file whose header has been read; tensors are read one at a time. Clones are cheap.
+#[derive(Clone)]
 pub struct WeightFile {
     name: PathBuf,
     source: Source,
     data_start: u64,
-    metadata: Metadata,
+    metadata: Arc<Metadata>,
 }
+
+/// The bytes of one tensor.
+pub(crate) enum TensorBytes<'a> {
+    Mapped(Mmap),
+    InMemory(&'a [u8]),
+}
+
+impl Deref for TensorBytes<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::InMemory(bytes) => bytes,
+        }
+    }
+}
+
+/// How PyTorch's files begin: a ZIP archive of pickles, or a bare one.
+const PICKLES: [&[u8]; 3] = [b"PK\x03\x04", b"\x80\x02", b"\x80\x04"];
+
+/// What to do with one.
+const PICKLED: &str = "it is a PyTorch pickle, which is not read because it can hold code; \
+    where its source is trusted, convert it with `safetensors.torch.save_file(torch.load(PATH, weights_only=True), NEW)`";
 
 /// The format allows no larger header.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -62,6 +80,9 @@ impl WeightFile {
         }
         file.read_exact(&mut start).map_err(io)?;
         let header = u64::from_le_bytes(start);
+        if PICKLES.iter().any(|magic| start.starts_with(magic)) {
+            return Err(Self::damaged(path, PICKLED.to_owned()));
+        }
         if header > MAX_HEADER_BYTES || header + 8 > length {
             return Err(Self::damaged(
                 path,
@@ -71,7 +92,7 @@ impl WeightFile {
         let mut head = start.to_vec();
         head.resize(8 + header as usize, 0);
         file.read_exact(&mut head[8..]).map_err(io)?;
-        Self::with_header(path, Source::File(path.to_owned()), &head, length)
+        Self::with_header(path, Source::File(Arc::new(file)), &head, length)
     }
 
     /// Takes a file that is already in memory; `name` is used in messages.
@@ -92,7 +113,7 @@ impl WeightFile {
             ));
         }
         let head = bytes[..end as usize].to_vec();
-        Self::with_header(name, Source::Bytes(bytes), &head, length)
+        Self::with_header(name, Source::Bytes(Arc::new(bytes)), &head, length)
     }
 
     fn with_header(
@@ -115,11 +136,11 @@ impl WeightFile {
             name: name.to_owned(),
             source,
             data_start,
-            metadata,
+            metadata: Arc::new(metadata),
         })
     }
 
-    fn damaged(path: &Path, reason: String) -> NetsError {
+    pub(crate) fn damaged(path: &Path, reason: String) -> NetsError {
         NetsError::WeightFile {
             path: path.to_owned(),
             reason,
@@ -153,69 +174,61 @@ impl WeightFile {
             .collect()
     }
 
-    /// Reads one tensor, stored as f32, f16, bf16 or f64, into f32.
+    /// How the numbers of a tensor are stored, if there is one with this name.
+    pub fn dtype(&self, key: &str) -> Option<Dtype> {
+        self.metadata.info(key).map(|info| info.dtype)
+    }
+
+    /// Reads one tensor of any kind of number into f32.
     ///
     /// # Errors
-    /// [`NetsError::WeightFile`] when there is no such tensor or its numbers are of another kind.
+    /// [`NetsError::WeightFile`] when there is no such tensor or its numbers cannot be read.
     pub fn read(&self, key: &str) -> Result<FileTensor, NetsError> {
+        let dtype = self.dtype(key);
+        let shape = self.shape(key).unwrap_or_default().to_vec();
+        let bytes = self.bytes(key)?;
+        let values = dtype
+            .and_then(|dtype| numbers::convert(&bytes, dtype))
+            .ok_or_else(|| self.unreadable(key))?;
+        Ok(FileTensor { shape, values })
+    }
+
+    /// That the numbers of `key` are of a kind that no network has.
+    pub(crate) fn unreadable(&self, key: &str) -> NetsError {
+        let reason = match self.dtype(key) {
+            Some(dtype) => format!("`{key}` is stored as {dtype:?}, which is not a float"),
+            None => format!("it has no tensor `{key}`"),
+        };
+        Self::damaged(&self.name, reason)
+    }
+
+    /// The bytes of one tensor, little-endian, last axis fastest.
+    ///
+    /// A map of one tensor, and not of the file, so that what has been copied does not stay in memory.
+    pub(crate) fn bytes(&self, key: &str) -> Result<TensorBytes<'_>, NetsError> {
         let info = self
             .metadata
             .info(key)
-            .ok_or_else(|| Self::damaged(&self.name, format!("it has no tensor `{key}`")))?;
+            .ok_or_else(|| self.unreadable(key))?;
         let (begin, end) = info.data_offsets;
-        let bytes = self.bytes(begin, end)?;
-        let values: Vec<f32> = match info.dtype {
-            Dtype::F32 => bytes
-                .chunks_exact(4)
-                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-                .collect(),
-            Dtype::F16 => bytes
-                .chunks_exact(2)
-                .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())
-                .collect(),
-            Dtype::BF16 => bytes
-                .chunks_exact(2)
-                .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())
-                .collect(),
-            Dtype::F64 => bytes
-                .chunks_exact(8)
-                .map(|b| {
-                    f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32
-                })
-                .collect(),
-            Dtype::I64 => bytes
-                .chunks_exact(8)
-                .map(|b| {
-                    i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]) as f32
-                })
-                .collect(),
-            other => {
-                return Err(Self::damaged(
-                    &self.name,
-                    format!("`{key}` is stored as {other:?}, which is not a float"),
-                ));
-            }
-        };
-        Ok(FileTensor {
-            shape: info.shape.clone(),
-            values,
-        })
-    }
-
-    fn bytes(&self, begin: usize, end: usize) -> Result<Cow<'_, [u8]>, NetsError> {
-        let start = self.data_start + begin as u64;
+        let (start, length) = (self.data_start + begin as u64, end - begin);
         match &self.source {
             Source::Bytes(bytes) => {
                 let start = start as usize;
-                Ok(Cow::Borrowed(&bytes[start..start + (end - begin)]))
+                Ok(TensorBytes::InMemory(&bytes[start..start + length]))
             }
-            Source::File(path) => {
-                let io = |e| NetsError::read(path, e);
-                let mut file = File::open(path).map_err(io)?;
-                file.seek(SeekFrom::Start(start)).map_err(io)?;
-                let mut bytes = vec![0; end - begin];
-                file.read_exact(&mut bytes).map_err(io)?;
-                Ok(Cow::Owned(bytes))
+            // An empty range cannot be mapped.
+            Source::File(_) if length == 0 => Ok(TensorBytes::InMemory(&[])),
+            Source::File(file) => {
+                let mut options = MmapOptions::new();
+                options.offset(start).len(length);
+                // SAFETY: the map is read only while it is copied from, a moment after the header was found to fit the file's
+                // length. Another program that cuts the file in that moment ends this one with a bus error; there is no way
+                // to map a file that excludes it, and model files are written under another name and renamed.
+                #[allow(unsafe_code)]
+                let map = unsafe { options.map(&**file) };
+                map.map(TensorBytes::Mapped)
+                    .map_err(|e| NetsError::read(&self.name, e))
             }
         }
     }
@@ -227,81 +240,4 @@ impl std::fmt::Debug for WeightFile {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
-}
-
-struct Encoded {
-    dtype: WeightDType,
-    tensor: FileTensor,
-}
-
-impl View for Encoded {
-    fn dtype(&self) -> Dtype {
-        match self.dtype {
-            WeightDType::F32 => Dtype::F32,
-            WeightDType::F16 => Dtype::F16,
-        }
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.tensor.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        let values = self.tensor.values.iter();
-        Cow::Owned(match self.dtype {
-            WeightDType::F32 => values.flat_map(|v| v.to_le_bytes()).collect(),
-            WeightDType::F16 => values
-                .flat_map(|v| f16::from_f32(*v).to_le_bytes())
-                .collect(),
-        })
-    }
-
-    fn data_len(&self) -> usize {
-        let width = match self.dtype {
-            WeightDType::F32 => 4,
-            WeightDType::F16 => 2,
-        };
-        self.tensor.values.len() * width
-    }
-}
-
-/// Writes tensors to `path`, whole or not at all.
-pub(crate) fn write_tensors(
-    path: &Path,
-    tensors: Vec<(String, FileTensor)>,
-    dtype: WeightDType,
-    metadata: &BTreeMap<String, String>,
-) -> Result<(), NetsError> {
-    let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
-    let views = tensors
-        .into_iter()
-        .map(|(key, tensor)| (key, Encoded { dtype, tensor }));
-    let bytes =
-        safetensors::serialize(views, Some(metadata)).map_err(|e| NetsError::WeightFile {
-            path: path.to_owned(),
-            reason: e.to_string(),
-        })?;
-    write_atomically(path, &bytes)
-}
-
-/// Writes under a temporary name, flushes to the disk, renames: a crash leaves the old file or the new one.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), NetsError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, path)?;
-        // The rename itself is only on the disk once the folder is.
-        match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-            _ => Ok(()),
-        }
-    };
-    write().map_err(|e| {
-        let _ = std::fs::remove_file(&temporary);
-        NetsError::write(path, e)
-    })
 }

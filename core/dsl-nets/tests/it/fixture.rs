@@ -4,9 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::module::Module;
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use dsl_nets::weights::FileTensor;
-use dsl_nets::{ParameterInit, UNet2DCondition, UNet2DConditionConfig, WeightFile, weights};
+use dsl_nets::{LoadOptions, Pretrained, UNet2DCondition, WeightFile, load_folder};
 use serde_json::Value;
 
 pub struct Fixture {
@@ -62,14 +63,49 @@ impl Fixture {
             Some(base) => self.folder.join(base),
             None => self.folder.join("unet"),
         };
-        let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
-        let config = UNet2DConditionConfig::from_diffusers_json(&config).unwrap();
-        let unet = UNet2DCondition::new(&config, &ParameterInit::new(0, device)).unwrap();
-        let file = WeightFile::open(&folder.join("diffusion_pytorch_model.safetensors")).unwrap();
-        let (unet, report) = weights::load(unet, &file, &[]).unwrap();
-        assert!(report.is_complete() && report.unused.is_empty(), "{report}");
-        unet
+        load_from(&folder, device)
     }
+
+    /// The network in a folder of the fixture.
+    pub fn load<T: Pretrained>(&self, folder: &str, device: &Device) -> T {
+        load_from(&self.folder.join(folder), device)
+    }
+
+    pub fn ids(&self, key: &str, device: &Device) -> Tensor<2, Int> {
+        let tensor = self.read(key);
+        let shape: [usize; 2] = tensor.shape.try_into().unwrap();
+        let ids: Vec<i64> = tensor.values.iter().map(|id| *id as i64).collect();
+        Tensor::from_data(TensorData::new(ids, shape), device)
+    }
+}
+
+/// A whole network: nothing missing, nothing left over.
+pub fn load_from<T: Pretrained>(folder: &Path, device: &Device) -> T {
+    let loaded = load_folder::<T>(folder, &LoadOptions::default(), device).unwrap();
+    assert!(loaded.report.unused.is_empty(), "{}", loaded.report);
+    loaded.module
+}
+
+/// Checks every `grad.…` in a fixture that is a parameter's, whose name there `rename` changes into ours.
+pub fn check_gradients<M: Module>(
+    fixture: &Fixture,
+    module: &M,
+    grads: &Gradients,
+    rename: impl Fn(&str) -> String,
+) {
+    let by_key = crate::unet::gradients_by_key(module, grads);
+    let mut checked = 0;
+    for key in fixture.io.keys() {
+        let Some(parameter) = key
+            .strip_prefix("grad.")
+            .filter(|name| !name.starts_with("in."))
+        else {
+            continue;
+        };
+        fixture.check("grad", &key, &by_key[&rename(parameter)]);
+        checked += 1;
+    }
+    assert!(checked > 3, "only {checked} gradients in the fixture");
 }
 
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {

@@ -2,7 +2,10 @@
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
-use dsl_nets::{Conditioning, Denoiser, LoraConfig, NetsError, named_parameters, parameters};
+use dsl_nets::{
+    Conditioning, Denoiser, LoraConfig, LoraExport, LoraFile, NetsError, WeightDType,
+    named_parameters, parameters,
+};
 
 use crate::fixture::{Fixture, values};
 use crate::init::small_config;
@@ -243,4 +246,137 @@ fn peft_adapter_fixture_is_read() {
     };
     assert_eq!(count(&adapted), count(&default_targets));
     assert!(adapted.has_lora());
+}
+
+/// Needs `lora`: one adapter in five files, and what the network gives with it.
+#[test]
+fn lora_fixture_in_every_form() {
+    let fixture = Fixture::open("lora");
+    let device = Device::flex().autodiff();
+    let base = Denoiser::Unet(fixture.unet(&device));
+    let conditioning = Conditioning::text(fixture.tensor("in.encoder_hidden_states", &device));
+    let forward = |net: &Denoiser| {
+        let x = fixture.tensor::<4>("in.sample", &device);
+        net.forward(x, fixture.tensor("in.timestep", &device), &conditioning)
+    };
+    fixture.check("out", "out.base", &values(forward(&base)));
+    for (form, output) in [
+        ("diffusers", "out.lora"),
+        ("diffusers_no_metadata", "out.lora_alpha_eq_rank"),
+        ("diffusers_adapter", "out.lora"),
+        ("peft", "out.lora"),
+        ("kohya", "out.lora"),
+    ] {
+        let file = LoraFile::read(&fixture.folder.join(form)).unwrap();
+        let adapted = file.attach(&base, 1.0).unwrap();
+        fixture.check("out", output, &values(forward(&adapted)));
+        if output == "out.lora" {
+            let half = file.attach(&base, 0.5).unwrap();
+            fixture.check("out", "out.lora_scale_0.5", &values(forward(&half)));
+        }
+    }
+}
+
+#[test]
+fn lora_fixture_gradients() {
+    let fixture = Fixture::open("lora");
+    let device = Device::flex().autodiff();
+    let base = Denoiser::Unet(fixture.unet(&device));
+    let file = LoraFile::read(&fixture.folder.join("peft")).unwrap();
+    let adapted = file.attach(&base, 1.0).unwrap();
+    let conditioning = Conditioning::text(fixture.tensor("in.encoder_hidden_states", &device));
+    let timestep = fixture.tensor("in.timestep", &device);
+    let prediction = adapted.forward(
+        fixture.tensor("in.sample", &device),
+        timestep,
+        &conditioning,
+    );
+    let target = fixture.tensor::<4>("in.target", &device);
+    let loss = (prediction - target).powi_scalar(2).mean();
+    fixture.check("loss", "loss.train", &values(loss.clone()));
+    let grads = loss.backward();
+    let by_key = gradients_by_key(&adapted, &grads);
+    let shapes: std::collections::BTreeMap<_, _> = named_parameters(&adapted)
+        .into_iter()
+        .map(|p| (p.path, p.shape))
+        .collect();
+    let mut checked = 0;
+    for key in fixture.io.keys() {
+        let Some(name) = key.strip_prefix("grad.") else {
+            continue;
+        };
+        let path = name
+            .replace(".lora_A.weight", ".lora.lora_a")
+            .replace(".lora_B.weight", ".lora.lora_b");
+        // Files hold the transpose.
+        let (grad, shape) = (&by_key[&path], &shapes[&path]);
+        let turned: Vec<f32> = (0..shape[1])
+            .flat_map(|c| (0..shape[0]).map(move |r| r * shape[1] + c))
+            .map(|i| grad[i])
+            .collect();
+        fixture.check("grad", &key, &turned);
+        checked += 1;
+    }
+    assert!(checked > 5, "only {checked} gradients in the fixture");
+}
+
+#[test]
+fn an_adapter_survives_every_kind_of_file() {
+    let device = Device::flex();
+    let (x, t, c) = inputs(&device);
+    let base = base(&device);
+    let config = LoraConfig {
+        rank: 2,
+        alpha: 6.0,
+        ..LoraConfig::default()
+    };
+    let adapted = loud(base.with_lora(&config, 4).unwrap());
+    let export = LoraExport::of(&adapted).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    export
+        .write_diffusers(&at("diffusers"), WeightDType::F32)
+        .unwrap();
+    export.write_peft(&at("peft"), WeightDType::F32).unwrap();
+    let kohya = at("kohya.safetensors");
+    export
+        .write_kohya(&kohya, WeightDType::F32, &Default::default())
+        .unwrap();
+    let expected = values(adapted.forward(x.clone(), t.clone(), &c));
+    for name in ["diffusers", "peft", "kohya.safetensors"] {
+        let read = LoraFile::read(&at(name))
+            .unwrap()
+            .attach(&base, 1.0)
+            .unwrap();
+        let found = values(read.forward(x.clone(), t.clone(), &c));
+        crate::fixture::assert_close(name, &found, &expected, 1e-6);
+    }
+    let metadata = dsl_nets::WeightFile::open(&kohya).unwrap().metadata();
+    assert_eq!(
+        (
+            metadata["ss_network_dim"].as_str(),
+            metadata["ss_network_alpha"].as_str()
+        ),
+        ("2", "6")
+    );
+    assert!(LoraExport::of(&base).is_err());
+}
+
+#[test]
+fn lora_of_another_model_is_refused_fixture() {
+    let fixture = Fixture::open("lora");
+    let other = base(&Device::flex());
+    for form in ["diffusers", "peft", "kohya"] {
+        let file = LoraFile::read(&fixture.folder.join(form)).unwrap();
+        let message = file.attach(&other, 1.0).unwrap_err().to_string();
+        assert!(message.contains("it is of another network"), "{message}");
+    }
+    let unet = fixture
+        .folder
+        .join("../unet_sd15/unet/diffusion_pytorch_model.safetensors");
+    let message = LoraFile::read(&unet).unwrap_err().to_string();
+    assert!(
+        message.contains("is not a matrix of a plain low-rank adapter"),
+        "{message}"
+    );
 }

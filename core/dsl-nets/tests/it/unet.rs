@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor};
-use dsl_nets::{UNet2DConditionConfig, named_parameters};
+use dsl_nets::{
+    AddedConditioning, Conditioning, GligenConditioning, UNet2DConditionConfig, named_parameters,
+};
 
 use crate::fixture::{Fixture, assert_close, values};
 
@@ -28,6 +30,44 @@ fn unet_sd2_v_fixture_gradients() {
     check_gradients("unet_sd2_v");
 }
 
+#[test]
+fn unet_sdxl_fixture_outputs() {
+    check_outputs("unet_sdxl");
+}
+
+#[test]
+fn unet_sdxl_fixture_gradients() {
+    check_gradients("unet_sdxl");
+}
+
+#[test]
+fn unet_gligen_fixture_outputs() {
+    check_outputs("unet_gligen");
+}
+
+#[test]
+fn unet_gligen_fixture_gradients() {
+    check_gradients("unet_gligen");
+}
+
+/// Whatever conditioning the fixture holds under `prefix`.
+fn conditioning(fixture: &Fixture, prefix: &str, device: &Device) -> Conditioning {
+    let has = |name: &str| fixture.io.shape(&format!("{prefix}.{name}")).is_some();
+    let key = |name: &str| format!("{prefix}.{name}");
+    Conditioning {
+        added: has("time_ids").then(|| AddedConditioning {
+            text_embeds: fixture.tensor(&key("text_embeds"), device),
+            time_ids: fixture.tensor(&key("time_ids"), device),
+        }),
+        gligen: has("boxes").then(|| GligenConditioning {
+            boxes: fixture.tensor(&key("boxes"), device),
+            masks: fixture.tensor(&key("masks"), device),
+            positive_embeddings: fixture.tensor(&key("positive_embeddings"), device),
+        }),
+        ..Conditioning::text(fixture.tensor(&key("encoder_hidden_states"), device))
+    }
+}
+
 fn check_outputs(name: &str) {
     let fixture = Fixture::open(name);
     let device = Device::flex();
@@ -36,12 +76,20 @@ fn check_outputs(name: &str) {
     assert!(!cases.is_empty());
     for case in cases.keys() {
         let input = |name: &str| format!("in.{case}.{name}");
-        let sample = unet.forward(
-            fixture.tensor(&input("sample"), &device),
-            fixture.tensor(&input("timestep"), &device),
-            fixture.tensor(&input("encoder_hidden_states"), &device),
-        );
-        fixture.check("out", &format!("out.{case}.sample"), &values(sample));
+        let mut conditioning = conditioning(&fixture, &format!("in.{case}"), &device);
+        let forward = |conditioning: &Conditioning| {
+            let sample = fixture.tensor(&input("sample"), &device);
+            let timestep = fixture.tensor(&input("timestep"), &device);
+            values(unet.forward(sample, timestep, conditioning))
+        };
+        let sample = forward(&conditioning);
+        fixture.check("out", &format!("out.{case}.sample"), &sample);
+        if conditioning.gligen.take().is_some() {
+            let key = format!("out.{case}.sample_without_gligen");
+            let without = forward(&conditioning);
+            assert_ne!(sample, without);
+            fixture.check("out", &key, &without);
+        }
     }
 }
 
@@ -52,12 +100,16 @@ fn check_gradients(name: &str) {
     let sample = fixture
         .tensor::<4>("in.train.sample", &device)
         .require_grad();
-    let text = fixture
-        .tensor::<3>("in.train.encoder_hidden_states", &device)
+    let mut conditioning = conditioning(&fixture, "in.train", &device);
+    let text = conditioning
+        .encoder_hidden_states
+        .take()
+        .unwrap()
         .require_grad();
+    conditioning.encoder_hidden_states = Some(text.clone());
     let target = fixture.tensor::<4>("in.train.target", &device);
     let timestep = fixture.tensor::<1>("in.train.timestep", &device);
-    let loss = (unet.forward(sample.clone(), timestep, text.clone()) - target)
+    let loss = (unet.forward(sample.clone(), timestep, &conditioning) - target)
         .powi_scalar(2)
         .mean();
     fixture.check("loss", "loss.train", &values(loss.clone()));
@@ -129,13 +181,9 @@ fn a_single_timestep_stands_for_the_whole_batch() {
     let device = Device::flex();
     let unet = fixture.unet(&device);
     let x = fixture.tensor::<4>("in.case0.sample", &device);
-    let text = fixture.tensor::<3>("in.case0.encoder_hidden_states", &device);
-    let one = unet.forward(
-        x.clone(),
-        Tensor::from_floats([37.0], &device),
-        text.clone(),
-    );
-    let each = unet.forward(x.clone(), Tensor::full([x.dims()[0]], 37.0, &device), text);
+    let text = conditioning(&fixture, "in.case0", &device);
+    let one = unet.forward(x.clone(), Tensor::from_floats([37.0], &device), &text);
+    let each = unet.forward(x.clone(), Tensor::full([x.dims()[0]], 37.0, &device), &text);
     assert_close("prediction", &values(one), &values(each), 0.0);
 }
 
@@ -170,8 +218,28 @@ fn options_without_a_layer_are_refused_with_a_reason() {
         assert!(message.contains(expected), "{message}");
     };
     check(
+        r#"{"addition_embed_type": "image_hint"}"#,
+        "`addition_embed_type` = \"image_hint\" is not supported",
+    );
+    check(
         r#"{"addition_embed_type": "text_time"}"#,
-        "SDXL's added embeddings are not built; it must be null",
+        "`projection_class_embeddings_input_dim` = null cannot be used",
+    );
+    check(
+        r#"{"attention_type": "gated-text-image"}"#,
+        "`attention_type` = \"gated-text-image\" is not supported",
+    );
+    check(
+        r#"{"resnet_time_scale_shift": "scale_shift"}"#,
+        "the timestep embedding is only added; it must be \"default\"",
+    );
+    check(
+        r#"{"transformer_layers_per_block": [[1, 2], 3]}"#,
+        "`transformer_layers_per_block` = [[1,2],3] is not supported",
+    );
+    check(
+        r#"{"down_block_types": ["AttnDownBlock2D"]}"#,
+        "`down_block_types` = [\"AttnDownBlock2D\"] is not supported",
     );
     check(
         r#"{"something_new": 1}"#,
@@ -197,7 +265,7 @@ fn options_without_a_layer_are_refused_with_a_reason() {
 
 #[test]
 fn keys_of_a_network_are_those_of_its_file_fixture() {
-    for name in ["unet_sd15", "unet_sd2_v"] {
+    for name in ["unet_sd15", "unet_sd2_v", "unet_sdxl", "unet_gligen"] {
         let fixture = Fixture::open(name);
         let unet = fixture.unet(&Device::flex());
         let file = dsl_nets::WeightFile::open(

@@ -190,6 +190,13 @@ fn damaged_files_are_refused() {
             "{length}"
         );
     }
+    // A pickle is named as one, whatever it is called.
+    std::fs::write(&path, b"PK\x03\x04 and so on, as torch.save writes").unwrap();
+    let message = WeightFile::open(&path).unwrap_err().to_string();
+    assert!(
+        message.contains("can hold code") && message.contains("save_file"),
+        "{message}"
+    );
     assert!(matches!(
         WeightFile::open(&folder.path().join("none")),
         Err(NetsError::Io { .. })

@@ -1,5 +1,6 @@
 //! Each fault is named by the case that is there for it.
 
+use dsl_test_support::says;
 use dsl_testkit::{
     CheckOptions,
     Status::{self, Crashed, Failed, Passed, Skipped, Warning},
@@ -30,13 +31,7 @@ fn named(plugin: &str, fault: &str, case: &str, status: Status, parts: &[&str]) 
         .case(case)
         .unwrap_or_else(|| panic!("no case {case}"));
     assert_eq!(found.status, status, "{fault}: {found}");
-    for part in parts {
-        assert!(
-            found.message.contains(part),
-            "{fault}: `{part}` is not in: {}",
-            found.message
-        );
-    }
+    says(&found.message, parts);
     assert_eq!(report.conforms, !status.is_bad());
     assert!(!status.is_bad() || found.to_string().contains("rule: "));
 }

@@ -1,5 +1,6 @@
 //! What plugins say of themselves, also those that crash over it.
 
+use dsl_test_support::says;
 use dsl_testkit::{CheckOptions, check, inspect, manifest};
 
 use super::support::{launcher, plugin};
@@ -26,16 +27,17 @@ fn everything_is_told() {
     let evaluator = found.evaluator.as_ref().unwrap();
     assert_eq!(evaluator.metrics.len(), 3);
     let text = found.to_string();
-    for part in [
-        "sha256",
-        "Split `train`",
-        "f32 [2]",
-        "the target",
-        "lower is better",
-        "components = 8",
-    ] {
-        assert!(text.contains(part), "`{part}` is not in {text}");
-    }
+    says(
+        &text,
+        &[
+            "sha256",
+            "Split `train`",
+            "f32 [2]",
+            "the target",
+            "lower is better",
+            "components = 8",
+        ],
+    );
 }
 
 /// What programs read: keys may come, and none may go without another number in `format`.

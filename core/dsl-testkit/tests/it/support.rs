@@ -1,44 +1,17 @@
 //! Builds the plugins, and puts cases to them.
 
-use std::{env, ffi::OsString, path::PathBuf, process::Command, sync::LazyLock};
+use std::{env, ffi::OsString, path::PathBuf, sync::LazyLock};
 
+use dsl_test_support::Built;
 use dsl_testkit::{CheckOptions, Launcher, Report, check, is_child, run_child};
 
-/// The folder of the built plugins; see the tests of dsl-loader.
-static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let test = env::current_exe().unwrap();
-    let profile = test.ancestors().nth(2).unwrap().to_owned();
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .arg("build")
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .arg("--target-dir")
-        .arg(profile.parent().unwrap());
-    for package in ["mixture", "t2i", "misbehave", "rough", "other-abi"] {
-        cargo.args(["--package", package]);
-    }
-    match profile.file_name().and_then(|name| name.to_str()) {
-        Some("debug") | None => {}
-        Some(name) => {
-            cargo.args(["--profile", name]);
-        }
-    }
-    let output = cargo.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    profile
-});
+/// Built once for each run of the tests.
+static BUILT: LazyLock<Built> =
+    LazyLock::new(|| Built::of(&["mixture", "t2i", "misbehave", "rough", "other-abi"]));
 
 /// The built library of a plugin.
 pub fn plugin(name: &str) -> PathBuf {
-    FOLDER.join(format!(
-        "{}{name}{}",
-        env::consts::DLL_PREFIX,
-        env::consts::DLL_SUFFIX
-    ))
+    BUILT.plugin(name)
 }
 
 /// The test that children are: this program with its name as the filter.

@@ -19,6 +19,7 @@ pub(super) fn check(config: &RunConfig) -> Vec<Problem> {
     found.networks(config);
     found.noise_levels(config);
     found.discriminator(config);
+    found.features(config);
     found.0
 }
 
@@ -173,6 +174,18 @@ impl Findings {
                 "/objective/discriminator/base",
                 "the discriminator is to start from the generator's moving average, and there is none",
                 "set `train.ema.decay`, for example 0.999, or `objective.discriminator.base: initial`",
+            );
+        }
+    }
+
+    fn features(&mut self, config: &RunConfig) {
+        if let Some(path) = &config.features.path
+            && !path.is_dir()
+        {
+            self.add(
+                "/features/path",
+                format!("there is no folder `{}`", path.display()),
+                "name a folder with weight files, or null for DSL_FEATURES_PATH and the user's cache folder",
             );
         }
     }

@@ -1,19 +1,26 @@
 //! The mean square of the predicted noise.
 
-use dsl_sdk::{Artefacts, Batch, Direction, Evaluator, MetricValue, PluginError, Requirements};
+use dsl_sdk::{
+    Artefacts, Batch, Direction, Evaluator, Host, MetricValue, PluginError, Requirements,
+};
 
-use crate::fault::{Fault, hang};
+use crate::{
+    fault::{Fault, hang},
+    services,
+};
 
 pub(crate) struct MeanNoise {
     fault: Fault,
+    host: Host,
     sum: f64,
     count: f64,
 }
 
 impl MeanNoise {
-    pub(crate) fn new(fault: Fault) -> Self {
+    pub(crate) fn new(fault: Fault, host: Host) -> Self {
         Self {
             fault,
+            host,
             sum: 0.0,
             count: 0.0,
         }
@@ -90,6 +97,9 @@ impl Evaluator for MeanNoise {
         artefacts.add(name, "text/plain", format!("{value}\n"));
         if self.fault == Fault::ArtefactOfOtherKind {
             artefacts.add("picture.png", "image/png", "no picture");
+        }
+        if self.fault == Fault::MeasuresFeatures {
+            return services::measure(&self.host);
         }
         let times = if self.fault == Fault::SameMetricTwice {
             2

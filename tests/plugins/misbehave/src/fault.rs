@@ -178,6 +178,8 @@ pub enum Fault {
     Large,
     /// Ends opening with an error that says what the services of the host answered.
     TellsServices,
+    /// Nothing, with an evaluator that compares a grey picture with a red one by features of the host.
+    MeasuresFeatures,
 }
 
 impl Fault {

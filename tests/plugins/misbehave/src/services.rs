@@ -1,6 +1,6 @@
 //! Asks the host for everything that it offers.
 
-use dsl_sdk::{Host, PluginError};
+use dsl_sdk::{Direction, Host, MetricValue, PluginError};
 
 /// What the host answered, as an error: message for what works, detail for what does not.
 pub(crate) fn tell(host: &Host) -> PluginError {
@@ -53,4 +53,34 @@ pub(crate) fn tell(host: &Host) -> PluginError {
         format!("misshapen {misshapen:?}"),
     ];
     PluginError::other("the host answered").with_detail(answers.join("\n"))
+}
+
+/// Height and width of the pictures of [`measure`].
+const SIDE: usize = 32;
+
+/// The distance of a grey picture from a red one, and the first feature of each.
+pub(crate) fn measure(host: &Host) -> Result<Vec<MetricValue>, PluginError> {
+    let picture = |colour: [f32; 3]| colour.map(|value| vec![value; SIDE * SIDE]).concat();
+    let (grey, red) = (picture([0.5; 3]), picture([1.0, -1.0, -1.0]));
+    let features = host.features()?;
+    let shape = [1, 3, SIDE as u64, SIDE as u64];
+    let distance = features.distance("lpips/alex", shape, &grey, &red)?;
+    let both = features.extract(
+        "mobilenet-v2/pool",
+        [2, 3, SIDE as u64, SIDE as u64],
+        &[grey, red].concat(),
+    )?;
+    let metric = |name: &str, value: f32| MetricValue {
+        name: name.into(),
+        value: f64::from(value),
+        direction: Direction::LowerIsBetter,
+        unit: String::new(),
+    };
+    let (first, second) = both.split_at(both.len() / 2);
+    Ok(vec![
+        metric("lpips", distance[0]),
+        metric("grey_feature", first[0]),
+        metric("red_feature", second[0]),
+        metric("features", first.len() as f32),
+    ])
 }

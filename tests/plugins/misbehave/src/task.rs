@@ -160,6 +160,9 @@ impl Task for Misbehave {
     fn evaluator(&self) -> Result<Option<Box<dyn Evaluator>>, PluginError> {
         self.fault
             .panic_if(Fault::PanicInEvaluator, "while an evaluator is made");
-        Ok(Some(Box::new(MeanNoise::new(self.fault))))
+        Ok(Some(Box::new(MeanNoise::new(
+            self.fault,
+            self.host.clone(),
+        ))))
     }
 }

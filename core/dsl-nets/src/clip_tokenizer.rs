@@ -1,0 +1,281 @@
+//! CLIP's tokenizer from the files of a published model, with the ids that transformers gives.
+//!
+//! Byte-level BPE over lower-cased words: NFC, white space to single spaces, lower case letter by letter, words by a pattern,
+//! merges whose last piece carries `</w>`. Nothing else is cleaned: no mojibake is mended and no HTML entity resolved, unlike in
+//! open_clip.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::replace::ReplacePattern;
+use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{
+    AddedToken, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior, Tokenizer as Inner,
+};
+
+use crate::error::NetsError;
+
+/// Contractions, words, single digits, and runs of anything else; special tokens as a whole.
+const WORDS: &str =
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
+const START: &str = "<|startoftext|>";
+const END: &str = "<|endoftext|>";
+
+/// Text to ids of a fixed length: start, text, end, padding.
+#[derive(Debug, Clone)]
+pub struct ClipTokenizer {
+    inner: Inner,
+    start: u32,
+    end: u32,
+    pad: u32,
+    max_tokens: usize,
+    /// Placeholders of learned embeddings, with the number of their vectors.
+    placeholders: Vec<(String, usize)>,
+}
+
+/// The ids of one text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClipTokens {
+    /// As many as the model takes: start, text, end, padding.
+    pub ids: Vec<i64>,
+    /// How many of them are not padding.
+    pub used: usize,
+    /// How many tokens at the text's end found no room.
+    pub dropped: usize,
+}
+
+impl ClipTokenizer {
+    /// Reads `vocab.json` and `merges.txt`, or `tokenizer.json`, and what `tokenizer_config.json` and
+    /// `special_tokens_map.json` say beside them.
+    ///
+    /// # Errors
+    /// [`NetsError::Io`] for a file that is not there, [`NetsError::Tokenizer`] for one that cannot be used.
+    pub fn from_folder(folder: &Path) -> Result<Self, NetsError> {
+        let config = optional_json(&folder.join("tokenizer_config.json"))?;
+        let map = optional_json(&folder.join("special_tokens_map.json"))?;
+        let special = |name: &str, default: &str| {
+            added_token(&config[name])
+                .or_else(|| added_token(&map[name]))
+                .unwrap_or_else(|| AddedToken::from(default, true))
+        };
+        let (start, end) = (special("bos_token", START), special("eos_token", END));
+        let pad = special("pad_token", &end.content);
+        let unknown = special("unk_token", END);
+
+        let single = folder.join("tokenizer.json");
+        let mut inner = if !folder.join("vocab.json").is_file() && single.is_file() {
+            Inner::from_file(&single).map_err(|e| failed("reading", e))?
+        } else {
+            from_vocabulary(folder, &unknown.content)?
+        };
+        // Lengths are this type's affair.
+        inner
+            .with_truncation(None)
+            .map_err(|e| failed("reading", e))?;
+        inner.with_padding(None);
+        inner.add_special_tokens(&[start.clone(), end.clone(), pad.clone(), unknown]);
+        let id = |token: &AddedToken| {
+            inner.token_to_id(&token.content).ok_or_else(|| {
+                let reason = format!("the vocabulary has no token {}", token.content);
+                failed("reading", reason)
+            })
+        };
+        let (start, end, pad) = (id(&start)?, id(&end)?, id(&pad)?);
+        // transformers writes 1e30 for "no limit".
+        let max_tokens = config["model_max_length"]
+            .as_u64()
+            .filter(|length| (2..100_000).contains(length))
+            .map_or(77, |length| length as usize);
+        Ok(Self {
+            inner,
+            start,
+            end,
+            pad,
+            max_tokens,
+            placeholders: Vec::new(),
+        })
+    }
+
+    /// The same tokenizer with another token for padding, such as `!` in some second text encoders.
+    ///
+    /// # Errors
+    /// [`NetsError::Tokenizer`] when there is no such token.
+    pub fn with_pad_token(mut self, token: &str) -> Result<Self, NetsError> {
+        self.pad = self
+            .inner
+            .token_to_id(token)
+            .ok_or_else(|| failed("padding", format!("the vocabulary has no token {token}")))?;
+        self.inner
+            .add_special_tokens(&[AddedToken::from(token, true)]);
+        Ok(self)
+    }
+
+    /// Number of tokens, placeholders included; every id is below it.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// Length of what [`Self::encode`] gives.
+    pub fn max_tokens(&self) -> usize {
+        self.max_tokens
+    }
+
+    /// Id of the padding token.
+    pub fn pad_id(&self) -> i64 {
+        i64::from(self.pad)
+    }
+
+    /// Exactly [`Self::max_tokens`] ids; placeholders of several vectors are written out first.
+    ///
+    /// # Errors
+    /// [`NetsError::Tokenizer`] when the text cannot be tokenized.
+    pub fn encode(&self, text: &str) -> Result<ClipTokens, NetsError> {
+        let mut ids = self.encode_whole(&self.expand(text)?)?;
+        let dropped = ids.len().saturating_sub(self.max_tokens);
+        if dropped > 0 {
+            ids.truncate(self.max_tokens - 1);
+            ids.push(i64::from(self.end));
+        }
+        let used = ids.len();
+        ids.resize(self.max_tokens, self.pad_id());
+        Ok(ClipTokens { ids, used, dropped })
+    }
+
+    /// Start, all of the text, end: however many there are.
+    ///
+    /// # Errors
+    /// [`NetsError::Tokenizer`] when the text cannot be tokenized.
+    pub fn encode_whole(&self, text: &str) -> Result<Vec<i64>, NetsError> {
+        let encoding = self
+            .inner
+            .encode_fast(text, false)
+            .map_err(|e| failed("encoding", e))?;
+        let text = encoding.get_ids().iter().copied();
+        let all = [self.start].into_iter().chain(text).chain([self.end]);
+        Ok(all.map(i64::from).collect())
+    }
+
+    /// Adds the placeholder of a learned embedding: `token`, `token_1`, … for its vectors. Gives their ids.
+    ///
+    /// # Errors
+    /// [`NetsError::Tokenizer`] when the token is already there, or none is asked for.
+    pub fn add_placeholder(&mut self, token: &str, vectors: usize) -> Result<Vec<i64>, NetsError> {
+        if token.trim().is_empty() || vectors == 0 {
+            let reason = format!("`{token}` of {vectors} vectors is not a placeholder");
+            return Err(failed("adding a placeholder", reason));
+        }
+        let names = placeholder_names(token, vectors);
+        if let Some(known) = names.iter().find(|n| self.inner.token_to_id(n).is_some()) {
+            let reason = format!("the vocabulary already has {known}; choose another placeholder");
+            return Err(failed("adding a placeholder", reason));
+        }
+        let added: Vec<_> = names
+            .iter()
+            .map(|name| AddedToken::from(name.clone(), false))
+            .collect();
+        self.inner.add_tokens(&added);
+        self.placeholders.push((token.to_owned(), vectors));
+        let ids = names.iter().filter_map(|name| self.inner.token_to_id(name));
+        Ok(ids.map(i64::from).collect())
+    }
+
+    /// The text with each placeholder of several vectors written out: `tok` becomes `tok tok_1 tok_2`.
+    ///
+    /// # Errors
+    /// [`NetsError::Tokenizer`] when the text cannot be tokenized.
+    pub fn expand(&self, text: &str) -> Result<String, NetsError> {
+        let several = self.placeholders.iter().filter(|(_, vectors)| *vectors > 1);
+        let mut expanded = text.to_owned();
+        for (token, vectors) in several {
+            let id = self.inner.token_to_id(token);
+            let encoding = self
+                .inner
+                .encode_fast(text, false)
+                .map_err(|e| failed("encoding", e))?;
+            if encoding.get_ids().iter().any(|found| Some(*found) == id) {
+                let written = placeholder_names(token, *vectors).join(" ");
+                expanded = expanded.replace(token.as_str(), &written);
+            }
+        }
+        Ok(expanded)
+    }
+}
+
+fn placeholder_names(token: &str, vectors: usize) -> Vec<String> {
+    (0..vectors)
+        .map(|i| match i {
+            0 => token.to_owned(),
+            i => format!("{token}_{i}"),
+        })
+        .collect()
+}
+
+fn from_vocabulary(folder: &Path, unknown: &str) -> Result<Inner, NetsError> {
+    let path = |name: &str| {
+        let path = folder.join(name);
+        std::fs::metadata(&path).map_err(|e| NetsError::read(&path, e))?;
+        Ok::<_, NetsError>(path.to_string_lossy().into_owned())
+    };
+    let (vocabulary, merges) = (path("vocab.json")?, path("merges.txt")?);
+    let reading = |e: tokenizers::Error| failed("reading", format!("{}: {e}", folder.display()));
+    let model = BPE::from_file(&vocabulary, &merges)
+        .unk_token(unknown.to_owned())
+        .continuing_subword_prefix(String::new())
+        .end_of_word_suffix("</w>".to_owned())
+        .build()
+        .map_err(reading)?;
+    let space = Replace::new(ReplacePattern::Regex(r"\s+".to_owned()), " ").map_err(reading)?;
+    let normalizers: Vec<NormalizerWrapper> = vec![NFC.into(), space.into(), Lowercase.into()];
+    let words = SplitPattern::Regex(WORDS.to_owned());
+    let words = Split::new(words, SplitDelimiterBehavior::Removed, true).map_err(reading)?;
+    let bytes = ByteLevel::new(false, true, true);
+    let pre_tokenizers: Vec<PreTokenizerWrapper> = vec![words.into(), bytes.into()];
+    let mut inner = Inner::new(model);
+    inner
+        .with_normalizer(Some(Normalizers::new(normalizers)))
+        .with_pre_tokenizer(Some(PreTokenizers::new(pre_tokenizers)))
+        .with_decoder(Some(bytes));
+    Ok(inner)
+}
+
+/// A token as these files write it: its text, or an object with `content`.
+fn added_token(value: &Value) -> Option<AddedToken> {
+    match value {
+        Value::String(content) => Some(AddedToken::from(content.clone(), true)),
+        Value::Object(fields) => {
+            let content = fields.get("content")?.as_str()?;
+            let flag = |name: &str| fields.get(name).and_then(Value::as_bool);
+            let token = AddedToken::from(content, true)
+                .single_word(flag("single_word").unwrap_or(false))
+                .lstrip(flag("lstrip").unwrap_or(false))
+                .rstrip(flag("rstrip").unwrap_or(false))
+                .normalized(flag("normalized").unwrap_or(false));
+            Some(token)
+        }
+        _ => None,
+    }
+}
+
+/// A JSON file, or null where there is none.
+fn optional_json(path: &Path) -> Result<Value, NetsError> {
+    if !path.is_file() {
+        return Ok(Value::Null);
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| NetsError::read(path, e))?;
+    serde_json::from_str(&text).map_err(|source| NetsError::Json {
+        what: path.display().to_string(),
+        source,
+    })
+}
+
+fn failed(action: &'static str, reason: impl ToString) -> NetsError {
+    NetsError::Tokenizer {
+        action,
+        reason: reason.to_string(),
+    }
+}
