@@ -5,18 +5,20 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use dsl_loader::{FeatureInfo, HostCallbacks, HostError, Pictures, Plugin};
-use rayon::prelude::*;
 
 use crate::config::PluginParts;
+use crate::failure;
 use crate::features::FeatureService;
 use crate::interrupt::Interrupt;
 use crate::plugin_lock::PluginLock;
+use crate::report::PluginProgress;
 use crate::run_dir::PluginRecord;
 
 /// What the host tells plugins while they work.
 struct Callbacks {
     interrupt: Interrupt,
     lock: Option<PluginLock>,
+    progress: PluginProgress,
     features: Arc<FeatureService>,
 }
 
@@ -32,15 +34,11 @@ impl HostCallbacks for Callbacks {
     }
 
     fn progress(&self, plugin: &str, done: u64, total: u64, what: &str) {
-        tracing::debug!(plugin, done, total, "{what}");
+        self.progress.show(plugin, done, total, what);
     }
 
     fn threads(&self) -> usize {
         rayon::current_num_threads()
-    }
-
-    fn parallel(&self, count: u64, work: &(dyn Fn(u64) + Sync)) {
-        (0..count).into_par_iter().for_each(work);
     }
 
     fn features(&self) -> Vec<FeatureInfo> {
@@ -77,7 +75,7 @@ pub fn open(
 /// Loads the plugin in `path`.
 ///
 /// # Errors
-/// What the loader says; a lock file that cannot be read.
+/// What the loader says; a usage error for a lock file that cannot be read.
 pub fn open_file(
     path: &Path,
     interrupt: &Interrupt,
@@ -85,7 +83,8 @@ pub fn open_file(
 ) -> Result<Plugin> {
     let callbacks = Callbacks {
         interrupt: interrupt.clone(),
-        lock: PluginLock::in_force()?,
+        lock: PluginLock::in_force().map_err(failure::usage)?,
+        progress: PluginProgress::default(),
         features: features.clone(),
     };
     Ok(Plugin::open(path, Arc::new(callbacks))?)
