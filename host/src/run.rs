@@ -34,9 +34,6 @@ const RUNS: &str = "runs";
 /// Usage errors in arguments and configuration, before anything is written; whatever stops the training.
 pub fn start(args: &RunArgs, quiet: bool) -> Result<()> {
     let interrupt = Interrupt::watch()?;
-    // Before any code of a plugin runs, which may go to another folder.
-    let args = &args.with_absolute_paths()?;
-    let runs = std::path::absolute(RUNS)?;
     let name = args.plugin.as_deref().unwrap_or_default();
     let features = Arc::new(FeatureService::default());
     let plugin = plugin::open(name, &interrupt, &features)?;
@@ -52,7 +49,7 @@ pub fn start(args: &RunArgs, quiet: bool) -> Result<()> {
     let mut config = resolved.config;
     let path = match &args.out {
         Some(path) => path.clone(),
-        None => RunDir::automatic_path(&runs, &parts.id),
+        None => RunDir::automatic_path(Path::new(RUNS), &parts.id),
     };
     let run = RunDir::create(&path).map_err(failure::usage)?;
     let begun = begin(&mut config, &plugin, &features, &run);
@@ -77,8 +74,7 @@ pub fn start(args: &RunArgs, quiet: bool) -> Result<()> {
 /// A folder that is no run; a run without a usable checkpoint; whatever stops the training.
 pub fn resume(path: &Path, quiet: bool) -> Result<()> {
     let interrupt = Interrupt::watch()?;
-    // Before any code of the plugin runs, which may go to another folder.
-    let run = RunDir::open(&std::path::absolute(path)?).map_err(failure::usage)?;
+    let run = RunDir::open(path).map_err(failure::usage)?;
     let record = run.read_record()?;
     let config = read_config(&run)?;
     let features = Arc::new(FeatureService::default());
@@ -184,7 +180,7 @@ impl Session {
     fn open(config: &RunConfig, plugin: &Plugin, features: &FeatureService) -> Result<Self> {
         let device = config.device.open()?;
         features.configure(&config.features, &device);
-        let task = plugin.open_task(&config.task)?;
+        let task = plugin::keep_folder(|| Ok(plugin.open_task(&config.task)?))?;
         let data = Data::open(&task, "train")?;
         let prepared = model::prepare(config, plugin, &task, &data, &device)?;
         let captions = prepared.tokenizer.as_ref().and_then(|tokenizer| {

@@ -1,9 +1,10 @@
 //! Opening a plugin and asking it for its part of the configuration.
 
+use std::env;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use dsl_loader::{FeatureInfo, HostCallbacks, HostError, Pictures, Plugin};
 
 use crate::config::PluginParts;
@@ -87,7 +88,26 @@ pub fn open_file(
         progress: PluginProgress::default(),
         features: features.clone(),
     };
-    Ok(Plugin::open(path, Arc::new(callbacks))?)
+    keep_folder(|| Ok(Plugin::open(path, Arc::new(callbacks))?))
+}
+
+/// Does work of a plugin that opens something, and comes back to the current folder if the plugin has gone to another: the
+/// user's relative paths are those of the folder that the program was started in.
+///
+/// # Errors
+/// What `work` says; a folder that is no longer there.
+pub fn keep_folder<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = env::current_dir().context("the current folder is not there")?;
+    let done = work();
+    if env::current_dir().ok().as_ref() != Some(&before) {
+        tracing::debug!(
+            "the plugin went to another folder; back to {}",
+            before.display()
+        );
+        env::set_current_dir(&before)
+            .with_context(|| format!("cannot go back to {}", before.display()))?;
+    }
+    done
 }
 
 /// The plugin's part of the configuration.
@@ -95,11 +115,13 @@ pub fn open_file(
 /// # Errors
 /// What the plugin says.
 pub fn parts(plugin: &Plugin) -> Result<PluginParts> {
-    Ok(PluginParts {
-        id: plugin.manifest().id.clone(),
-        config_schema: plugin.config_schema()?,
-        default_config: plugin.default_config()?,
-        host_defaults: plugin.host_defaults()?,
+    keep_folder(|| {
+        Ok(PluginParts {
+            id: plugin.manifest().id.clone(),
+            config_schema: plugin.config_schema()?,
+            default_config: plugin.default_config()?,
+            host_defaults: plugin.host_defaults()?,
+        })
     })
 }
 

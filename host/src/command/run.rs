@@ -11,7 +11,7 @@ use crate::run;
 ///
 /// Everything has a default: `dsl-host run --plugin t2i.so` trains on the plugin's own data. A configuration file or --set
 /// changes what it names.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  dsl-host run --plugin t2i.so --config my.yaml --set train.steps=2000 --out runs/a\n  dsl-host run --resume runs/a"
 )]
@@ -34,18 +34,6 @@ pub struct RunArgs {
     /// Print the resolved configuration and where each value comes from, and stop
     #[arg(long)]
     pub dry_run: bool,
-}
-
-impl RunArgs {
-    /// The same files, from any folder.
-    pub(crate) fn with_absolute_paths(&self) -> Result<Self> {
-        let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();
-        Ok(Self {
-            config: absolute(&self.config)?,
-            out: absolute(&self.out)?,
-            ..self.clone()
-        })
-    }
 }
 
 /// Trains.

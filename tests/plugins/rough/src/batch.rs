@@ -216,7 +216,12 @@ impl DatasetMethods for Points {
             parts.buffer()
         } else if told("wrong-release") {
             let mut parts = Parts::of(data);
-            parts.owner = (&raw const LENT).cast_mut().cast();
+            // Where no allocation can begin: the allocator looks at the address first.
+            parts.owner = (&raw const LENT)
+                .cast_mut()
+                .cast::<u8>()
+                .wrapping_add(33)
+                .cast();
             parts.release = Some(free);
             parts.buffer()
         } else if told("lends-and-reuses") {
