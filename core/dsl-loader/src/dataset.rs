@@ -15,26 +15,42 @@ use crate::{
     in_call::{Label, enter},
 };
 
-/// A batch as it came, unchecked. Names and shapes are copies, and buffers release themselves, by calls with names.
+/// Memory as it came: what is wrong with it is told with the column.
+type Memory = Result<Lent, String>;
+
+/// A numeric column as it came, unchecked.
+struct ArrivedTensor {
+    name: String,
+    dtype: RawDType,
+    shape: Vec<u64>,
+    data: Memory,
+}
+
+/// A text column as it came, unchecked.
+struct ArrivedText {
+    name: String,
+    bytes: Memory,
+    offsets: Memory,
+}
+
+/// A batch as it came. Names and shapes are copies, and buffers release themselves, by calls with names.
 struct Arrived {
-    tensors: Vec<(String, RawDType, Vec<u64>, Result<Lent, String>)>,
-    texts: Vec<(String, Result<Lent, String>, Result<Lent, String>)>,
+    tensors: Vec<ArrivedTensor>,
+    texts: Vec<ArrivedText>,
 }
 
 impl Arrived {
     fn take(batch: BatchColumns, release: &'static Label) -> Self {
-        let tensors = batch.tensors.into_iter().map(|tensor| {
-            let data = Lent::take(tensor.data, release);
-            (
-                tensor.name.into(),
-                tensor.dtype,
-                tensor.shape.to_vec(),
-                data,
-            )
+        let tensors = batch.tensors.into_iter().map(|tensor| ArrivedTensor {
+            data: Lent::take(tensor.data, release),
+            name: tensor.name.into(),
+            dtype: tensor.dtype,
+            shape: tensor.shape.to_vec(),
         });
-        let texts = batch.texts.into_iter().map(|text| {
-            let bytes = Lent::take(text.bytes, release);
-            (text.name.into(), bytes, Lent::take(text.offsets, release))
+        let texts = batch.texts.into_iter().map(|text| ArrivedText {
+            bytes: Lent::take(text.bytes, release),
+            offsets: Lent::take(text.offsets, release),
+            name: text.name.into(),
         });
         Self {
             tensors: tensors.collect(),
@@ -143,11 +159,11 @@ impl DatasetHandle {
 
     fn accept(&self, indices: &[u64], batch: Arrived) -> Result<Vec<HostColumn>, LoaderError> {
         let mut arrived = Vec::with_capacity(self.columns.len());
-        for (name, dtype, shape, data) in batch.tensors {
-            arrived.push(self.accept_tensor(indices, name, dtype, shape, data)?);
+        for tensor in batch.tensors {
+            arrived.push(self.accept_tensor(indices, tensor)?);
         }
-        for (name, bytes, offsets) in batch.texts {
-            arrived.push(self.accept_text(indices, name, bytes, offsets)?);
+        for text in batch.texts {
+            arrived.push(self.accept_text(indices, text)?);
         }
         let found: Vec<_> = (arrived.iter())
             .map(|(column, shape)| {
@@ -184,22 +200,20 @@ impl DatasetHandle {
     fn accept_tensor(
         &self,
         indices: &[u64],
-        name: String,
-        dtype: RawDType,
-        shape: Vec<u64>,
-        data: Result<Lent, String>,
+        tensor: ArrivedTensor,
     ) -> Result<(HostColumn, Vec<u64>), LoaderError> {
+        let name = tensor.name;
         let contract = |expected: String, found: String| {
             self.caller.contract(self.call(indices), expected, found)
         };
-        let data = data.map_err(|found| contract(memory_of(&name), found))?;
-        let dtype = DType::from_raw(dtype).map_err(|raw| {
+        let data = (tensor.data).map_err(|found| contract(memory_of(&name), found))?;
+        let dtype = DType::from_raw(tensor.dtype).map_err(|raw| {
             contract(
                 format!("data type u8, f32 or i64 for column `{name}`"),
                 format!("data type number {}, which this host cannot read", raw.0),
             )
         })?;
-        let tensor = HostTensor::new(&name, dtype, shape, data)
+        let tensor = HostTensor::new(&name, dtype, tensor.shape, data)
             .map_err(|(expected, found)| contract(expected, found))?;
         let shape = tensor.shape().to_vec();
         Ok((
@@ -214,16 +228,15 @@ impl DatasetHandle {
     fn accept_text(
         &self,
         indices: &[u64],
-        name: String,
-        bytes: Result<Lent, String>,
-        offsets: Result<Lent, String>,
+        text: ArrivedText,
     ) -> Result<(HostColumn, Vec<u64>), LoaderError> {
+        let name = text.name;
         let contract = |expected: String, found: String| {
             self.caller.contract(self.call(indices), expected, found)
         };
         let unusable = |found| contract(memory_of(&name), found);
-        let bytes = bytes.map_err(unusable)?;
-        let offsets = offsets.map_err(unusable)?;
+        let bytes = text.bytes.map_err(unusable)?;
+        let offsets = text.offsets.map_err(unusable)?;
         let texts = {
             // All of the memory is read here.
             let _entered = enter(self.batch);

@@ -220,27 +220,22 @@ fn cancellation(context: &Context) -> Outcome {
     let indices: Vec<u64> = (0..count as u64)
         .map(|index| index % dataset.len())
         .collect();
-    let batch = || (dataset.batch(&indices, &seeds(&indices, 0), true)).map(drop);
-    let open = || plugin.open_task(&config).map(drop);
-    let (what, calls): (_, [(_, &dyn Fn() -> Result<(), LoaderError>); 2]) = (
-        format!("a batch of {count}"),
-        [("batch", &batch), ("opening", &open)],
-    );
+    let what = format!("a batch of {count}");
     let mut said = Vec::new();
     let mut late = false;
-    for (name, call) in calls {
-        for after in [Duration::ZERO, STOP_AFTER] {
-            let (end, took) = stopped(&host, after, call)?;
+    for after in [Duration::ZERO, STOP_AFTER] {
+        let batch = stopped(&host, after, || {
+            dataset.batch(&indices, &seeds(&indices, 0), true).map(drop)
+        })?;
+        let open = stopped(&host, after, || plugin.open_task(&config).map(drop))?;
+        let when = match after {
+            Duration::ZERO => "before",
+            _ => "meanwhile",
+        };
+        for (name, (end, took)) in [(what.as_str(), batch), ("opening", open)] {
             late |= took > STOP_LIMIT;
-            let name = if name == "batch" { &what } else { name };
-            let when = match after {
-                Duration::ZERO => "before",
-                _ => "meanwhile",
-            };
-            said.push(format!(
-                "{name} {end} {:.1} s after a stop {when}",
-                took.as_secs_f64()
-            ));
+            let seconds = took.as_secs_f64();
+            said.push(format!("{name} {end} {seconds:.1} s after a stop {when}"));
         }
     }
     let message = said.join(", ");
@@ -256,7 +251,7 @@ fn cancellation(context: &Context) -> Outcome {
 fn stopped(
     host: &Stopping,
     after: Duration,
-    call: &dyn Fn() -> Result<(), LoaderError>,
+    call: impl FnOnce() -> Result<(), LoaderError>,
 ) -> Result<(&'static str, Duration), Verdict> {
     let stop = || {
         host.stop.store(true, Ordering::SeqCst);
