@@ -11,9 +11,10 @@ use dsl_engine::{
     CheckpointConfig, LossConfig, ObjectiveConfig, TrainConfig, ValidationConfig,
     sampler::SamplerConfig,
 };
+use dsl_nets::WeightFile;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use model::{BaseModel, ModelSection};
 
@@ -21,6 +22,7 @@ use super::{
     ConfigError, ConfigErrors, Configuration, PluginParts, Problem, Resolved, export,
     resolve_config, resolve_over,
 };
+use crate::bridge::model_card;
 use crate::bridge::pipeline::Pipeline;
 use crate::device::DeviceSelector;
 use crate::features::FeaturesConfig;
@@ -110,8 +112,8 @@ impl Configuration for RunConfig {
     }
 }
 
-/// Resolves the configuration of a run: host defaults < what the plugin recommends < what a pipeline that is the base was
-/// trained with < the file < `--set`.
+/// Resolves the configuration of a run: host defaults < what the plugin recommends < what the base was trained with < the
+/// file < `--set`.
 ///
 /// # Errors
 /// Everything that is wrong, at once.
@@ -121,17 +123,47 @@ pub fn resolve(
     sets: &[String],
 ) -> Result<Resolved<RunConfig>, ConfigErrors> {
     let resolved: Resolved<RunConfig> = resolve_config(plugin, file, sets)?;
-    let BaseModel::Path(folder) = &resolved.config.model.base else {
+    let BaseModel::Path(base) = &resolved.config.model.base else {
         return Ok(resolved);
     };
-    if !Pipeline::is_one(folder) {
-        return Ok(resolved);
+    let told =
+        |error: anyhow::Error| ConfigErrors::from(vec![ConfigError::new(format!("{error:#}"))]);
+    match trained_with(base).map_err(told)? {
+        // A base goes on as it was trained, unless the user says otherwise.
+        Some(defaults) => resolve_over(plugin, Some(defaults), file, sets),
+        None => Ok(resolved),
     }
-    // A pipeline goes on as it was trained, unless the user says otherwise.
-    let defaults = Pipeline::defaults(folder)
-        .map_err(|error| ConfigErrors::from(vec![ConfigError::new(format!("{error:#}"))]))?;
-    let name = format!("scheduler of {}", folder.display());
-    resolve_over(plugin, Some((name, defaults)), file, sets)
+}
+
+/// What a base says of its training, and where it says so. What is wrong with its weights is told when they are read.
+fn trained_with(base: &Path) -> anyhow::Result<Option<(String, Value)>> {
+    let of_pipeline = |folder: &Path| -> anyhow::Result<_> {
+        let defaults = Pipeline::defaults(folder)?;
+        Ok(Some((
+            format!("scheduler of {}", folder.display()),
+            defaults,
+        )))
+    };
+    if Pipeline::is_one(base) {
+        return of_pipeline(base);
+    }
+    let card = WeightFile::open(base)
+        .ok()
+        .and_then(|file| model_card::read(&file).ok().flatten());
+    let Some((card, _)) = card else {
+        return Ok(None);
+    };
+    if let Some(folder) = card.pipeline.filter(|folder| Pipeline::is_one(folder)) {
+        return of_pipeline(&folder);
+    }
+    let defaults = json!({"model": {
+        "prediction_type": card.prediction_type,
+        "noise_schedule": card.noise_schedule,
+    }});
+    Ok(Some((
+        format!("model card of {}", base.display()),
+        defaults,
+    )))
 }
 
 /// The JSON Schema (draft 7) of a run's configuration, with the plugin's own at `task` when there is one.
