@@ -1,7 +1,6 @@
 //! How a failed command ends: one message, and an exit code that says whose turn it is.
 
 use std::io::Write;
-use std::process::ExitCode;
 
 use dsl_engine::EngineError;
 use dsl_loader::{ErrorCode, LoaderError};
@@ -63,15 +62,15 @@ pub fn closed_pipe(error: std::io::Error) -> Result<(), anyhow::Error> {
 }
 
 /// Prints an error and gives the exit code.
-pub fn report(error: &anyhow::Error) -> ExitCode {
+pub fn report(error: &anyhow::Error) -> u8 {
     let colour = std::io::IsTerminal::is_terminal(&std::io::stderr())
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     if let Some(errors) = error.downcast_ref::<ConfigErrors>() {
         write_stderr(format!("{}\n", errors.render(colour).trim_end()).as_bytes());
-        return ExitCode::from(2);
+        return 2;
     }
     if error.is::<AnswerIsNo>() {
-        return ExitCode::from(1);
+        return 1;
     }
     let mut text = format!("error: {}", chain(error));
     if is_disk_full(error) && !text.contains("hint:") {
@@ -91,11 +90,11 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         }
     }
     write_stderr(format!("{text}\n").as_bytes());
-    ExitCode::from(if error.is::<Usage>() || loader.is_some_and(is_usage) {
+    if error.is::<Usage>() || loader.is_some_and(is_usage) {
         2
     } else {
         1
-    })
+    }
 }
 
 /// What the loader said, also where it was the data of a step that failed.

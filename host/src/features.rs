@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use burn::tensor::{Device, Tensor};
 use dsl_loader::{ErrorCode, FeatureInfo, FeatureKind, HostError, Pictures};
-use dsl_nets::features::{InceptionV3, Lpips, LpipsNet, MobileNetV2, PictureBatch, ResizeMode};
+use dsl_nets::features::{
+    ClipImages, InceptionV3, Lpips, LpipsNet, MobileNetV2, PictureBatch, ResizeMode,
+};
 use dsl_nets::{NetsError, WeightFile};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -59,6 +61,7 @@ struct Settings {
 enum Network {
     InceptionV3(Arc<InceptionV3>),
     MobileNetV2(Arc<MobileNetV2>),
+    Clip(Arc<ClipImages>),
     Lpips(LpipsNet, Arc<Lpips>),
 }
 
@@ -182,7 +185,7 @@ impl FeatureService {
         }
         let path = weights::find(feature, settings.config.path.as_deref())?;
         let network = WeightFile::open(&path)
-            .and_then(|file| Network::read(feature.weights(), &file, &settings.device))
+            .and_then(|file| Network::read(feature.weights(), file, &settings.device))
             .map_err(|error| HostError {
                 code: ErrorCode::Io,
                 message: format!("the weights of `{}` cannot be used: {error}", feature.id()),
@@ -195,19 +198,13 @@ impl FeatureService {
 }
 
 impl Network {
-    fn read(weights: Weights, file: &WeightFile, device: &Device) -> Result<Self, NetsError> {
-        let lpips = |net| Ok(Self::Lpips(net, Arc::new(Lpips::read(net, file, device)?)));
-        match weights {
-            Weights::InceptionV3 => Ok(Self::InceptionV3(Arc::new(InceptionV3::read(
-                file, device,
-            )?))),
-            Weights::MobileNetV2 => Ok(Self::MobileNetV2(Arc::new(MobileNetV2::read(
-                file, device,
-            )?))),
-            Weights::LpipsAlex => lpips(LpipsNet::Alex),
-            Weights::LpipsVgg => lpips(LpipsNet::Vgg),
-            Weights::StLpipsAlex => lpips(LpipsNet::ShiftTolerantAlex),
-        }
+    fn read(weights: Weights, file: WeightFile, device: &Device) -> Result<Self, NetsError> {
+        Ok(match weights {
+            Weights::InceptionV3 => Self::InceptionV3(Arc::new(InceptionV3::read(&file, device)?)),
+            Weights::MobileNetV2 => Self::MobileNetV2(Arc::new(MobileNetV2::read(&file, device)?)),
+            Weights::Clip(vit) => Self::Clip(Arc::new(ClipImages::read(vit, file, device)?)),
+            Weights::Lpips(net) => Self::Lpips(net, Arc::new(Lpips::read(net, &file, device)?)),
+        })
     }
 
     /// Row by row; empty for a distance.
@@ -229,6 +226,7 @@ impl Network {
                 }
             }
             Self::MobileNetV2(network) => network.forward(MobileNetV2::prepare(batch, device)),
+            Self::Clip(network) => network.forward(network.prepare(batch, device)),
             Self::Lpips(..) => Tensor::zeros([0, 0], device),
         }
     }

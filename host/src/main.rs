@@ -1,12 +1,13 @@
 //! The `dsl-host` program: arguments in, exit code out.
 
-use std::process::ExitCode;
-
 use clap::Parser;
 use dsl_host::cli::{Cli, Command};
 use dsl_host::{command, failure, logging, plugin_watch};
 
-fn main() -> ExitCode {
+/// What Rust's runtime ends with after a panic.
+const PANICKED: u8 = 101;
+
+fn main() {
     // Questions to plugins are put in processes of their own, which are this program again.
     if dsl_testkit::is_child() {
         dsl_testkit::run_child();
@@ -14,6 +15,14 @@ fn main() -> ExitCode {
     dsl_engine::keep_freed_memory();
     let cli = Cli::parse();
     plugin_watch::begin();
+    let code = std::panic::catch_unwind(|| run(&cli)).unwrap_or(PANICKED);
+    // Not by returning: what a plugin does when a process ends in order cannot spoil what is done, and an `exit` is always
+    // a plugin's.
+    dsl_loader::end_process(code)
+}
+
+/// Does what the arguments say, and gives the exit code.
+fn run(cli: &Cli) -> u8 {
     let done = logging::init(cli.verbosity)
         .map_err(failure::usage)
         .and_then(|()| match &cli.command {
@@ -27,7 +36,7 @@ fn main() -> ExitCode {
             Command::Plugin(args) => command::plugin::plugin(args),
         });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => failure::report(&error),
     }
 }

@@ -20,7 +20,8 @@ pub use picture::{
     GridLayout, PictureError, Samples, ScatterLayout, grid, picture, png_bytes, scatter, write_png,
 };
 pub use progress::{
-    Progress, ProgressMode, SpeedMeter, describe_duration, training_details, write_stderr,
+    PluginProgress, Progress, ProgressMode, SpeedMeter, describe_duration, training_details,
+    write_stderr,
 };
 pub use tensorboard::EventWriter;
 

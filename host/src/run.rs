@@ -180,7 +180,7 @@ impl Session {
     fn open(config: &RunConfig, plugin: &Plugin, features: &FeatureService) -> Result<Self> {
         let device = config.device.open()?;
         features.configure(&config.features, &device);
-        let task = plugin.open_task(&config.task)?;
+        let task = plugin::keep_folder(|| Ok(plugin.open_task(&config.task)?))?;
         let data = Data::open(&task, "train")?;
         let prepared = model::prepare(config, plugin, &task, &data, &device)?;
         let captions = prepared.tokenizer.as_ref().and_then(|tokenizer| {

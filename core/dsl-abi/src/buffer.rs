@@ -52,9 +52,21 @@ impl Buffer {
         }
     }
 
-    /// The bytes.
+    /// What no memory can be like, in words, if the buffer is like that: it comes from another program.
+    pub fn breach(&self) -> Option<String> {
+        let fits = isize::try_from(self.len).is_ok()
+            && (self.ptr as usize).checked_add(self.len).is_some();
+        match () {
+            () if self.len == 0 => None,
+            () if self.ptr.is_null() => Some(format!("a null pointer to {} bytes", self.len)),
+            () if !fits => Some(format!("{} bytes, more than there can be", self.len)),
+            () => None,
+        }
+    }
+
+    /// The bytes; none where there is a [`Buffer::breach`].
     pub fn as_bytes(&self) -> &[u8] {
-        if self.len == 0 {
+        if self.len == 0 || self.breach().is_some() {
             // A foreign buffer may pair length 0 with a null pointer.
             return &[];
         }
@@ -129,6 +141,28 @@ mod tests {
         assert_eq!(RELEASED.load(Ordering::SeqCst), 0);
         drop(buffer);
         assert_eq!(RELEASED.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn memory_that_cannot_be_is_told_and_never_read() {
+        let buffer = |ptr: usize, len: usize| Buffer {
+            ptr: ptr as *const u8,
+            len,
+            owner: std::ptr::null_mut(),
+            release: None,
+        };
+        assert_eq!(Buffer::from_vec(vec![1_u8]).breach(), None);
+        assert_eq!(buffer(0, 0).breach(), None);
+        for (ptr, len, found) in [
+            (0, 8, "a null pointer to 8 bytes"),
+            (16, usize::MAX, "more than there can be"),
+            (16, isize::MAX as usize + 1, "more than there can be"),
+            (usize::MAX - 3, 8, "more than there can be"),
+        ] {
+            let buffer = buffer(ptr, len);
+            assert!(buffer.breach().unwrap().contains(found), "{ptr} {len}");
+            assert!(buffer.as_bytes().is_empty());
+        }
     }
 
     #[test]

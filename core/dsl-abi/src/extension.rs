@@ -83,7 +83,7 @@ impl Service {
     ///
     /// # Errors
     /// [`LayoutMismatch`], as for [`Extension::get`].
-    pub fn get<T: StableAbi>(&self) -> Result<&T, LayoutMismatch> {
+    pub fn get<T: StableAbi + 'static>(&self) -> Result<&T, LayoutMismatch> {
         check_layout_compatibility(T::LAYOUT, self.layout).map_err(|error| LayoutMismatch {
             report: error.to_string(),
         })?;

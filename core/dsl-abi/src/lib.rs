@@ -18,8 +18,8 @@
 //! # Versioning
 //! What a plugin's author can rely on, and what a change has to do.
 //!
-//! 1. **A published interface never changes**: no field, method, argument or meaning. A change is a new id
-//!    (`dsl.task/2`), and the host keeps an adapter for each older one, so that a plugin that loads today loads with every
+//! 1. **From version 1 on an interface never changes**: no field, method, argument or meaning. A change is a new id
+//!    (`dsl.task/2`), and the host keeps an adapter for each older one, so that a plugin that loads once loads with every
 //!    later host. A plugin may offer several ids for one purpose; the host takes the newest that it knows.
 //! 2. **The number in an id is the version of that interface alone.** It is neither the version of this crate nor that of
 //!    the product, and interfaces move one by one.

@@ -59,7 +59,8 @@ pub trait ParallelMethods: Send + Sync {
     /// `[any thread]` How many threads work at once; at least 1.
     fn threads(&self) -> u64;
     /// `[any thread]` Does the job for each of `0..count`, in any order, on any threads, and comes back when all are
-    /// done. May be called from within a job.
+    /// done. May be called from within a job, also under a lock that other pieces wait for: what is asked for within a job
+    /// is done on its thread.
     #[sabi(last_prefix_field)]
     fn run(&self, count: u64, job: &Job<'_>);
 }

@@ -30,7 +30,8 @@ impl Caller {
         label(&self.plugin, &call.to_string())
     }
 
-    /// Makes a call.
+    /// Makes a call. What the plugin allocated is released by code of the plugin: `body` turns it into the host's own, or
+    /// into something [`Held`].
     pub(crate) fn call<T>(
         &self,
         call: impl Display,
@@ -47,10 +48,9 @@ impl Caller {
         call: impl Display,
         body: impl FnOnce() -> RResult<T, AbiError>,
     ) -> Result<T, LoaderError> {
-        let entered = enter(label);
-        let result = body();
-        drop(entered);
-        match result {
+        // Until the end of the error, whose texts are the plugin's.
+        let _entered = enter(label);
+        match body() {
             ROk(value) => Ok(value),
             RErr(error) => Err(LoaderError::Plugin {
                 plugin: self.plugin.to_string(),
@@ -70,7 +70,7 @@ impl Caller {
         expected: &str,
         body: impl FnOnce() -> RResult<RString, AbiError>,
     ) -> Result<T, LoaderError> {
-        let text = self.call(&call, body)?;
+        let text = self.call(&call, || body().map(String::from))?;
         self.read(call, expected, &text)
     }
 

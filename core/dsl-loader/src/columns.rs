@@ -1,9 +1,13 @@
 //! Columns in the host's hands.
 
 use bytes::Bytes;
-use dsl_abi::{Buffer, Tensor, buffer::elements_of, task::Artefact};
+use dsl_abi::{Buffer, buffer::elements_of};
 
-use crate::{DType, call::Held, in_call::Label};
+use crate::{
+    DType,
+    call::Held,
+    in_call::{Label, Loan},
+};
 
 /// One column of a batch.
 #[derive(Debug, Clone)]
@@ -73,25 +77,58 @@ impl HostTensor {
     }
 }
 
-struct Owner(Held<Buffer>);
+/// Memory of a plugin, lent to the host until this is dropped.
+pub(crate) struct Lent {
+    buffer: Held<Buffer>,
+    /// Whoever crashes over the memory meanwhile can say whose it is.
+    _loan: Loan,
+}
 
-impl AsRef<[u8]> for Owner {
+impl Lent {
+    /// Takes a buffer over within the call that made it, so that memory that is not there is put down to that call.
+    ///
+    /// # Errors
+    /// What is wrong with the buffer, which is released.
+    pub(crate) fn take(buffer: Buffer, release: &'static Label) -> Result<Self, String> {
+        // First of all: releasing it is a call, whatever else is wrong.
+        let buffer = Held::labelled(release, buffer);
+        if let Some(breach) = buffer.breach() {
+            return Err(breach);
+        }
+        let bytes = buffer.as_bytes();
+        for byte in bytes.first().into_iter().chain(bytes.last()) {
+            // SAFETY: reads through a reference, in a way that is not left out.
+            unsafe { std::ptr::read_volatile(byte) };
+        }
+        Ok(Self {
+            buffer,
+            _loan: Loan::new(release),
+        })
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.buffer.as_bytes()
+    }
+}
+
+impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.as_bytes()
     }
 }
 
 impl HostTensor {
-    /// Takes the memory of a tensor over; its length must be checked by the caller.
+    /// Takes the memory of a column over; its length must be checked by the caller.
     ///
     /// # Errors
-    /// What is wrong with the tensor, as (expected, found).
+    /// What is wrong with the memory, as (expected, found).
     pub(crate) fn new(
+        name: &str,
         dtype: DType,
-        tensor: Tensor,
-        release: &'static Label,
+        shape: Vec<u64>,
+        data: Lent,
     ) -> Result<Self, (String, String)> {
-        let bytes = tensor.data.as_bytes();
+        let bytes = data.as_bytes();
         let is_aligned = match dtype {
             DType::F32 => elements_of::<f32>(bytes).is_some(),
             DType::I64 => elements_of::<i64>(bytes).is_some(),
@@ -100,8 +137,7 @@ impl HostTensor {
         if !is_aligned {
             return Err((
                 format!(
-                    "column `{}` aligned to {} bytes and whole elements",
-                    tensor.name,
+                    "column `{name}` aligned to {} bytes and whole elements",
                     dtype.size_bytes()
                 ),
                 format!("{} bytes at address {:p}", bytes.len(), bytes.as_ptr()),
@@ -109,8 +145,8 @@ impl HostTensor {
         }
         Ok(Self {
             dtype,
-            shape: tensor.shape.into(),
-            bytes: Bytes::from_owner(Owner(Held::labelled(release, tensor.data))),
+            shape,
+            bytes: Bytes::from_owner(data),
         })
     }
 }
@@ -124,16 +160,6 @@ pub struct HostArtefact {
     pub media_type: String,
     /// The content.
     pub bytes: Bytes,
-}
-
-impl HostArtefact {
-    pub(crate) fn new(artefact: Artefact, release: &'static Label) -> Self {
-        Self {
-            name: artefact.name.into(),
-            media_type: artefact.media_type.into(),
-            bytes: Bytes::from_owner(Owner(Held::labelled(release, artefact.data))),
-        }
-    }
 }
 
 /// A column lent to an evaluator for one call.

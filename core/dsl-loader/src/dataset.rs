@@ -1,7 +1,7 @@
 //! A dataset of a task.
 
 use dsl_abi::{
-    BatchColumns, Tensor, TextColumn,
+    BatchColumns, RawDType,
     buffer::elements_of,
     check::{FoundColumn, check_batch, check_declaration},
     task::DatasetObject,
@@ -11,8 +11,37 @@ use dsl_abi::{
 use crate::{
     ColumnSpec, DType, HostColumn, HostColumnData, HostTensor, LoaderError,
     call::{Caller, Held},
-    in_call::Label,
+    columns::Lent,
+    in_call::{Label, enter},
 };
+
+/// A batch as it came, unchecked. Names and shapes are copies, and buffers release themselves, by calls with names.
+struct Arrived {
+    tensors: Vec<(String, RawDType, Vec<u64>, Result<Lent, String>)>,
+    texts: Vec<(String, Result<Lent, String>, Result<Lent, String>)>,
+}
+
+impl Arrived {
+    fn take(batch: BatchColumns, release: &'static Label) -> Self {
+        let tensors = batch.tensors.into_iter().map(|tensor| {
+            let data = Lent::take(tensor.data, release);
+            (
+                tensor.name.into(),
+                tensor.dtype,
+                tensor.shape.to_vec(),
+                data,
+            )
+        });
+        let texts = batch.texts.into_iter().map(|text| {
+            let bytes = Lent::take(text.bytes, release);
+            (text.name.into(), bytes, Lent::take(text.offsets, release))
+        });
+        Self {
+            tensors: tensors.collect(),
+            texts: texts.collect(),
+        }
+    }
+}
 
 /// A dataset of a task. `[any thread]`, several calls at once.
 pub struct DatasetHandle {
@@ -94,7 +123,8 @@ impl DatasetHandle {
         assert_eq!(indices.len(), seeds.len(), "one seed for each index");
         let name = std::fmt::from_fn(|f| f.write_str(&self.call(indices)));
         let batch = self.caller.call_as(self.batch, name, || {
-            self.object.batch(indices.into(), seeds.into(), augment)
+            (self.object.batch(indices.into(), seeds.into(), augment))
+                .map(|batch| Arrived::take(batch, self.release))
         })?;
         self.accept(indices, batch)
     }
@@ -111,13 +141,13 @@ impl DatasetHandle {
         }
     }
 
-    fn accept(&self, indices: &[u64], batch: BatchColumns) -> Result<Vec<HostColumn>, LoaderError> {
+    fn accept(&self, indices: &[u64], batch: Arrived) -> Result<Vec<HostColumn>, LoaderError> {
         let mut arrived = Vec::with_capacity(self.columns.len());
-        for tensor in batch.tensors {
-            arrived.push(self.arrive_tensor(indices, tensor)?);
+        for (name, dtype, shape, data) in batch.tensors {
+            arrived.push(self.accept_tensor(indices, name, dtype, shape, data)?);
         }
-        for text in batch.texts {
-            arrived.push(self.arrive_text(indices, &text)?);
+        for (name, bytes, offsets) in batch.texts {
+            arrived.push(self.accept_text(indices, name, bytes, offsets)?);
         }
         let found: Vec<_> = (arrived.iter())
             .map(|(column, shape)| {
@@ -151,22 +181,25 @@ impl DatasetHandle {
         Ok(columns)
     }
 
-    fn arrive_tensor(
+    fn accept_tensor(
         &self,
         indices: &[u64],
-        tensor: Tensor,
+        name: String,
+        dtype: RawDType,
+        shape: Vec<u64>,
+        data: Result<Lent, String>,
     ) -> Result<(HostColumn, Vec<u64>), LoaderError> {
         let contract = |expected: String, found: String| {
             self.caller.contract(self.call(indices), expected, found)
         };
-        let name = tensor.name.to_string();
-        let dtype = DType::from_raw(tensor.dtype).map_err(|raw| {
+        let data = data.map_err(|found| contract(memory_of(&name), found))?;
+        let dtype = DType::from_raw(dtype).map_err(|raw| {
             contract(
                 format!("data type u8, f32 or i64 for column `{name}`"),
                 format!("data type number {}, which this host cannot read", raw.0),
             )
         })?;
-        let tensor = HostTensor::new(dtype, tensor, self.release)
+        let tensor = HostTensor::new(&name, dtype, shape, data)
             .map_err(|(expected, found)| contract(expected, found))?;
         let shape = tensor.shape().to_vec();
         Ok((
@@ -178,22 +211,27 @@ impl DatasetHandle {
         ))
     }
 
-    fn arrive_text(
+    fn accept_text(
         &self,
         indices: &[u64],
-        text: &TextColumn,
+        name: String,
+        bytes: Result<Lent, String>,
+        offsets: Result<Lent, String>,
     ) -> Result<(HostColumn, Vec<u64>), LoaderError> {
-        let name = text.name.to_string();
-        let texts = elements_of::<i64>(text.offsets.as_bytes())
-            .ok_or_else(|| "offsets that are not whole, aligned numbers".to_owned())
-            .and_then(|offsets| split_texts(text.bytes.as_bytes(), offsets))
-            .map_err(|found| {
-                self.caller.contract(
-                    self.call(indices),
-                    format!("texts for column `{name}`"),
-                    found,
-                )
-            })?;
+        let contract = |expected: String, found: String| {
+            self.caller.contract(self.call(indices), expected, found)
+        };
+        let unusable = |found| contract(memory_of(&name), found);
+        let bytes = bytes.map_err(unusable)?;
+        let offsets = offsets.map_err(unusable)?;
+        let texts = {
+            // All of the memory is read here.
+            let _entered = enter(self.batch);
+            elements_of::<i64>(offsets.as_bytes())
+                .ok_or_else(|| "offsets that are not whole, aligned numbers".to_owned())
+                .and_then(|offsets| split_texts(bytes.as_bytes(), offsets))
+                .map_err(|found| contract(format!("texts for column `{name}`"), found))?
+        };
         let shape = vec![texts.len() as u64];
         Ok((
             HostColumn {
@@ -203,6 +241,10 @@ impl DatasetHandle {
             shape,
         ))
     }
+}
+
+fn memory_of(column: &str) -> String {
+    format!("memory for column `{column}`")
 }
 
 impl std::fmt::Debug for DatasetHandle {

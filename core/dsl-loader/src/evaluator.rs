@@ -1,5 +1,6 @@
 //! An evaluator of a task.
 
+use bytes::Bytes;
 use dsl_abi::{
     BatchView, TensorView, TextView,
     buffer::{Element, bytes_of},
@@ -11,6 +12,7 @@ use dsl_abi::{
 use crate::{
     DType, HostArtefact, InputColumn, InputData, LoaderError, MetricValue, Requirements,
     call::{Caller, Held},
+    columns::Lent,
     in_call::Label,
 };
 
@@ -95,14 +97,33 @@ impl EvaluatorHandle {
     /// [`dsl_abi::check::check_artefacts`].
     pub fn finish(&mut self) -> Result<(Vec<MetricValue>, Vec<HostArtefact>), LoaderError> {
         let call = "finish of the evaluator";
-        let evaluated = self.caller.call(call, || self.object.finish())?;
-        let metrics: Vec<MetricValue> =
-            self.caller
-                .read(call, "metrics as JSON", &evaluated.metrics)?;
         let release = self.caller.label("release of an artefact");
-        let artefacts: Vec<HostArtefact> = (evaluated.artefacts.into_iter())
-            .map(|artefact| HostArtefact::new(artefact, release))
-            .collect();
+        let (metrics, arrived) = self.caller.call(call, || {
+            self.object.finish().map(|evaluated| {
+                let artefacts = evaluated.artefacts.into_iter().map(|artefact| {
+                    (
+                        String::from(artefact.name),
+                        String::from(artefact.media_type),
+                        Lent::take(artefact.data, release),
+                    )
+                });
+                let artefacts: Vec<_> = artefacts.collect();
+                (String::from(evaluated.metrics), artefacts)
+            })
+        })?;
+        let metrics: Vec<MetricValue> = self.caller.read(call, "metrics as JSON", &metrics)?;
+        let mut artefacts = Vec::with_capacity(arrived.len());
+        for (name, media_type, data) in arrived {
+            let data = data.map_err(|found| {
+                let expected = format!("memory for artefact `{name}`");
+                self.caller.contract(call, expected, found)
+            })?;
+            artefacts.push(HostArtefact {
+                name,
+                media_type,
+                bytes: Bytes::from_owner(data),
+            });
+        }
         let found: Vec<_> = (artefacts.iter())
             .map(|artefact| {
                 (

@@ -5,11 +5,14 @@ use dsl_abi::declare::{ErrorCode, FeatureInfo, FeatureKind};
 use crate::HostError;
 
 /// Identifiers with a meaning, and what each gives.
-const KNOWN: [(&str, FeatureKind); 7] = [
+const KNOWN: [(&str, FeatureKind); 10] = [
     ("inception-v3/pool3", FeatureKind::Vector(2048)),
     ("inception-v3/spatial", FeatureKind::Vector(2023)),
     ("inception-v3/logits-unbiased", FeatureKind::Vector(1008)),
     ("mobilenet-v2/pool", FeatureKind::Vector(1280)),
+    ("clip/vit-b-32", FeatureKind::Vector(512)),
+    ("clip/vit-b-16", FeatureKind::Vector(512)),
+    ("clip/vit-l-14", FeatureKind::Vector(768)),
     ("lpips/alex", FeatureKind::Distance),
     ("lpips/vgg", FeatureKind::Distance),
     ("st-lpips/alex", FeatureKind::Distance),

@@ -26,9 +26,7 @@ impl Places {
                 places.push((folder, "DSL_PLUGIN_PATH"));
             }
         }
-        let data = (set("XDG_DATA_HOME").map(PathBuf::from))
-            .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".local/share")));
-        if let Some(data) = data {
+        if let Some(data) = base_folder(&variable, "XDG_DATA_HOME", ".local/share") {
             places.push((data.join("dsl/plugins"), "the user's data folder"));
         }
         if let Some(folder) = program.and_then(Path::parent) {
@@ -43,10 +41,22 @@ impl Places {
 
 /// Where caches of plugins belong, if anywhere.
 pub(crate) fn cache_folder() -> Option<PathBuf> {
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-    (set("XDG_CACHE_HOME").map(PathBuf::from))
-        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache")))
+    base_folder(&|name: &str| env::var_os(name), "XDG_CACHE_HOME", ".cache")
         .map(|folder| folder.join("dsl/plugins"))
+}
+
+/// A folder of the XDG Base Directory Specification, which has relative paths ignored.
+fn base_folder(
+    variable: &impl Fn(&str) -> Option<OsString>,
+    name: &str,
+    below_home: &str,
+) -> Option<PathBuf> {
+    let absolute = |name: &str| {
+        variable(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    absolute(name).or_else(|| absolute("HOME").map(|home| home.join(below_home)))
 }
 
 /// A file that may be a plugin, and why it was looked at.
@@ -290,5 +300,26 @@ mod tests {
         );
         let xdg = |name: &str| (name == "XDG_DATA_HOME").then(|| "/data".into());
         assert_eq!(folders(Places::new(xdg, None)), ["/data/dsl/plugins"]);
+    }
+
+    #[test]
+    fn folders_of_the_user_are_absolute() {
+        let set = |values: &'static [(&str, &str)]| {
+            move |name: &str| {
+                let found = values.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| OsString::from(*value))
+            }
+        };
+        let cache = |values| base_folder(&set(values), "XDG_CACHE_HOME", ".cache");
+        assert_eq!(
+            cache(&[("XDG_CACHE_HOME", "/c"), ("HOME", "/h")]),
+            Some("/c".into())
+        );
+        assert_eq!(
+            cache(&[("XDG_CACHE_HOME", "rel"), ("HOME", "/h")]),
+            Some("/h/.cache".into())
+        );
+        assert_eq!(cache(&[("XDG_CACHE_HOME", "rel")]), None);
+        assert_eq!(cache(&[("XDG_CACHE_HOME", ""), ("HOME", "rel")]), None);
     }
 }

@@ -1,6 +1,7 @@
 //! The host's half of what a plugin may call.
 
 mod services;
+mod share;
 
 use std::{
     fs,
@@ -45,14 +46,9 @@ pub trait HostCallbacks: Send + Sync + 'static {
         let _ = (plugin, done, total, what);
     }
 
-    /// How many pieces of work [`HostCallbacks::parallel`] does at once.
+    /// How many threads the service `dsl.parallel/0` puts to a plugin's work.
     fn threads(&self) -> usize {
         1
-    }
-
-    /// Does `work` for each of `0..count`, in any order, and comes back when all are done.
-    fn parallel(&self, count: u64, work: &(dyn Fn(u64) + Sync)) {
-        (0..count).for_each(work);
     }
 
     /// The folder that belongs to `plugin`, which is its id, plain enough for a folder's name; it exists afterwards. By

@@ -49,7 +49,7 @@ pub use evaluator::EvaluatorHandle;
 pub use features::{Pictures, known_features, missing_features};
 pub use find::{Found, all_plugins};
 pub use host::{HostCallbacks, HostError, Quiet};
-pub use in_call::{CallInProgress, calls_in_progress, explain_crashes};
+pub use in_call::{CallInProgress, calls_in_progress, end_process, explain_crashes, kill_group};
 pub use plugin::Plugin;
 pub use self_test::SelfTest;
 pub use task::TaskHandle;

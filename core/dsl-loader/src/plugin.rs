@@ -23,7 +23,7 @@ use crate::{
     file,
     find::{self, Places},
     host,
-    in_call::enter,
+    in_call::{enter, loaded},
     open::{root_module, short_reason},
 };
 
@@ -100,6 +100,7 @@ impl Plugin {
         let caller = Caller {
             plugin: manifest.id.as_str().into(),
         };
+        loaded(&manifest.id);
         if manifest.panic_strategy == "abort" {
             tracing::warn!(
                 plugin = manifest.id,
@@ -201,12 +202,19 @@ impl Plugin {
         let Some(assets) = self.assets else {
             return Ok(None);
         };
-        match self
-            .caller
-            .call(format_args!("asset `{name}`"), || (assets.get)(name.into()))?
-        {
-            RSome(bytes) => Ok(Some(bytes.to_vec())),
-            RNone => Ok(None),
+        let call = format!("asset `{name}`");
+        // The bytes are read within the call, which is to blame when they are not there.
+        let bytes = self.caller.call(&call, || {
+            (assets.get)(name.into()).map(|found| match found {
+                RSome(bytes) if bytes.as_ptr().is_null() && !bytes.is_empty() => Some(None),
+                RSome(bytes) => Some(Some(bytes.to_vec())),
+                RNone => None,
+            })
+        })?;
+        match bytes {
+            Some(None) => Err(self.caller.contract(call, "bytes", "a null pointer")),
+            Some(bytes) => Ok(bytes),
+            None => Ok(None),
         }
     }
 
@@ -252,11 +260,9 @@ fn extension<T: StableAbi>(
     path: &Path,
     id: &str,
 ) -> Result<Option<&'static T>, LoaderError> {
-    let extension = {
-        let _entered = enter(caller.label("extension"));
-        root.extension()(id.into()).into_option()
-    };
-    extension
+    // The comparison of the layouts reads the plugin's, by functions of the plugin.
+    let _entered = enter(caller.label("extension"));
+    (root.extension()(id.into()).into_option())
         .map(dsl_abi::Extension::get::<T>)
         .transpose()
         .map_err(|mismatch| LoaderError::OtherAbi {

@@ -6,6 +6,7 @@
 //! Widths are those of the published networks. `read_narrow` reads the same networks with every width divided by a number,
 //! for tests and experiments.
 
+mod clip;
 mod frozen;
 mod inception_blocks;
 mod inception_v3;
@@ -14,6 +15,7 @@ mod mobilenet_v2;
 mod picture_batch;
 mod resize;
 
+pub use clip::{ClipImages, ClipVit};
 pub use inception_v3::{InceptionV3, InceptionV3Features};
 pub use lpips::{Lpips, LpipsDistance, LpipsNet, lpips_layer_distance, lpips_scaling};
 pub use mobilenet_v2::MobileNetV2;

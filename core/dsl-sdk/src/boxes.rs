@@ -14,6 +14,8 @@
 //! assert_eq!(values, [0.0, 0.2, 0.5, 1.0, 0.0, 0.0, 0.0, 0.0]);
 //! assert_eq!(mask, [1.0, 0.0]);
 //! ```
+//!
+//! Plain data and functions: any thread may use them, several at once.
 
 use crate::image::{Resize, Window, cut_for_random_crop, scaled};
 

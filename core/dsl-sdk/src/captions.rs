@@ -1,4 +1,6 @@
 //! Captions: cleaning them, finding them in a record, and choosing one for a sample.
+//!
+//! Plain data and functions: any thread may use them, several at once.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

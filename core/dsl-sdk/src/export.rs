@@ -160,7 +160,6 @@ impl<P: Package> Exported<P> {
         guard(|| {
             let host = Arc::new(host);
             log::connect(&host);
-            // Through a value: errors then carry no line and column of a text that the user never saw.
             let config = read_config(config.as_str())?;
             let task = P::Task::open(config, Host::attached(host))?;
             Ok(TaskMethods_TO::from_value(

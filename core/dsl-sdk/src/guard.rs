@@ -51,16 +51,22 @@ pub(crate) fn catch<T>(body: impl FnOnce() -> Result<T, PluginError>) -> Result<
     install_hook();
     DEPTH.set(DEPTH.get() + 1);
     let leave = Leave;
+    // A guarded call may stand inside the unwinding of another, which is told later.
+    let before = LAST.take();
     let outcome = panic::catch_unwind(AssertUnwindSafe(body));
     drop(leave);
-    outcome.unwrap_or_else(|payload| Err(describe(payload)))
+    let outcome = outcome.unwrap_or_else(|payload| Err(describe(payload)));
+    LAST.set(before);
+    outcome
 }
 
 fn describe(payload: Box<dyn Any + Send>) -> PluginError {
     let message = message_of(&*payload);
     // Dropping the payload runs code of the plugin, which may panic again.
     std::mem::forget(payload);
-    let report = LAST.take().or_else(|| {
+    // A payload that is thrown again passes no hook: the last panic may be another one, which the author has caught.
+    let last = LAST.take().filter(|report| report.message == message);
+    let report = last.or_else(|| {
         let mut elsewhere = ELSEWHERE
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());

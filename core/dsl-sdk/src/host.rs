@@ -84,6 +84,7 @@ impl Host {
     ///
     /// Use it instead of threads of your own: the host divides the processor between plugins and training. The work of
     /// one index should take a millisecond or more. After a failure, pieces that have not begun are left out.
+    /// A piece may ask for more work, also while it holds a lock: it then does all of that on its own thread.
     ///
     /// # Errors
     /// The first error of `work`, by index, among the pieces that were done; a panic in it is one as well.
@@ -180,7 +181,7 @@ fn not_offered(what: &str, id: &str) -> PluginError {
         .with_help("run the plugin in a release of dsl-host that does")
 }
 
-fn typed<'a, T: StableAbi>(service: &'a Service, id: &str) -> Result<&'a T, PluginError> {
+fn typed<'a, T: StableAbi + 'static>(service: &'a Service, id: &str) -> Result<&'a T, PluginError> {
     service.get().map_err(|mismatch| {
         PluginError::unsupported(format!(
             "the host's service `{id}` is laid out otherwise than in the SDK that built this plugin"

@@ -3,6 +3,8 @@
 //! The path is always the same: [`Picture::decode`] → [`Picture::fit`] (worth caching: it depends on the file alone) →
 //! [`Window`] (what a sample's random numbers decide) → [`Picture::append_chw`].
 //! All arithmetic is on the stored sRGB bytes, as the reference pipelines do it; colour profiles are ignored.
+//!
+//! Everything here is plain data and functions: any thread may use them, several at once.
 
 use std::io::Cursor;
 

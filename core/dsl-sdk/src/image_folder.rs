@@ -6,6 +6,8 @@
 //! - [`Reading::Sidecar`]: no such file; the text of `cat.png` is `cat.txt` (or `cat.caption`) beside it.
 //!
 //! Only names and records are read here; pictures are opened when they are needed.
+//!
+//! Opening is work of one thread; what is open is read-only, for any thread, several at once.
 
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};

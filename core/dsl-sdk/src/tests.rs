@@ -143,6 +143,10 @@ impl Dataset for Points {
                 let outcome = std::thread::spawn(|| panic!("elsewhere")).join();
                 std::panic::resume_unwind(outcome.unwrap_err());
             }
+            "other-panic" => {
+                let _ = std::panic::catch_unwind(|| panic!("caught"));
+                std::panic::resume_unwind(Box::new("thrown again".to_owned()));
+            }
             "shape" => width = 3,
             "cancelled" if self.host.cancelled() => return Err(PluginError::cancelled()),
             _ => {}
@@ -360,6 +364,13 @@ fn panics_become_errors_with_message_place_and_backtrace() {
     assert!(error.detail.contains("batch"), "{}", error.detail);
     let error = check_fails("thread-panic", RawErrorCode::PANIC, "elsewhere");
     assert!(error.message.contains("tests.rs:"), "{}", error.message);
+}
+
+#[test]
+fn a_panic_that_is_thrown_again_has_no_place_of_another() {
+    let error = check_fails("other-panic", RawErrorCode::PANIC, "thrown again");
+    assert_eq!(error.message, "the plugin panicked: thrown again");
+    assert!(error.detail.is_empty(), "{}", error.detail);
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod evaluator;
 mod file;
 mod manifest;
 mod repeat;
-mod resources;
+pub(crate) mod resources;
 mod task;
 mod wrong_calls;
 

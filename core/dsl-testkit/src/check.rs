@@ -25,6 +25,9 @@ pub struct CheckOptions {
     pub filter: Option<String>,
     /// Changes to the plugin's default configuration, which a task needs that cannot open without the user's data.
     pub config: Option<Value>,
+    /// SHA-256 in hexadecimal that the file has to have; without it, the one that it has when the questions begin. A file
+    /// that is another one later is refused.
+    pub sha256: Option<String>,
     /// Limit for each case in seconds, in place of its own.
     pub time_limit_secs: Option<u64>,
     /// Limit for the memory that a child allocates, in bytes.
@@ -40,6 +43,7 @@ impl Default for CheckOptions {
         Self {
             filter: None,
             config: None,
+            sha256: None,
             time_limit_secs: None,
             memory_limit_bytes: 8 << 30,
             soak_batches: 10_000,
@@ -49,16 +53,39 @@ impl Default for CheckOptions {
 }
 
 impl CheckOptions {
-    pub(crate) fn job(&self, plugin: &Path, question: Question, time_limit_secs: u64) -> Job {
+    /// A question about the file at a canonical path.
+    pub(crate) fn job(&self, file: &Asked, question: Question, time_limit_secs: u64) -> Job {
         Job {
             question,
-            plugin: plugin.to_owned(),
+            plugin: file.path.clone(),
+            sha256: file.sha256.clone(),
             config: self.config.clone(),
             soak_batches: self.soak_batches,
             time_limit_secs: self.time_limit_secs.unwrap_or(time_limit_secs),
             memory_limit_bytes: self.memory_limit_bytes,
-            answer: PathBuf::new(),
+            folder: PathBuf::new(),
         }
+    }
+}
+
+/// The file that is asked about.
+pub(crate) struct Asked {
+    pub(crate) path: PathBuf,
+    pub(crate) sha256: String,
+}
+
+impl Asked {
+    pub(crate) fn new(plugin: &Path, options: &CheckOptions) -> Result<Self, TestkitError> {
+        let unreadable = |source| TestkitError::Unreadable {
+            path: plugin.to_owned(),
+            source,
+        };
+        let path = plugin.canonicalize().map_err(unreadable)?;
+        let sha256 = match &options.sha256 {
+            Some(sha256) => sha256.clone(),
+            None => file_sha256(&path).map_err(unreadable)?,
+        };
+        Ok(Self { path, sha256 })
     }
 }
 
@@ -73,12 +100,7 @@ pub fn check(
     options: &CheckOptions,
     heard: &(dyn Fn(&CaseReport) + Sync),
 ) -> Result<Report, TestkitError> {
-    let unreadable = |source| TestkitError::Unreadable {
-        path: plugin.to_owned(),
-        source,
-    };
-    let plugin = plugin.canonicalize().map_err(unreadable)?;
-    let sha256 = file_sha256(&plugin).map_err(unreadable)?;
+    let file = Asked::new(plugin, options)?;
     let filter = options.filter.as_deref().unwrap_or_default();
     let cases: Vec<Case> = all_cases()
         .into_iter()
@@ -93,7 +115,7 @@ pub fn check(
     // A plugin that does not load would fail every other case in the same words.
     let mut first = 0;
     if cases[0].name == LOADS {
-        let report = run_case(launcher, &plugin, options, &cases[0])?;
+        let report = run_case(launcher, &file, options, &cases[0])?;
         heard(&report);
         let loads = !report.status.is_bad();
         reports[0] = Some(report);
@@ -117,7 +139,7 @@ pub fn check(
                     let Some(index) = lock(&next).next() else {
                         return;
                     };
-                    match run_case(launcher, &plugin, options, &cases[index]) {
+                    match run_case(launcher, &file, options, &cases[index]) {
                         Ok(report) => {
                             heard(&report);
                             lock(&reports)[index] = Some(report);
@@ -136,8 +158,8 @@ pub fn check(
     }
     let reports = std::mem::take(&mut *lock(&reports));
     Ok(Report::new(
-        plugin,
-        sha256,
+        &file.path,
+        file.sha256,
         reports.into_iter().flatten().collect(),
     ))
 }
@@ -148,22 +170,21 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn run_case(
     launcher: &Launcher,
-    plugin: &Path,
+    file: &Asked,
     options: &CheckOptions,
     case: &Case,
 ) -> Result<CaseReport, TestkitError> {
     let job = options.job(
-        plugin,
+        file,
         Question::Case(case.name.to_owned()),
         case.time_limit_secs,
     );
     let ended = job::ask::<Verdict>(launcher, job)?;
+    let end = ended.describe();
     let verdict = match (ended.answer, &ended.exit) {
         (Some(verdict), _) => verdict,
-        (None, exit @ Exit::OutOfTime(_)) => {
-            Verdict::failed(job::describe_end(exit, &ended.output))
-        }
-        (None, exit) => Verdict::crashed(job::describe_end(exit, &ended.output))
+        (None, Exit::OutOfTime(_)) => Verdict::failed(end),
+        (None, Exit::Status(_)) => Verdict::crashed(end)
             .with_help("in a run this ends the training, which goes on from its last checkpoint"),
     };
     Ok(CaseReport {

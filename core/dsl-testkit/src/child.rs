@@ -2,15 +2,19 @@
 
 use std::{env, process::exit, thread, time::Duration};
 
-use dsl_loader::{calls_in_progress, explain_crashes};
+use dsl_loader::{calls_in_progress, end_process, explain_crashes};
 
 use crate::{
     all_cases,
     case::Verdict,
+    cases::resources,
     context::Context,
     digest, inspect,
     job::{JOB, Job, Question, answer},
 };
+
+/// Exit code of a child that is out of time.
+pub(crate) const OUT_OF_TIME: u8 = 3;
 
 /// Whether this process was started as a child, and has to go to [`run_child`].
 pub fn is_child() -> bool {
@@ -19,14 +23,12 @@ pub fn is_child() -> bool {
 
 /// Does what this process was started for, and ends it.
 pub fn run_child() -> ! {
-    let job: Option<Job> = env::var(JOB)
-        .ok()
-        .and_then(|text| serde_json::from_str(&text).ok());
-    let Some(job) = job else {
-        eprintln!("error: {JOB} is set, and is not a question of this version of dsl-testkit");
+    let Some(job) = Job::of_this_process() else {
+        eprintln!("error: {JOB} is set, and names no question of this version of dsl-testkit");
         exit(2)
     };
-    explain_crashes("this is a mistake in the plugin");
+    // First, since the limits below may leave nothing for a thread.
+    watch_time(job.clone());
     limit_memory(job.memory_limit_bytes);
     // An existing subscriber stays.
     let _ = tracing_subscriber::fmt()
@@ -34,20 +36,34 @@ pub fn run_child() -> ! {
         .with_max_level(tracing::Level::WARN)
         .with_ansi(false)
         .try_init();
-    watch_time(job.clone());
+    if job.question == Question::End {
+        end(&job);
+    }
+    explain_crashes("this is a mistake in the plugin");
     let answered = match &job.question {
         Question::Case(name) => answer(&job, &run_case(name, &job)),
         Question::Digest => answer(&job, &digest::digest(&context(&job))),
+        Question::End => Ok(()),
         Question::Inspect | Question::Manifest => inspect::run(&context(&job)),
     };
     match answered {
-        // Not by returning from `main`: what a plugin does when the process ends in order is not in question.
-        Ok(()) => exit(0),
+        // Not by returning from `main`: what a plugin does when the process ends in order is a question of its own.
+        Ok(()) => end_process(0),
         Err(error) => {
             eprintln!("cannot write the answer: {error}");
-            exit(2)
+            end_process(2)
         }
     }
+}
+
+/// Lets the plugin work, answers, and ends this process in order.
+fn end(job: &Job) -> ! {
+    let verdict = resources::work(&context(job));
+    let answered = answer(job, &verdict);
+    exit(match answered {
+        Ok(()) => 0,
+        Err(_) => 2,
+    })
 }
 
 fn context(job: &Job) -> Context {
@@ -92,15 +108,18 @@ fn watch_time(job: Job) {
         } else {
             let _ = answer(&job, &verdict);
         }
-        exit(3)
+        end_process(OUT_OF_TIME)
     });
 }
 
 /// A plugin that asks for more fails here, and not the machine. Only what it allocates counts, not files that it maps.
+/// A crash, which is an answer as others are, leaves no dump of that memory on the disk.
 fn limit_memory(bytes: u64) {
     #[cfg(unix)]
-    if let Err(error) = rlimit::setrlimit(rlimit::Resource::DATA, bytes, bytes) {
-        tracing::debug!("memory cannot be limited: {error}");
+    for (resource, limit) in [(rlimit::Resource::DATA, bytes), (rlimit::Resource::CORE, 0)] {
+        if let Err(error) = rlimit::setrlimit(resource, limit, limit) {
+            tracing::debug!("{resource:?} cannot be limited: {error}");
+        }
     }
     #[cfg(not(unix))]
     let _ = bytes;

@@ -9,8 +9,8 @@ use std::{
 };
 
 use dsl_loader::{
-    ColumnSpec, DatasetHandle, HostCallbacks, HostColumn, HostColumnData, LoaderError, Plugin,
-    TaskHandle,
+    ColumnSpec, DatasetHandle, ErrorCode, HostCallbacks, HostColumn, HostColumnData, HostError,
+    LoaderError, Plugin, TaskHandle,
 };
 use serde_json::Value;
 
@@ -25,7 +25,8 @@ pub(crate) struct Context {
     pub(crate) job: Job,
 }
 
-/// Puts the values of `changes` over those of `value`: objects key by key, all else as a whole.
+/// Puts the values of `changes` over those of `value`: objects key by key, all else as a whole. An object is not replaced
+/// by null, since a key without anything below it says nothing.
 pub fn merge(value: &mut Value, changes: Value) {
     match (value, changes) {
         (Value::Object(members), Value::Object(changes)) => {
@@ -33,43 +34,65 @@ pub fn merge(value: &mut Value, changes: Value) {
                 merge(members.entry(key).or_insert(Value::Null), change);
             }
         }
-        (_, Value::Null) => {}
+        (Value::Object(_), Value::Null) => {}
         (value, changes) => *value = changes,
     }
 }
 
-/// A host that asks for a stop when it is told to.
+/// A host that asks for a stop when it is told to, and leaves nothing behind.
 #[derive(Debug, Default)]
-pub(crate) struct Stopping(pub(crate) AtomicBool);
+pub(crate) struct Stopping {
+    pub(crate) stop: AtomicBool,
+    sha256: String,
+    cache: PathBuf,
+}
 
 impl HostCallbacks for Stopping {
+    fn accept(&self, _: &Path, sha256: &str) -> Result<(), HostError> {
+        if sha256 == self.sha256 {
+            return Ok(());
+        }
+        Err(HostError {
+            code: ErrorCode::Config,
+            message: format!(
+                "it is not the file that was asked about: its SHA-256 is {sha256}, expected {}",
+                self.sha256
+            ),
+            help: "ask again when nothing builds the plugin".to_owned(),
+        })
+    }
+
     fn cancelled(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.stop.load(Ordering::SeqCst)
     }
 
     fn threads(&self) -> usize {
         4
     }
 
-    fn parallel(&self, count: u64, work: &(dyn Fn(u64) + Sync)) {
-        std::thread::scope(|scope| {
-            for thread in 0..4 {
-                scope.spawn(move || (thread..count).step_by(4).for_each(work));
-            }
-        });
+    fn cache_dir(&self, plugin: &str) -> Result<PathBuf, HostError> {
+        let folder = self.cache.join(plugin);
+        std::fs::create_dir_all(&folder).map_err(|error| HostError {
+            code: ErrorCode::Io,
+            message: format!("cannot make the folder {}: {error}", folder.display()),
+            help: String::new(),
+        })?;
+        Ok(folder)
     }
 }
 
 impl Context {
     pub(crate) fn plugin(&self) -> Result<Plugin, LoaderError> {
-        self.plugin_for(Arc::new(Stopping::default()))
+        Plugin::open(&self.path, self.host())
     }
 
-    pub(crate) fn plugin_for(
-        &self,
-        callbacks: Arc<dyn HostCallbacks>,
-    ) -> Result<Plugin, LoaderError> {
-        Plugin::open(&self.path, callbacks)
+    /// A new host for the plugin.
+    pub(crate) fn host(&self) -> Arc<Stopping> {
+        Arc::new(Stopping {
+            stop: AtomicBool::new(false),
+            sha256: self.job.sha256.clone(),
+            cache: self.job.folder.join("cache"),
+        })
     }
 
     pub(crate) fn config(&self, plugin: &Plugin) -> Result<Value, LoaderError> {
@@ -101,6 +124,31 @@ impl Context {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Bytes of data that a question asks for at most, unless one sample is more.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// Bytes of the columns of a batch.
+pub(crate) fn bytes_of(columns: &[HostColumn]) -> u64 {
+    let bytes = columns.iter().map(|column| match &column.data {
+        HostColumnData::Text(texts) => texts.iter().map(String::len).sum(),
+        HostColumnData::Tensor(tensor) => tensor.bytes().len(),
+    });
+    bytes.sum::<usize>() as u64
+}
+
+/// Bytes of the first sample; at least 1.
+pub(crate) fn sample_bytes(dataset: &DatasetHandle) -> Result<u64, LoaderError> {
+    Ok(bytes_of(&dataset.batch(&[0], &[0], false)?).max(1))
+}
+
+/// As many samples as `wanted`, or as fit into memory that every machine has.
+pub(crate) fn affordable(dataset: &DatasetHandle, wanted: usize) -> Result<usize, LoaderError> {
+    let fit = MAX_BYTES / sample_bytes(dataset)?;
+    Ok(wanted
+        .min(usize::try_from(fit).unwrap_or(usize::MAX))
+        .max(1))
 }
 
 /// A seed for each index, the same wherever it stands.
@@ -178,4 +226,24 @@ pub(crate) fn first_difference(
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::merge;
+
+    #[test]
+    fn changes_go_over_values_key_by_key() {
+        let mut value = json!({"a": {"b": 1, "c": "x"}, "list": [1, 2], "n": 3});
+        let changes = json!({"a": {"b": null, "d": 2}, "list": [], "n": null, "new": {"x": 1}});
+        merge(&mut value, changes);
+        assert_eq!(
+            value,
+            json!({"a": {"b": null, "c": "x", "d": 2}, "list": [], "n": null, "new": {"x": 1}})
+        );
+        merge(&mut value, json!({"a": null}));
+        assert!(value["a"].is_object());
+    }
 }

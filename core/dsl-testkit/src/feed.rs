@@ -5,7 +5,10 @@ use dsl_loader::{
     Requirements, TaskHandle,
 };
 
-use crate::{case::Verdict, context::some_indices};
+use crate::{
+    case::Verdict,
+    context::{affordable, some_indices},
+};
 
 /// Noised samples with the predictions of networks that are a little wrong.
 #[derive(Clone)]
@@ -28,7 +31,7 @@ pub(crate) enum Leave {
 }
 
 impl Feed {
-    /// `count` samples of the split that the evaluator asks for.
+    /// `count` samples of the split that the evaluator asks for, or as many as fit into memory.
     pub(crate) fn new(
         task: &TaskHandle,
         evaluator: &EvaluatorHandle,
@@ -45,6 +48,8 @@ impl Feed {
     }
 
     fn of(dataset: &DatasetHandle, target: &str, count: usize) -> Result<Self, LoaderError> {
+        // Five such arrays are held here, and the evaluator may hold as much.
+        let count = affordable(dataset, 10 * count)?.div_ceil(10).min(count);
         // The same samples again where there are too few.
         let some = some_indices(dataset, count);
         let indices: Vec<u64> = some.iter().copied().cycle().take(count).collect();
@@ -82,7 +87,7 @@ impl Feed {
         Ok(feed)
     }
 
-    /// Feeds the rows `from..to`.
+    /// Feeds the rows `from..to`, as far as there are so many.
     pub(crate) fn feed(
         &self,
         evaluator: &mut EvaluatorHandle,
@@ -90,6 +95,10 @@ impl Feed {
         to: usize,
         leave: Leave,
     ) -> Result<(), LoaderError> {
+        let to = to.min(self.alpha_bar.len());
+        if from >= to {
+            return Ok(());
+        }
         let rows = (to - from) as u64;
         let shape: Vec<u64> = std::iter::once(rows)
             .chain(self.sample.iter().copied())

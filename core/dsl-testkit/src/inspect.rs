@@ -3,10 +3,7 @@
 mod facts;
 mod show;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 pub(crate) use facts::run;
 use serde::{Deserialize, Serialize};
@@ -16,8 +13,9 @@ use dsl_loader::{ColumnSpec, Direction, Injection, Manifest, Requirements};
 
 use crate::{
     CheckOptions, Launcher, TestkitError,
-    digest::file_sha256,
+    check::Asked,
     job::{self, Exit, Question},
+    report::JSON_FORMAT,
 };
 
 /// How long a plugin may take to say everything, in seconds.
@@ -26,8 +24,10 @@ const TIME_LIMIT_SECS: u64 = 60;
 /// Everything that a plugin says of itself. What it did not get to say is missing, and `problem` says why.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Inspection {
-    /// The file.
-    pub path: PathBuf,
+    /// [`crate::JSON_FORMAT`].
+    pub format: u32,
+    /// Path of the file; what is no text in it is replaced.
+    pub path: String,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
     /// Length of the file.
@@ -126,16 +126,18 @@ pub fn inspect(
         path: plugin.to_owned(),
         source,
     };
-    let path = plugin.canonicalize().map_err(unreadable)?;
-    let sha256 = file_sha256(&path).map_err(unreadable)?;
-    let bytes = path.metadata().map_err(unreadable)?.len();
-    let job = options.job(&path, Question::Inspect, TIME_LIMIT_SECS);
+    let file = Asked::new(plugin, options)?;
+    let bytes = file.path.metadata().map_err(unreadable)?.len();
+    let job = options.job(&file, Question::Inspect, TIME_LIMIT_SECS);
     let ended = job::ask::<Inspection>(launcher, job)?;
+    let end = ended.describe();
     let mut found = ended.answer.unwrap_or_default();
-    (found.path, found.sha256, found.bytes) = (path, sha256, bytes);
+    found.format = JSON_FORMAT;
+    found.path = file.path.display().to_string();
+    (found.sha256, found.bytes) = (file.sha256, bytes);
     let came_to_an_end = matches!(&ended.exit, Exit::Status(status) if status.success());
     if !came_to_an_end {
-        found.problem = Some(job::describe_end(&ended.exit, &ended.output));
+        found.problem = Some(end);
         found.help = Some(
             "this is a mistake in the plugin; `dsl-host plugin check` looks for more".to_owned(),
         );
@@ -146,15 +148,16 @@ pub fn inspect(
 /// Asks a plugin for its manifest alone, in a child process; a problem with the plugin is the inner error.
 ///
 /// # Errors
-/// A child that cannot be started.
+/// A file that cannot be read; a child that cannot be started.
 pub fn manifest(
     launcher: &Launcher,
     plugin: &Path,
     options: &CheckOptions,
 ) -> Result<Result<Manifest, String>, TestkitError> {
-    let job = options.job(plugin, Question::Manifest, TIME_LIMIT_SECS);
+    let file = Asked::new(plugin, options)?;
+    let job = options.job(&file, Question::Manifest, TIME_LIMIT_SECS);
     let ended = job::ask::<Inspection>(launcher, job)?;
-    let problem = |exit: &Exit, output: &str| Err(job::describe_end(exit, output));
+    let end = ended.describe();
     Ok(match ended.answer {
         Some(Inspection {
             manifest: Some(manifest),
@@ -164,6 +167,6 @@ pub fn manifest(
             problem: Some(problem),
             ..
         }) => Err(problem),
-        _ => problem(&ended.exit, &ended.output),
+        _ => Err(end),
     })
 }

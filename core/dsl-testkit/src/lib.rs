@@ -55,4 +55,4 @@ pub use inspect::{
     AssetFact, ConfigKey, EvaluatorFacts, Inspection, MetricFact, SplitFacts, inspect, manifest,
 };
 pub use job::Launcher;
-pub use report::{CaseReport, Counts, Report};
+pub use report::{CaseReport, Counts, JSON_FORMAT, Report};

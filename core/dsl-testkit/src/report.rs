@@ -1,6 +1,6 @@
 //! What a check found.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -60,11 +60,17 @@ pub struct Counts {
     pub warning: usize,
 }
 
+/// Version of the shape of [`Report`] and [`crate::Inspection`] as JSON. It moves when a key goes or changes its meaning, not
+/// when one is added.
+pub const JSON_FORMAT: u32 = 1;
+
 /// How all chosen cases ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
-    /// The plugin's file.
-    pub plugin: PathBuf,
+    /// [`JSON_FORMAT`].
+    pub format: u32,
+    /// Path of the plugin's file; what is no text in it is replaced.
+    pub plugin: String,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
     /// Whether no case failed or crashed.
@@ -76,7 +82,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(plugin: PathBuf, sha256: String, cases: Vec<CaseReport>) -> Self {
+    pub(crate) fn new(plugin: &Path, sha256: String, cases: Vec<CaseReport>) -> Self {
         let mut counts = Counts::default();
         for case in &cases {
             *match case.status {
@@ -88,7 +94,8 @@ impl Report {
             } += 1;
         }
         Self {
-            plugin,
+            format: JSON_FORMAT,
+            plugin: plugin.display().to_string(),
             sha256,
             conforms: cases.iter().all(|case| !case.status.is_bad()),
             counts,

@@ -1,22 +1,25 @@
 //! Opening a plugin and asking it for its part of the configuration.
 
+use std::env;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use dsl_loader::{FeatureInfo, HostCallbacks, HostError, Pictures, Plugin};
-use rayon::prelude::*;
 
 use crate::config::PluginParts;
+use crate::failure;
 use crate::features::FeatureService;
 use crate::interrupt::Interrupt;
 use crate::plugin_lock::PluginLock;
+use crate::report::PluginProgress;
 use crate::run_dir::PluginRecord;
 
 /// What the host tells plugins while they work.
 struct Callbacks {
     interrupt: Interrupt,
     lock: Option<PluginLock>,
+    progress: PluginProgress,
     features: Arc<FeatureService>,
 }
 
@@ -32,15 +35,11 @@ impl HostCallbacks for Callbacks {
     }
 
     fn progress(&self, plugin: &str, done: u64, total: u64, what: &str) {
-        tracing::debug!(plugin, done, total, "{what}");
+        self.progress.show(plugin, done, total, what);
     }
 
     fn threads(&self) -> usize {
         rayon::current_num_threads()
-    }
-
-    fn parallel(&self, count: u64, work: &(dyn Fn(u64) + Sync)) {
-        (0..count).into_par_iter().for_each(work);
     }
 
     fn features(&self) -> Vec<FeatureInfo> {
@@ -77,7 +76,7 @@ pub fn open(
 /// Loads the plugin in `path`.
 ///
 /// # Errors
-/// What the loader says; a lock file that cannot be read.
+/// What the loader says; a usage error for a lock file that cannot be read.
 pub fn open_file(
     path: &Path,
     interrupt: &Interrupt,
@@ -85,10 +84,30 @@ pub fn open_file(
 ) -> Result<Plugin> {
     let callbacks = Callbacks {
         interrupt: interrupt.clone(),
-        lock: PluginLock::in_force()?,
+        lock: PluginLock::in_force().map_err(failure::usage)?,
+        progress: PluginProgress::default(),
         features: features.clone(),
     };
-    Ok(Plugin::open(path, Arc::new(callbacks))?)
+    keep_folder(|| Ok(Plugin::open(path, Arc::new(callbacks))?))
+}
+
+/// Does work of a plugin that opens something, and comes back to the current folder if the plugin has gone to another: the
+/// user's relative paths are those of the folder that the program was started in.
+///
+/// # Errors
+/// What `work` says; a folder that is no longer there.
+pub fn keep_folder<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = env::current_dir().context("the current folder is not there")?;
+    let done = work();
+    if env::current_dir().ok().as_ref() != Some(&before) {
+        tracing::debug!(
+            "the plugin went to another folder; back to {}",
+            before.display()
+        );
+        env::set_current_dir(&before)
+            .with_context(|| format!("cannot go back to {}", before.display()))?;
+    }
+    done
 }
 
 /// The plugin's part of the configuration.
@@ -96,11 +115,13 @@ pub fn open_file(
 /// # Errors
 /// What the plugin says.
 pub fn parts(plugin: &Plugin) -> Result<PluginParts> {
-    Ok(PluginParts {
-        id: plugin.manifest().id.clone(),
-        config_schema: plugin.config_schema()?,
-        default_config: plugin.default_config()?,
-        host_defaults: plugin.host_defaults()?,
+    keep_folder(|| {
+        Ok(PluginParts {
+            id: plugin.manifest().id.clone(),
+            config_schema: plugin.config_schema()?,
+            default_config: plugin.default_config()?,
+            host_defaults: plugin.host_defaults()?,
+        })
     })
 }
 

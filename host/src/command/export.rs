@@ -7,11 +7,12 @@ use clap::{Args, ValueEnum};
 use dsl_nets::{
     Denoiser, DenoiserConfig, LoraExport, NetsError, SaveOptions, WeightDType, save_parts,
 };
-use serde_json::Map;
+use serde_json::{Map, Value, json};
 
 use crate::bridge::model_card;
 use crate::failure;
 use crate::run::{Finished, open_finished};
+use crate::run_dir::write_atomic;
 
 /// Write a run's generator: to one safetensors file, or for other programs
 ///
@@ -43,7 +44,7 @@ pub struct ExportArgs {
 enum Format {
     /// One file with everything that sampling takes.
     File,
-    /// A folder `unet`, or the adapter's `pytorch_lora_weights.safetensors`.
+    /// Folders `unet` and `scheduler`, or the adapter's `pytorch_lora_weights.safetensors`.
     Diffusers,
     /// The adapter as PEFT's `adapter_model.safetensors` and `adapter_config.json`.
     Peft,
@@ -132,10 +133,36 @@ fn unet(run: &Finished, out: &Path, dtype: WeightDType) -> Result<PathBuf> {
         ..SaveOptions::default()
     };
     save_parts(unet, config, &Map::new(), &folder, &options)?;
+    write_scheduler(run, out)?;
     if run.model.text_encoder.is_some() {
         tracing::warn!(
             "the text encoder is of a kind that diffusers does not have, and is left out; `--format file` writes it"
         );
     }
     Ok(folder)
+}
+
+/// The noise levels that the denoiser was trained on, and what it predicts: `scheduler/scheduler_config.json`.
+fn write_scheduler(run: &Finished, out: &Path) -> Result<()> {
+    let folder = out.join("scheduler");
+    std::fs::create_dir_all(&folder).map_err(|source| NetsError::Io {
+        action: "write",
+        path: folder.clone(),
+        source,
+    })?;
+    // The configuration has diffusers' names.
+    let mut config = Map::from_iter([
+        ("_class_name".to_owned(), json!("DDPMScheduler")),
+        ("clip_sample".to_owned(), json!(false)),
+        (
+            "prediction_type".to_owned(),
+            json!(run.card.prediction_type),
+        ),
+    ]);
+    if let Value::Object(schedule) = serde_json::to_value(&run.card.noise_schedule)? {
+        config.extend(schedule);
+    }
+    let text = format!("{:#}\n", Value::Object(config));
+    write_atomic(&folder.join("scheduler_config.json"), text.as_bytes())?;
+    Ok(())
 }

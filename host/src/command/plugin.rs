@@ -63,17 +63,18 @@ fn launcher() -> Result<Launcher> {
     Ok(Launcher::this_program(["plugin"])?)
 }
 
-/// The file of a plugin that the lock file, if there is one, allows.
-fn allowed_file(name_or_path: &str) -> Result<PathBuf> {
-    let path = Plugin::find(name_or_path)?;
-    refused_by_lock(&path)?;
-    Ok(path)
+/// The file of a plugin that the lock file, if there is one, allows; and its SHA-256.
+fn allowed_file(name_or_path: &str) -> Result<(PathBuf, String)> {
+    let lock = PluginLock::in_force().map_err(failure::usage)?;
+    let path = canonical(&Plugin::find(name_or_path)?)?;
+    let sha256 = allowed(lock.as_ref(), &path)?;
+    Ok((path, sha256))
 }
 
-/// Checks a file against the lock file, if there is one. None of its code runs.
-fn refused_by_lock(path: &Path) -> Result<()> {
-    if let Some(lock) = PluginLock::in_force()? {
-        let sha256 = Plugin::sha256_of(path)?;
+/// The SHA-256 of the file at a canonical path, if the lock file allows it. None of its code runs.
+fn allowed(lock: Option<&PluginLock>, path: &Path) -> Result<String, LoaderError> {
+    let sha256 = Plugin::sha256_of(path)?;
+    if let Some(lock) = lock {
         lock.accept(path, &sha256)
             .map_err(|error| LoaderError::Refused {
                 path: path.to_owned(),
@@ -81,7 +82,16 @@ fn refused_by_lock(path: &Path) -> Result<()> {
                 help: error.help,
             })?;
     }
-    Ok(())
+    Ok(sha256)
+}
+
+/// The file itself, where `path` is a link: lock files name it as the loader does.
+fn canonical(path: &Path) -> Result<PathBuf, LoaderError> {
+    path.canonicalize()
+        .map_err(|error| LoaderError::Unreadable {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })
 }
 
 /// The task's part of a configuration file, with the values of `--set` on top.

@@ -25,23 +25,38 @@ pub(super) struct Override {
 }
 
 /// What a file and `--set` arguments say of `task`, unchecked: for questions to a plugin that is not loaded in this
-/// process.
+/// process. A file may have the host's keys beside it, so that the file of a run will do; an argument may not.
 ///
 /// # Errors
-/// A file or an argument that cannot be read.
+/// A file or an argument that cannot be read; keys that are neither the task's nor the host's.
 pub fn task_part(file: Option<&Path>, sets: &[String]) -> Result<Value, ConfigErrors> {
-    let mut whole = match file {
-        Some(path) => Document::read(path).map_err(ConfigErrors::from)?.value,
-        None => Value::Object(Map::new()),
-    };
+    let mut task = Value::Null;
+    if let Some(path) = file {
+        let document = Document::read(path).map_err(ConfigErrors::from)?;
+        let schema = super::schema(None).map_err(ConfigErrors::from)?;
+        let known = |key: &str| key == "task" || schema["properties"].get(key).is_some();
+        let keys = document.value.as_object().into_iter().flatten();
+        if let Some((key, _)) = keys.clone().find(|(key, _)| !known(key)) {
+            let message = format!("`{}` has the unknown key `{key}`", path.display());
+            let error =
+                ConfigError::new(message).with_help("the keys of the plugin stand below `task`");
+            return Err(error.into());
+        }
+        if let Some((_, part)) = keys.into_iter().find(|(key, _)| *key == "task") {
+            task = part.clone();
+        }
+    }
     for argument in sets {
         let set = parse(argument).map_err(ConfigErrors::from)?;
-        dsl_testkit::merge(&mut whole, set.document.value);
+        if set.pointer != "/task" && !set.pointer.starts_with("/task/") {
+            let error = ConfigError::new(format!("`--set {argument}` is not about the task"))
+                .with_help("the keys of the plugin stand below `task`, such as `--set task.data.path=photos`");
+            return Err(error.into());
+        }
+        let value = set.document.value.get("task").cloned();
+        dsl_testkit::merge(&mut task, value.unwrap_or_default());
     }
-    Ok(match whole {
-        Value::Object(mut members) => members.remove("task").unwrap_or(Value::Null),
-        _ => Value::Null,
-    })
+    Ok(task)
 }
 
 /// Reads one `path=value`. The value is a YAML scalar, `[list]` or `{mapping}`; anything else is a string.

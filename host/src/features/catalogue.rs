@@ -1,7 +1,7 @@
 //! What identifiers mean, and which weights each needs.
 
 use dsl_loader::{ErrorCode, FeatureKind, HostError};
-use dsl_nets::features::{InceptionV3, MobileNetV2};
+use dsl_nets::features::{ClipVit, InceptionV3, LpipsNet, MobileNetV2};
 
 /// Something that a plugin can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -10,9 +10,8 @@ pub(super) enum Feature {
     InceptionSpatial,
     InceptionLogits,
     MobileNetPool,
-    LpipsAlex,
-    LpipsVgg,
-    StLpipsAlex,
+    ClipImage(ClipVit),
+    Lpips(LpipsNet),
 }
 
 /// A weight file; several features may share it.
@@ -20,20 +19,22 @@ pub(super) enum Feature {
 pub(super) enum Weights {
     InceptionV3,
     MobileNetV2,
-    LpipsAlex,
-    LpipsVgg,
-    StLpipsAlex,
+    Clip(ClipVit),
+    Lpips(LpipsNet),
 }
 
 impl Feature {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::InceptionPool3,
         Self::InceptionSpatial,
         Self::InceptionLogits,
         Self::MobileNetPool,
-        Self::LpipsAlex,
-        Self::LpipsVgg,
-        Self::StLpipsAlex,
+        Self::ClipImage(ClipVit::B32),
+        Self::ClipImage(ClipVit::B16),
+        Self::ClipImage(ClipVit::L14),
+        Self::Lpips(LpipsNet::Alex),
+        Self::Lpips(LpipsNet::Vgg),
+        Self::Lpips(LpipsNet::ShiftTolerantAlex),
     ];
 
     /// # Errors
@@ -56,9 +57,12 @@ impl Feature {
             Self::InceptionSpatial => "inception-v3/spatial",
             Self::InceptionLogits => "inception-v3/logits-unbiased",
             Self::MobileNetPool => "mobilenet-v2/pool",
-            Self::LpipsAlex => "lpips/alex",
-            Self::LpipsVgg => "lpips/vgg",
-            Self::StLpipsAlex => "st-lpips/alex",
+            Self::ClipImage(ClipVit::B32) => "clip/vit-b-32",
+            Self::ClipImage(ClipVit::B16) => "clip/vit-b-16",
+            Self::ClipImage(ClipVit::L14) => "clip/vit-l-14",
+            Self::Lpips(LpipsNet::Alex) => "lpips/alex",
+            Self::Lpips(LpipsNet::Vgg) => "lpips/vgg",
+            Self::Lpips(LpipsNet::ShiftTolerantAlex) => "st-lpips/alex",
         }
     }
 
@@ -68,7 +72,8 @@ impl Feature {
             Self::InceptionSpatial => FeatureKind::Vector(InceptionV3::SPATIAL as u64),
             Self::InceptionLogits => FeatureKind::Vector(InceptionV3::LOGITS as u64),
             Self::MobileNetPool => FeatureKind::Vector(MobileNetV2::POOLED as u64),
-            Self::LpipsAlex | Self::LpipsVgg | Self::StLpipsAlex => FeatureKind::Distance,
+            Self::ClipImage(vit) => FeatureKind::Vector(vit.embedding_size() as u64),
+            Self::Lpips(_) => FeatureKind::Distance,
         }
     }
 
@@ -78,9 +83,8 @@ impl Feature {
                 Weights::InceptionV3
             }
             Self::MobileNetPool => Weights::MobileNetV2,
-            Self::LpipsAlex => Weights::LpipsAlex,
-            Self::LpipsVgg => Weights::LpipsVgg,
-            Self::StLpipsAlex => Weights::StLpipsAlex,
+            Self::ClipImage(vit) => Weights::Clip(vit),
+            Self::Lpips(net) => Weights::Lpips(net),
         }
     }
 }
@@ -91,46 +95,62 @@ impl Weights {
         match self {
             Self::InceptionV3 => "inception_v3_fid",
             Self::MobileNetV2 => "mobilenet_v2",
-            Self::LpipsAlex => "lpips_alex",
-            Self::LpipsVgg => "lpips_vgg",
-            Self::StLpipsAlex => "stlpips_alex",
+            Self::Clip(ClipVit::B32) => "clip_vit_b_32",
+            Self::Clip(ClipVit::B16) => "clip_vit_b_16",
+            Self::Clip(ClipVit::L14) => "clip_vit_l_14",
+            Self::Lpips(LpipsNet::Alex) => "lpips_alex",
+            Self::Lpips(LpipsNet::Vgg) => "lpips_vgg",
+            Self::Lpips(LpipsNet::ShiftTolerantAlex) => "stlpips_alex",
         }
     }
 
     /// Where the weights are published, and how they become a safetensors file.
     pub(super) fn how_to_get(self) -> String {
-        let (source, packages, state) = match self {
-            Self::InceptionV3 => (
-                "pytorch-fid publishes them as pt_inception-2015-12-05-6726825d.pth (github.com/mseitzer/pytorch-fid/releases)",
+        let lpips = "the Python package `lpips` has the heads and fetches the trunk";
+        match self {
+            Self::InceptionV3 => self.conversion(
+                "pytorch-fid publishes them as pt_inception-2015-12-05-6726825d.pth \
+                 (github.com/mseitzer/pytorch-fid/releases)",
                 "torch",
                 "torch.load('pt_inception-2015-12-05-6726825d.pth')",
             ),
-            Self::MobileNetV2 => (
+            Self::MobileNetV2 => self.conversion(
                 "torchvision publishes them",
-                "torch, torchvision",
+                "torchvision",
                 "torchvision.models.mobilenet_v2(weights='IMAGENET1K_V1').state_dict()",
             ),
-            Self::LpipsAlex => (
-                "the Python package `lpips` has the heads and fetches the trunk",
-                "torch, lpips",
-                "lpips.LPIPS(net='alex').state_dict()",
-            ),
-            Self::LpipsVgg => (
-                "the Python package `lpips` has the heads and fetches the trunk",
-                "torch, lpips",
-                "lpips.LPIPS(net='vgg').state_dict()",
-            ),
-            Self::StLpipsAlex => (
+            Self::Clip(ClipVit::B32) => self.on_the_hub("openai/clip-vit-base-patch32"),
+            Self::Clip(ClipVit::B16) => self.on_the_hub("openai/clip-vit-base-patch16"),
+            Self::Clip(ClipVit::L14) => self.on_the_hub("openai/clip-vit-large-patch14"),
+            Self::Lpips(LpipsNet::Alex) => {
+                self.conversion(lpips, "lpips", "lpips.LPIPS(net='alex').state_dict()")
+            }
+            Self::Lpips(LpipsNet::Vgg) => {
+                self.conversion(lpips, "lpips", "lpips.LPIPS(net='vgg').state_dict()")
+            }
+            Self::Lpips(LpipsNet::ShiftTolerantAlex) => self.conversion(
                 "the Python package `stlpips_pytorch` has them",
-                "torch, stlpips_pytorch.stlpips as st",
+                "stlpips_pytorch.stlpips as st",
                 "st.LPIPS(net='alex', variant='shift_tolerant').state_dict()",
             ),
-        };
-        let stem = self.stem();
+        }
+    }
+
+    /// A line of Python that writes what `state` is.
+    fn conversion(self, source: &str, package: &str, state: &str) -> String {
         // Clones: `lpips` names some tensors twice, which safetensors does not take.
         format!(
-            "{source}; `python -c \"import {packages}; from safetensors.torch import save_file; save_file({{k: \
-             v.clone().contiguous() for k, v in {state}.items()}}, '{stem}.safetensors')\"` makes the file"
+            "{source}; `python -c \"import {package}; from safetensors.torch import save_file; save_file({{k: \
+             v.clone().contiguous() for k, v in {state}.items()}}, '{}.safetensors')\"` makes the file",
+            self.stem()
+        )
+    }
+
+    /// A file that is published as it has to be.
+    fn on_the_hub(self, model: &str) -> String {
+        format!(
+            "it is the file `model.safetensors` of `{model}` on the Hugging Face Hub, renamed `{}.safetensors`",
+            self.stem()
         )
     }
 }

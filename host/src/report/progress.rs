@@ -1,7 +1,7 @@
 //! What a person sees on stderr while a run goes on.
 
 use std::io::{IsTerminal, Write};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -106,6 +106,7 @@ impl Progress {
         };
         match (self.mode, &self.bar) {
             (ProgressMode::Bar, Some(bar)) => {
+                clear_plugin_bar(2 * PLUGIN_EVERY);
                 bar.set_position(step);
                 bar.set_message(text);
             }
@@ -145,6 +146,7 @@ impl Drop for Progress {
         let Some(bar) = &self.bar else {
             return;
         };
+        clear_plugin_bar(Duration::ZERO);
         bar.finish_and_clear();
         let took = describe_duration(self.begun.elapsed());
         let mut parts = vec![
@@ -154,6 +156,70 @@ impl Drop for Progress {
         ];
         parts.retain(|part| !part.is_empty());
         write_stderr(parts.join(" · ").as_bytes());
+    }
+}
+
+/// The progress that plugins report of long work, such as reading shards: at most once in a second, in a line of its own
+/// where there are bars, otherwise in the log.
+#[derive(Debug, Default)]
+pub struct PluginProgress(Mutex<Option<Instant>>);
+
+/// Between two showings of [`PluginProgress`].
+const PLUGIN_EVERY: Duration = Duration::from_secs(1);
+
+/// The line of plugins, and when it last said something.
+static PLUGIN_BAR: Mutex<Option<(Instant, ProgressBar)>> = Mutex::new(None);
+
+impl PluginProgress {
+    /// Shows that `done` of `total` steps of `what` are done; a `total` of 0 is unknown.
+    pub fn show(&self, plugin: &str, done: u64, total: u64, what: &str) {
+        // Who shows it just now does so for all.
+        let Ok(mut last) = self.0.try_lock() else {
+            return;
+        };
+        let now = Instant::now();
+        if last.is_some_and(|shown| now - shown < PLUGIN_EVERY) {
+            return;
+        }
+        *last = Some(now);
+        let text = plugin_progress(plugin, done, total, what);
+        // `-q` wants neither lines nor bars.
+        let is_quiet = !tracing::enabled!(tracing::Level::INFO);
+        match ProgressMode::detect(is_quiet) {
+            ProgressMode::Bar => show_plugin_bar(now, text),
+            ProgressMode::Lines => tracing::info!("{text}"),
+            ProgressMode::Off => {}
+        }
+    }
+}
+
+fn show_plugin_bar(now: Instant, text: String) {
+    let Ok(mut shown) = PLUGIN_BAR.try_lock() else {
+        return;
+    };
+    let bar = shown.take().map(|(_, bar)| bar).unwrap_or_else(|| {
+        let style = ProgressStyle::with_template("{msg}").expect("a fixed template");
+        screen().add(ProgressBar::new_spinner().with_style(style))
+    });
+    bar.set_message(text);
+    *shown = Some((now, bar));
+}
+
+/// Takes the line of plugins away when it has said nothing for `silent`: plugins need not say that they are done.
+fn clear_plugin_bar(silent: Duration) {
+    let Ok(mut shown) = PLUGIN_BAR.try_lock() else {
+        return;
+    };
+    if let Some((_, bar)) = shown.take_if(|(last, _)| last.elapsed() >= silent) {
+        bar.finish_and_clear();
+    }
+}
+
+/// `t2i: reading shards 3/17`.
+fn plugin_progress(plugin: &str, done: u64, total: u64, what: &str) -> String {
+    match total {
+        0 => format!("{plugin}: {what} {done}"),
+        total => format!("{plugin}: {what} {done}/{total}"),
     }
 }
 
@@ -268,6 +334,18 @@ impl SpeedMeter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plugins_are_named_with_their_progress() {
+        assert_eq!(
+            plugin_progress("t2i", 3, 17, "reading shards"),
+            "t2i: reading shards 3/17"
+        );
+        assert_eq!(
+            plugin_progress("t2i", 3, 0, "reading shards"),
+            "t2i: reading shards 3"
+        );
+    }
 
     #[test]
     fn times_are_written_for_people() {

@@ -4,6 +4,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::{Duration, Instant},
 };
 
 use dsl_test_support::says;
@@ -70,6 +72,45 @@ fn check_answers_with_text_json_and_exit_code() {
     run(["plugin", "check", path, "--set", "task.components"]).fails(2, &["has no `=`"]);
 }
 
+/// Ctrl-C ends a check with all that the plugin has started.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupted_check_leaves_no_process_behind() {
+    let seconds = format!("61.{}", std::process::id());
+    let is_there = || {
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        (processes)
+            .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
+            .any(|line| line == format!("sleep\0{seconds}\0").as_bytes())
+    };
+    let wait_until = |wanted: bool| {
+        let begun = Instant::now();
+        while is_there() != wanted {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{wanted}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let mut command = dsl_host();
+    command
+        .args([
+            "plugin",
+            "check",
+            "misbehave",
+            "--filter",
+            "default-config-opens",
+        ])
+        .env("DSL_MISBEHAVE", "leaves-process")
+        .env("DSL_MISBEHAVE_SLEEP", &seconds);
+    let mut child = command.spawn().unwrap();
+    wait_until(true);
+    let signal = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(signal.unwrap().success());
+    assert!(!child.wait().unwrap().success());
+    wait_until(false);
+}
+
 #[test]
 fn inspect_tells_what_a_plugin_is_also_when_it_crashes() {
     let told = run(["plugin", "inspect", "t2i"]).ok().stdout;
@@ -116,6 +157,40 @@ fn inspect_tells_what_a_plugin_is_also_when_it_crashes() {
 }
 
 #[test]
+fn inspect_tells_json_of_a_plugin_that_crashes_or_hangs() {
+    let inspect = |fault: &str| {
+        let mut command = dsl_host();
+        command.args([
+            "plugin",
+            "inspect",
+            "misbehave",
+            "--json",
+            "--time-limit",
+            "3",
+        ]);
+        let outcome = Outcome::of(command.env("DSL_MISBEHAVE", fault));
+        assert_eq!(outcome.code, Some(1), "{fault}: {}", outcome.stderr);
+        json(&outcome)
+    };
+    let found = inspect("abort-in-open");
+    assert_eq!(found["manifest"]["id"], "misbehave");
+    assert!(
+        found["problem"]
+            .as_str()
+            .unwrap()
+            .contains("in the call `open`")
+    );
+    assert!(found["help"].is_string() && found["splits"] == Value::Array(vec![]));
+    let found = inspect("hang-in-open");
+    let problem = found["problem"].as_str().unwrap();
+    assert!(
+        problem.contains("the call `open` did not come back within 3 s"),
+        "{problem}"
+    );
+    assert_eq!(found["manifest"]["id"], "misbehave");
+}
+
+#[test]
 fn list_shows_what_a_bare_name_finds() {
     let folder = tempfile::tempdir().unwrap();
     fs::copy(plugin("mixture"), folder.path().join("libmixture.so")).unwrap();
@@ -126,7 +201,23 @@ fn list_shows_what_a_bare_name_finds() {
         Outcome::of(command.env("DSL_PLUGIN_PATH", folder.path())).ok()
     };
     let found = json(&list(&["--json"]));
-    let found = found.as_array().unwrap();
+    assert_eq!(found["format"], 1);
+    let keys: Vec<&String> = found.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["format", "plugins"]);
+    let found = found["plugins"].as_array().unwrap();
+    let keys: Vec<&String> = found[0].as_object().unwrap().keys().collect();
+    assert_eq!(
+        keys,
+        [
+            "path",
+            "place",
+            "shadowed",
+            "id",
+            "version",
+            "description",
+            "problem"
+        ]
+    );
     assert_eq!(found[0]["id"], "mixture");
     assert_eq!(
         (&found[0]["place"], &found[0]["shadowed"]),
@@ -149,33 +240,140 @@ fn list_shows_what_a_bare_name_finds() {
     assert!(list(&[]).stdout.contains("shadowed"));
 }
 
+/// A folder and a file with names that are no text.
+#[cfg(unix)]
+#[test]
+fn any_path_will_do() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join("my plugins äß");
+    fs::create_dir(&odd).unwrap();
+    let file = odd.join(OsStr::from_bytes(b"libodd \xff.so"));
+    fs::copy(plugin("mixture"), &file).unwrap();
+    let mut command = dsl_host();
+    command
+        .args(["plugin", "list"])
+        .env("DSL_PLUGIN_PATH", &odd);
+    let told = Outcome::of(&mut command).ok().stdout;
+    assert!(
+        told.lines().next().unwrap().starts_with("mixture  "),
+        "{told}"
+    );
+    let plain = odd.join("libplain task.so");
+    fs::copy(&file, &plain).unwrap();
+    for arguments in [
+        &["plugin", "inspect"][..],
+        &["plugin", "check", "--filter", "loads"],
+        &["run", "--dry-run", "--plugin"],
+    ] {
+        Outcome::of(dsl_host().args(arguments).arg(&plain)).ok();
+    }
+}
+
+#[test]
+fn settings_of_a_question_are_the_tasks() {
+    let folder = tempfile::tempdir().unwrap();
+    let inspect = |arguments: &[&str]| {
+        let mut command = dsl_host();
+        command
+            .args(["plugin", "inspect", "mixture", "--json"])
+            .args(arguments);
+        Outcome::of(&mut command)
+    };
+    let hint = "below `task`";
+    inspect(&["--set", "nope.x=1"]).fails(2, &["`--set nope.x=1` is not about the task", hint]);
+    inspect(&["--set", "test_points=7"]).fails(2, &["is not about the task", hint]);
+    let file = config(folder.path(), "odd.yaml", "test_points: 7\n");
+    inspect(&["--config", file.to_str().unwrap()]).fails(2, &["unknown key `test_points`", hint]);
+    // The file of a run will do.
+    let file = config(
+        folder.path(),
+        "run.yaml",
+        "task: {test_points: 7}\ntrain: {steps: 3}\n",
+    );
+    let found = json(&inspect(&["--config", file.to_str().unwrap()]).ok());
+    assert_eq!(found["splits"][1]["samples"], 7);
+    // Null is a value, which this key does not take.
+    let outcome = inspect(&["--set", "task.test_points=null"]);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stdout);
+    assert!(
+        json(&outcome)["problem"]
+            .as_str()
+            .unwrap()
+            .contains("test_points")
+    );
+    for arguments in [["--time-limit", "0"], ["--memory-limit", "0"]] {
+        let mut command = dsl_host();
+        command.args(["plugin", "check", "mixture"]).args(arguments);
+        Outcome::of(&mut command).fails(2, &["is not in "]);
+    }
+}
+
+/// A folder with a lock file and plugins of its own.
+struct Locked(tempfile::TempDir);
+
+impl Locked {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(plugin("mixture"), folder.path().join("libmixture.so")).unwrap();
+        Self(folder)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = dsl_host();
+        command.current_dir(self.0.path()).args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Outcome {
+        Outcome::of(&mut self.command(arguments))
+    }
+
+    /// A byte more changes nothing but the hash.
+    fn change(&self, name: &str) {
+        let path = self.path(name);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.push(0);
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+const DRY: [&str; 4] = ["run", "--dry-run", "--plugin", "mixture.so"];
+
 #[test]
 fn a_lock_file_refuses_what_has_changed() {
-    let folder = tempfile::tempdir().unwrap();
-    let copy = folder.path().join("libmixture.so");
-    fs::copy(plugin("mixture"), &copy).unwrap();
-    let here = |arguments: &[&str]| {
-        let mut command = dsl_host();
-        Outcome::of(command.current_dir(folder.path()).args(arguments))
-    };
-    let dry = ["run", "--dry-run", "--plugin", "mixture.so"];
-    here(&dry).ok();
-    let told = here(&["plugin", "lock", "mixture.so"]).ok().stdout;
-    assert!(told.starts_with("mixture  "), "{told}");
-    here(&dry).ok();
+    let here = Locked::new();
+    here.run(&DRY).ok();
+    let told = here.run(&["plugin", "lock", "mixture.so"]).ok().stdout;
+    assert!(told.trim_end().ends_with("/libmixture.so"), "{told}");
+    here.run(&DRY).ok();
     let t2i = plugin("t2i");
-    here(&["run", "--dry-run", "--plugin", t2i.to_str().unwrap()])
+    here.run(&["run", "--dry-run", "--plugin", t2i.to_str().unwrap()])
         .fails(2, &["is refused", "does not name it", "plugin lock"]);
-    // A byte more changes nothing but the hash.
-    let mut bytes = fs::read(&copy).unwrap();
-    bytes.push(0);
-    fs::write(&copy, bytes).unwrap();
+    config(here.0.path(), "run.yaml", SMALL_MIXTURE);
+    here.run(&[
+        "run",
+        "--plugin",
+        "mixture.so",
+        "--config",
+        "run.yaml",
+        "--out",
+        "out",
+    ])
+    .ok();
+    here.change("libmixture.so");
     for arguments in [
-        &dry[..],
+        &DRY[..],
         &["plugin", "inspect", "mixture.so"],
         &["plugin", "check", "mixture.so"],
+        &["schema", "--plugin", "mixture.so"],
+        &["run", "--resume", "out"],
     ] {
-        here(arguments).fails(
+        here.run(arguments).fails(
             2,
             &[
                 "mixture.so is refused",
@@ -184,10 +382,69 @@ fn a_lock_file_refuses_what_has_changed() {
             ],
         );
     }
-    here(&["plugin", "lock", "mixture.so"]).ok();
-    here(&dry).ok();
-    fs::write(folder.path().join("dsl-plugins.lock"), "plugins = 7").unwrap();
-    here(&dry).fails(1, &["is no lock file"]);
+    // A run draws its samples by itself.
+    here.run(&[
+        "sample", "--run", "out", "--count", "2", "--out", "grid.png",
+    ])
+    .ok();
+    let mut list = here.command(&["plugin", "list", "--json"]);
+    let list = json(&Outcome::of(list.env("DSL_PLUGIN_PATH", here.0.path())).ok());
+    let problem = list["plugins"][0]["problem"].as_str().unwrap().to_owned();
+    assert!(problem.contains("has changed"), "{problem}");
+    here.run(&["plugin", "lock", "mixture.so"]).ok();
+    here.run(&DRY).ok();
+    fs::write(here.path("dsl-plugins.lock"), "plugins = 7").unwrap();
+    for arguments in [
+        &DRY[..],
+        &["plugin", "list"],
+        &["plugin", "inspect", "mixture.so"],
+    ] {
+        here.run(arguments).fails(2, &["is no lock file", "hint: "]);
+    }
+}
+
+#[test]
+fn the_lock_file_in_force_is_the_one_that_is_written() {
+    let here = Locked::new();
+    let with = |arguments: &[&str], lock: &str| {
+        Outcome::of(here.command(arguments).env("DSL_PLUGIN_LOCK", lock))
+    };
+    for arguments in [
+        &DRY[..],
+        &["schema", "--plugin", "mixture.so"],
+        &["plugin", "list"],
+    ] {
+        with(arguments, "nope.lock").fails(2, &["cannot read the lock file nope.lock", "hint: "]);
+    }
+    with(&["plugin", "lock", "mixture.so"], "my.lock").ok();
+    assert!(here.path("my.lock").is_file() && !here.path("dsl-plugins.lock").exists());
+    with(&DRY, "my.lock").ok();
+    here.change("libmixture.so");
+    with(&DRY, "my.lock").fails(2, &["plugin lock --file my.lock /"]);
+    here.run(&["plugin", "lock", "--file", "third.lock", "mixture.so"])
+        .ok();
+    with(&DRY, "third.lock").ok();
+}
+
+/// What is locked is a content, wherever it lies and whatever it is called.
+#[cfg(unix)]
+#[test]
+fn links_and_files_of_one_name_are_locked_as_what_they_are() {
+    let here = Locked::new();
+    std::os::unix::fs::symlink("libmixture.so", here.path("current.so")).unwrap();
+    here.run(&["plugin", "lock", "./current.so"]).ok();
+    for name in ["current.so", "mixture.so"] {
+        here.run(&["run", "--dry-run", "--plugin", name]).ok();
+        here.run(&["plugin", "inspect", name]).ok();
+    }
+    fs::create_dir(here.path("other folder")).unwrap();
+    fs::copy(plugin("misbehave"), here.path("other folder/mixture.so")).unwrap();
+    let other = "other folder/mixture.so";
+    here.run(&["plugin", "inspect", other])
+        .fails(2, &["does not name it", "plugin lock '/"]);
+    here.run(&["plugin", "lock", "mixture.so", other]).ok();
+    here.run(&["plugin", "inspect", other]).ok();
+    here.run(&DRY).ok();
 }
 
 #[test]
@@ -235,22 +492,22 @@ fn target() -> PathBuf {
     profile.parent().unwrap().join("out-of-tree")
 }
 
-/// What an author does, in a fresh folder.
+/// What an author does, in a fresh folder. The name is one that the SDK has, too.
 #[test]
 fn a_new_plugin_builds_conforms_and_trains() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = dsl_host();
     command
         .current_dir(folder.path())
-        .args(["plugin", "new", "my-task"]);
+        .args(["plugin", "new", "task"]);
     let told = Outcome::of(&mut command).ok().stdout;
     assert!(
-        told.contains("dsl-host plugin check target/release/libmy_task.so"),
+        told.contains("dsl-host plugin check target/release/libtask.so"),
         "{told}"
     );
-    let crate_folder = folder.path().join("my-task");
+    let crate_folder = folder.path().join("task");
     build(&crate_folder, &["build", "--offline"]);
-    let library = target().join("debug/libmy_task.so");
+    let library = target().join("debug/libtask.so");
     let library = library.to_str().unwrap();
 
     let report = json(&run(["plugin", "check", "--json", library]).ok());

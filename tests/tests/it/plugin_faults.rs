@@ -164,6 +164,253 @@ fn a_plugin_that_ends_the_program_is_named() {
     }
 }
 
+/// On threads of its own a plugin is in no call, and still named.
+#[cfg(unix)]
+#[test]
+fn a_plugin_that_ends_the_program_on_a_thread_of_its_own_is_named() {
+    let place = Place::new();
+    Outcome::of(&mut place.start("whole", "none")).ok();
+    let whole = lines(&place.out("whole"));
+    let own =
+        "ended the program on a thread of its own, during the call `batch of dataset `train``";
+    for (fault, way) in [
+        ("abort-on-own-thread", "SIGABRT"),
+        ("exit-on-own-thread", "it called `exit`"),
+    ] {
+        let said = Outcome::of(&mut place.start(fault, fault));
+        assert_ne!(said.code, Some(0), "{fault}: {}", said.stderr);
+        for part in ["error: plugin `misbehave` ", own, way, "--resume"] {
+            assert!(said.stderr.contains(part), "{fault}: {}", said.stderr);
+        }
+        goes_on(&place, fault, &whole);
+    }
+    // Whether or not a call is in progress just then.
+    let mut command = place.start("later", "exit-later");
+    let said = Outcome::of(command.args(["--set", "train.steps=1000000"]));
+    assert_eq!(said.code, Some(1), "{}", said.stderr);
+    let named = "error: plugin `misbehave` ended the program on a thread of its own";
+    assert!(said.stderr.contains(named), "{}", said.stderr);
+}
+
+/// A run with the plugin that is made without the SDK.
+fn rough(place: &Place, fault: &str) -> Outcome {
+    let mut command = dsl_host();
+    command
+        .args(["run", "--plugin"])
+        .arg(plugin("rough"))
+        .arg("--config")
+        .arg(place.out("run.yaml"))
+        .args(["--set", "task={}", "--out"])
+        .arg(place.out(fault))
+        .env("DSL_ROUGH", fault);
+    Outcome::of(&mut command)
+}
+
+#[cfg(unix)]
+#[test]
+fn faults_below_the_sdk_are_named_in_a_run() {
+    let place = Place::new();
+    config(
+        place.0.path(),
+        "run.yaml",
+        &SETTINGS.replace("task: {after: 12}", ""),
+    );
+    let batch = "`batch of dataset `train``";
+    let release = "`release of a batch of dataset `train``";
+    for (fault, parts) in [
+        ("no-memory", [batch, "SIGSEGV"]),
+        ("wrong-release", [release, "SIGABRT"]),
+        ("text-abort", [release, "SIGABRT"]),
+        ("panic-in-batch", [batch, "or a panic was not caught"]),
+        (
+            "exit-at-load",
+            ["`loading the library`", "it called `exit`"],
+        ),
+    ] {
+        let said = rough(&place, fault);
+        assert_ne!(said.code, Some(0), "{fault}: {}", said.stderr);
+        for part in parts.iter().chain(&["ended the program in the call"]) {
+            assert!(said.stderr.contains(part), "{fault}: {}", said.stderr);
+        }
+    }
+    rough(&place, "null-pointer").fails(1, &["plugin `rough`, ", "a null pointer to "]);
+    rough(&place, "unknown-dtype").fails(1, &["plugin `rough`, ", "data type number 99"]);
+    // What is left for the end of the process does not spoil a run that is done.
+    for fault in ["abort-at-exit", "hang-at-exit"] {
+        rough(&place, fault).ok();
+        assert_eq!(lines(&place.out(fault)).len(), 20);
+    }
+}
+
+#[test]
+fn plugins_of_other_interfaces_are_refused_in_a_run() {
+    let place = Place::new();
+    let run = |path: &Path| {
+        let mut command = dsl_host();
+        command.args(["run", "--plugin"]).arg(path).arg("--out");
+        Outcome::of(command.arg(place.out("out")))
+    };
+    run(&plugin("other_abi")).fails(
+        1,
+        &[
+            "another version of the plugin interface",
+            "hint: build the plugin again",
+        ],
+    );
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    run(&crate::support::workspace().join("tests/fixtures/plugins/draft-0.1.so")).fails(
+        1,
+        &[
+            "incompatible package versions: expected 0.2.0, found 0.1.0",
+            "hint: build the plugin again",
+        ],
+    );
+    assert!(!place.out("out").exists());
+}
+
+/// A library of another system version: it asks for a function that is nowhere.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn a_library_with_a_symbol_that_is_nowhere_is_refused_before_it_is_used() {
+    let place = Place::new();
+    let mut bytes = fs::read(plugin("mixture")).unwrap();
+    let symbol = b"\0pthread_setspecific\0";
+    let other = b"\0pthread_satspecific\0";
+    let at = (bytes.windows(symbol.len()))
+        .position(|part| part == symbol)
+        .expect("a function of the C library");
+    bytes[at..at + other.len()].copy_from_slice(other);
+    let file = place.out("libmissing.so");
+    fs::write(&file, bytes).unwrap();
+    let mut command = dsl_host();
+    command.args(["run", "--dry-run", "--plugin"]).arg(&file);
+    Outcome::of(&mut command).fails(
+        1,
+        &[
+            "cannot load plugin ",
+            "pthread_satspecific",
+            "hint: build the plugin on this system",
+        ],
+    );
+}
+
+#[test]
+fn a_run_goes_where_it_was_asked_to_whatever_folder_the_plugin_goes_to() {
+    let place = Place::new();
+    let mut command = place.start("unused", "changes-folder");
+    let out = place.out("work");
+    fs::create_dir(&out).unwrap();
+    command.current_dir(&out).args(["--set", "train.steps=2"]);
+    let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    let mut command = dsl_host();
+    command
+        .current_dir(&out)
+        .env("DSL_MISBEHAVE", "changes-folder");
+    command.args(arguments.iter().map(|argument| {
+        if argument == place.out("unused").as_os_str() {
+            "here".into()
+        } else {
+            argument.clone()
+        }
+    }));
+    Outcome::of(&mut command).ok();
+    assert!(out.join("here/metrics.jsonl").is_file());
+}
+
+/// Reads a child's stderr until a text comes.
+fn wait_for(child: &mut std::process::Child, text: &str, limit: Duration) {
+    use std::io::{BufRead, BufReader};
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        for line in stderr.lines().map_while(Result::ok) {
+            let _ = tell.send(line);
+        }
+    });
+    let begun = Instant::now();
+    let mut said = String::new();
+    while !said.contains(text) {
+        let left = limit.saturating_sub(begun.elapsed());
+        let line = told.recv_timeout(left);
+        let line =
+            line.unwrap_or_else(|_| panic!("`{text}` did not come within {limit:?}: {said}"));
+        said.push_str(&line);
+        said.push('\n');
+    }
+}
+
+#[cfg(unix)]
+fn interrupt_twice(child: &std::process::Child) {
+    for _ in 0..2 {
+        let signal = Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status();
+        assert!(signal.unwrap().success());
+        thread::sleep(Duration::from_millis(300));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn work_under_a_lock_does_not_stop_a_run() {
+    let place = Place::new();
+    let mut command = place.start("out", "works-under-lock");
+    let mut child = command
+        .env("RAYON_NUM_THREADS", "8")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    let code = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code();
+        }
+        if begun.elapsed() > Duration::from_secs(90) {
+            child.kill().unwrap();
+            panic!("a deadlock");
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(code, Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn progress_of_a_plugin_is_shown() {
+    let place = Place::new();
+    let mut child = place
+        .start("out", "endless")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let text = "misbehave: waiting for a stop";
+    wait_for(&mut child, text, Duration::from_secs(60));
+    interrupt_twice(&child);
+    child.wait().unwrap();
+}
+
+/// The services of the program itself.
+#[test]
+fn a_plugin_gets_threads_and_a_folder_from_the_program() {
+    let place = Place::new();
+    let mut command = place.start("out", "tells-services");
+    command.arg("-v").env("XDG_CACHE_HOME", place.out("cache"));
+    command.env("RAYON_NUM_THREADS", "3");
+    let said = Outcome::of(&mut command)
+        .fails(1, &["the host answered"])
+        .stderr;
+    let folder = place.out("cache/dsl/plugins/misbehave");
+    for part in [
+        "threads 3",
+        "squares Ok([0, 1, 4, 9, 16])",
+        &format!("cache Ok(\"{} true\")", folder.display()),
+    ] {
+        assert!(said.contains(part), "`{part}` is not in {said}");
+    }
+    assert!(folder.join("misbehave.txt").is_file());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_plugin_that_hangs_can_be_stopped_and_the_run_goes_on() {
@@ -173,32 +420,17 @@ fn a_plugin_that_hangs_can_be_stopped_and_the_run_goes_on() {
     let run = place.out("hang");
     let mut child = place
         .start("hang", "hang-in-batch")
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let begun = Instant::now();
-    while !saved_at_least(&run, 10) {
-        assert!(
-            begun.elapsed() < Duration::from_secs(120),
-            "{:?}",
-            child.try_wait()
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
-    for _ in 0..2 {
-        let signal = Command::new("kill")
-            .args(["-INT", &child.id().to_string()])
-            .status();
-        assert!(signal.unwrap().success());
-        thread::sleep(Duration::from_millis(300));
-    }
+    // It is named after 30 s.
+    let named = "plugin `misbehave` has not come back from `batch of dataset `train`` for 3";
+    wait_for(&mut child, named, Duration::from_secs(120));
+    assert!(saved(&run).last().is_some_and(|&last| last >= 9));
+    interrupt_twice(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     goes_on(&place, "hang", &whole);
-}
-
-fn saved_at_least(run: &Path, step: u64) -> bool {
-    run.join("checkpoints").is_dir() && saved(run).last().is_some_and(|&last| last >= step)
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub fn dsl_host() -> Command {
         "DSL_PLUGIN_PATH",
         "DSL_PLUGIN_LOCK",
         "XDG_DATA_HOME",
+        "DSL_MISBEHAVE",
+        "DSL_ROUGH",
         "DSL_FEATURES_PATH",
     ] {
         command.env_remove(name);

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use dsl_abi::{
-    AbiError, Buffer, RawDType,
+    AbiError, Buffer, Tensor, TextColumn,
     abi_stable::{
         sabi_trait::TD_Opaque,
         std_types::{ROk, RResult, RSlice, RString},

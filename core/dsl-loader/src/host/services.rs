@@ -13,10 +13,10 @@ use dsl_abi::{
     },
 };
 
-use super::{HostAdapter, HostError, quietly};
+use super::{HostAdapter, HostError, quietly, share::share};
 use crate::{
     Pictures,
-    in_call::{current, enter},
+    in_call::{assist, current},
 };
 
 pub(super) fn parallel(host: &HostAdapter) -> Service {
@@ -45,8 +45,8 @@ impl ParallelMethods for Parallel {
         // Work on other threads belongs to the call that asked for it.
         let label = current();
         quietly((), || {
-            self.0.callbacks.parallel(count, &|index| {
-                let _entered = label.map(enter);
+            share(self.0.callbacks.threads(), count, &|index| {
+                let _part = label.map(assist);
                 job.call(index);
             });
         });

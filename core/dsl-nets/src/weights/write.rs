@@ -83,9 +83,12 @@ pub(crate) fn write_tensors(
         .into_iter()
         .map(|(key, tensor)| (key, Encoded { dtype, tensor }));
     replace(path, |temporary| {
+        let usual = File::create(temporary)?.metadata()?.permissions();
         // Tensor by tensor: the whole file is never in memory.
         safetensors::serialize_to_file(views, Some(metadata), temporary)
-            .map_err(std::io::Error::other)
+            .map_err(std::io::Error::other)?;
+        // It leaves a file that nobody but its owner may read.
+        std::fs::set_permissions(temporary, usual)
     })
 }
 
@@ -161,4 +164,20 @@ fn replace(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> Res
         let _ = std::fs::remove_file(&temporary);
         NetsError::write(path, e)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_may_be_read_by_whom_other_files_may() {
+        let folder = tempfile::tempdir().unwrap();
+        let [plain, weights] =
+            ["plain", "weights.safetensors"].map(|name| folder.path().join(name));
+        std::fs::write(&plain, "").unwrap();
+        write_tensors(&weights, Vec::new(), WeightDType::F32, &BTreeMap::new()).unwrap();
+        let of = |path: &Path| std::fs::metadata(path).unwrap().permissions();
+        assert_eq!(of(&weights), of(&plain));
+    }
 }

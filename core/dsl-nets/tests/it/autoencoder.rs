@@ -187,3 +187,30 @@ fn a_shard_that_is_not_there_is_named_fixture() {
     assert!(matches!(error, NetsError::Io { .. }), "{error}");
     assert!(error.to_string().contains("00002-of-00002"), "{error}");
 }
+
+/// Against diffusers' own tiles; `tests/tiles/export.py` made them with the autoencoder in the workspace's fixtures.
+#[test]
+fn tiles_are_blended_as_in_the_reference() {
+    let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = manifest.join("../../tests/fixtures/vae/vae");
+    let device = Device::flex();
+    let vae: AutoencoderKL = crate::fixture::load_from(&folder, &device);
+    let (config, _) = read_config::<AutoencoderKL>(&folder).unwrap();
+    let tiling = Tiling::new(&config);
+    let io = dsl_nets::WeightFile::open(&manifest.join("tests/tiles/io.safetensors")).unwrap();
+    let tensor = |key: &str| {
+        let tensor = io.read(key).unwrap();
+        let shape: [usize; 4] = tensor.shape.try_into().unwrap();
+        Tensor::<1>::from_floats(tensor.values.as_slice(), &device).reshape(shape)
+    };
+    let check = |key: &str, found: Tensor<4>| {
+        assert_close(key, &values(found), &io.read(key).unwrap().values, 2e-5);
+    };
+    let latents = vae.encode_tiled(tensor("in.image"), &tiling);
+    check("out.mean", latents.mean);
+    check("out.logvar", latents.logvar);
+    check(
+        "out.decoded",
+        vae.decode_tiled(tensor("in.latent"), &tiling),
+    );
+}

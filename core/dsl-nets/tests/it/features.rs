@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use dsl_nets::WeightFile;
 use dsl_nets::features::{
-    Filter, InceptionV3, Lpips, LpipsNet, MobileNetV2, PictureBatch, Resample, ResizeMode,
-    lpips_layer_distance, lpips_scaling, resize_plane,
+    ClipImages, ClipVit, Filter, InceptionV3, Lpips, LpipsNet, MobileNetV2, PictureBatch, Resample,
+    ResizeMode, lpips_layer_distance, lpips_scaling, resize_plane,
 };
+use dsl_nets::{ClipModelConfig, WeightFile};
 
 use crate::fixture::{Fixture, assert_close, root, values};
 
@@ -383,4 +383,40 @@ fn published_st_lpips_gives_the_published_distances() {
         let found: Vec<f32> = found.layers.into_iter().flat_map(values).collect();
         assert_close("layers", &found, &layers, 1e-3);
     }
+}
+
+#[test]
+fn clip_embeddings_match_the_fixture_clip_model() {
+    let fixture = Fixture::open("clip_model");
+    let folder = fixture.folder.join("clip");
+    let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
+    let config = ClipModelConfig::from_transformers_json(&config).unwrap();
+    let shape = dsl_nets::ClipVisionConfig {
+        projection_dim: config.projection_dim,
+        ..config.vision_config
+    };
+    let open = || WeightFile::open(&folder.join("model.safetensors")).unwrap();
+    let device = Device::flex();
+    let clip = ClipImages::read_shape(shape, open(), &device).unwrap();
+    let found = clip.forward(tensor(&fixture.io, "in.pixel_values"));
+    fixture.check("out", "out.image_embeds", &values(found));
+
+    // Taller than wide: the middle of the shorter side's height.
+    let pixels = pattern(40, [3, 5, 50]);
+    let square = PictureBatch::new(&pixels, [1, 40, 40]).unwrap();
+    assert_eq!(clip.prepare(&square, &device).dims(), [1, 3, 32, 32]);
+    let tall: Vec<f32> = (0..3)
+        .flat_map(|_| (0..65 * 32).map(|i| (i / 32) as f32 / 127.5 - 1.0))
+        .collect();
+    let tall = PictureBatch::new(&tall, [1, 65, 32]).unwrap();
+    let red = values(clip.prepare(&tall, &device).narrow(1, 0, 1).narrow(3, 0, 1));
+    // 65 rows stay 65; rows 16 to 47 remain.
+    let expected: Vec<f32> = (16..48)
+        .map(|row| (row as f32 / 255.0 - 0.481_454_66) / 0.268_629_54)
+        .collect();
+    assert_close("rows", &red, &expected, 1e-6);
+
+    // Another model's file says what it lacks.
+    let error = ClipImages::read(ClipVit::B32, open(), &device).unwrap_err();
+    assert!(error.to_string().contains("vision_model."), "{error}");
 }

@@ -12,7 +12,7 @@ use crate::{
     context::Context,
 };
 
-/// A folder of plugins is scanned at every `plugin list`.
+/// A folder of plugins is scanned at every `plugin list`, and a configuration is checked at every start.
 const SCAN_LIMIT: Duration = Duration::from_millis(100);
 
 pub(super) const CASES: &[Case] = &[
@@ -28,7 +28,8 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "no-work-before-open",
-        "Nothing starts threads, opens files or computes before a task is opened",
+        "Before a task is opened nothing leaves threads or open files behind, and all answers together take less than \
+         100 ms",
         no_work,
     ),
     case(
@@ -118,23 +119,33 @@ fn no_work(context: &Context) -> Outcome {
         ));
     };
     let plugin = context.plugin()?;
+    let answers = Stopwatch::begin();
     plugin.config_schema()?;
     plugin.default_config()?;
     plugin.host_defaults()?;
     plugin.asset_names()?;
+    let took = answers.took();
+    let help = "move this work to `Task::open`: plugins are loaded to be listed, too";
     let Some(after) = Traces::now() else {
         return Ok(Verdict::skipped(
             "this system does not count threads and files",
         ));
     };
+    let message = format!("{:.1} ms", took.as_secs_f64() * 1e3);
+    if took > SCAN_LIMIT {
+        return Err(Verdict::failed(format!(
+            "schema, defaults, recommendations and names of files took {message}, the limit is 100 ms"
+        ))
+        .with_help(help));
+    }
     if after == before {
-        return Ok(Verdict::passed(""));
+        return Ok(Verdict::passed(message));
     }
     Err(Verdict::failed(format!(
         "threads went from {} to {}, open files from {} to {}, and no task is open",
         before.threads, after.threads, before.files, after.files
     ))
-    .with_help("move this work to `Task::open`: plugins are loaded to be listed, too"))
+    .with_help(help))
 }
 
 fn twice(context: &Context) -> Outcome {

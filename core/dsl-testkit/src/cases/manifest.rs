@@ -120,7 +120,7 @@ fn panic_strategy(context: &Context) -> Outcome {
     let plugin = context.plugin()?;
     match plugin.manifest().panic_strategy.as_str() {
         "unwind" => Ok(Verdict::passed("")),
-        other => Ok(Verdict::warning(format!(
+        other => Err(Verdict::failed(format!(
             "the plugin is built with panic = \"{other}\": a mistake in it ends the host"
         ))
         .with_help("leave `panic` out of the profile that builds the plugin")),

@@ -178,6 +178,7 @@ fn processes(context: &Context) -> Outcome {
     };
     let launcher = Launcher::like_this_process().map_err(unable)?;
     let ended = job::ask::<Verdict>(&launcher, job).map_err(unable)?;
+    let end = ended.describe();
     match ended.answer {
         Some(there) if there.status.is_bad() => Err(there),
         Some(there) if there.message == here.message => Ok(Verdict::passed("")),
@@ -187,10 +188,7 @@ fn processes(context: &Context) -> Outcome {
         .with_help(
             "hash maps in the order of their keys, times and addresses differ between processes",
         )),
-        None => Err(Verdict::crashed(job::describe_end(
-            &ended.exit,
-            &ended.output,
-        ))),
+        None => Err(Verdict::crashed(end)),
     }
 }
 

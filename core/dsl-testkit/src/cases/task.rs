@@ -2,21 +2,23 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-use dsl_loader::{ColumnRole, DType, ErrorCode, HostColumnData, LoaderError};
+use dsl_loader::{ColumnRole, DType, ErrorCode, HostColumnData, LoaderError, Plugin};
 
 use super::case;
 use crate::{
     Case,
     case::{Outcome, Verdict},
-    context::{Context, Stopping, seeds, some_indices},
+    context::{Context, Stopping, affordable, seeds, some_indices},
 };
 
 /// A stop is honoured within this time.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// A stop in the middle of a call comes after this time.
+const STOP_AFTER: Duration = Duration::from_millis(75);
 
 pub(super) const CASES: &[Case] = &[
     case(
@@ -56,7 +58,8 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "cancellation-honoured",
-        "When the host asks for a stop, opening and batches come back within 5 s, done or with the code `cancelled`",
+        "When the host asks for a stop, before a call or in the middle of it, opening and batches come back within 5 s, done \
+         or with the code `cancelled`",
         cancellation,
     ),
     case(
@@ -205,41 +208,81 @@ fn values_in_range(context: &Context) -> Outcome {
 }
 
 fn cancellation(context: &Context) -> Outcome {
-    let host = Arc::new(Stopping::default());
-    let plugin = context.plugin_for(host.clone())?;
+    let host = context.host();
+    let plugin = Plugin::open(context.path(), host.clone())?;
     let config = context.config(&plugin)?;
     let task = plugin.open_task(&config)?;
     let dataset = task.dataset("train")?;
     if dataset.is_empty() {
         return Ok(Verdict::skipped("the split `train` is empty"));
     }
-    host.0.store(true, Ordering::SeqCst);
-    let begun = Instant::now();
-    let indices: Vec<u64> = (0..4096).map(|index| index % dataset.len()).collect();
-    let stopped = |outcome: Result<(), LoaderError>| match outcome {
-        Ok(()) => Ok(false),
-        Err(error) if error.is_cancelled() => Ok(true),
-        Err(error) => Err(Verdict::from(error)),
-    };
-    let batch = stopped(dataset.batch(&indices, &seeds(&indices, 0), true).map(drop))?;
-    let after_batch = begun.elapsed();
-    let open = stopped(plugin.open_task(&config).map(drop))?;
-    let took = begun.elapsed();
-    let word = |stopped| if stopped { "stopped" } else { "done" };
-    let message = format!(
-        "a batch of {} {} after {:.1} s, opening {} after {:.1} s",
-        indices.len(),
-        word(batch),
-        after_batch.as_secs_f64(),
-        word(open),
-        (took - after_batch).as_secs_f64()
+    let count = affordable(&dataset, 4096)?;
+    let indices: Vec<u64> = (0..count as u64)
+        .map(|index| index % dataset.len())
+        .collect();
+    let batch = || (dataset.batch(&indices, &seeds(&indices, 0), true)).map(drop);
+    let open = || plugin.open_task(&config).map(drop);
+    let (what, calls): (_, [(_, &dyn Fn() -> Result<(), LoaderError>); 2]) = (
+        format!("a batch of {count}"),
+        [("batch", &batch), ("opening", &open)],
     );
-    if after_batch > STOP_LIMIT || took - after_batch > STOP_LIMIT {
+    let mut said = Vec::new();
+    let mut late = false;
+    for (name, call) in calls {
+        for after in [Duration::ZERO, STOP_AFTER] {
+            let (end, took) = stopped(&host, after, call)?;
+            late |= took > STOP_LIMIT;
+            let name = if name == "batch" { &what } else { name };
+            let when = match after {
+                Duration::ZERO => "before",
+                _ => "meanwhile",
+            };
+            said.push(format!(
+                "{name} {end} {:.1} s after a stop {when}",
+                took.as_secs_f64()
+            ));
+        }
+    }
+    let message = said.join(", ");
+    if late {
         return Err(Verdict::failed(message).with_help(
             "ask `Host::cancelled` between samples, and end with `PluginError::cancelled`",
         ));
     }
     Ok(Verdict::passed(message))
+}
+
+/// Makes a call, asks for a stop some time after it began, and says how it ended and how long that took from the stop on.
+fn stopped(
+    host: &Stopping,
+    after: Duration,
+    call: &dyn Fn() -> Result<(), LoaderError>,
+) -> Result<(&'static str, Duration), Verdict> {
+    let stop = || {
+        host.stop.store(true, Ordering::SeqCst);
+        Instant::now()
+    };
+    let (outcome, took) = std::thread::scope(|scope| {
+        let early = after.is_zero().then(stop);
+        let later = early.is_none().then(|| {
+            scope.spawn(|| {
+                std::thread::sleep(after);
+                stop()
+            })
+        });
+        let outcome = call();
+        let ended = Instant::now();
+        let late = later.and_then(|thread| thread.join().ok());
+        let took =
+            (early.or(late)).map_or(Duration::ZERO, |stop| ended.saturating_duration_since(stop));
+        (outcome, took)
+    });
+    host.stop.store(false, Ordering::SeqCst);
+    match outcome {
+        Ok(()) => Ok(("done", took)),
+        Err(error) if error.is_cancelled() => Ok(("stopped", took)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn two_tasks(context: &Context) -> Outcome {

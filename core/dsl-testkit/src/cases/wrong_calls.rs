@@ -6,7 +6,7 @@ use super::case;
 use crate::{
     Case,
     case::{Outcome, Verdict},
-    context::{Context, rows, some_indices},
+    context::{Context, affordable, rows, some_indices},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -22,7 +22,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "large-batch",
-        "A batch may be larger than the dataset",
+        "A batch may be larger than the dataset, as far as memory goes",
         large,
     ),
     case(
@@ -83,8 +83,9 @@ fn empty(context: &Context) -> Outcome {
 
 fn large(context: &Context) -> Outcome {
     let dataset = context.train()?;
-    let some = some_indices(&dataset, 16);
-    let count = (dataset.len() as usize).saturating_add(3).min(512);
+    let wanted = (dataset.len() as usize).saturating_add(3).min(512);
+    let count = affordable(&dataset, wanted)?.max(2);
+    let some = some_indices(&dataset, 16.min(count / 2));
     let indices: Vec<u64> = some.iter().copied().cycle().take(count).collect();
     let columns = dataset.batch(&indices, &vec![7; count], false)?;
     for (name, rows) in rows(dataset.columns(), &columns) {

@@ -30,7 +30,7 @@ impl Display for Inspection {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let fact = |name: &str, value: &str| [name.to_owned(), value.to_owned(), String::new()];
         let mut facts = vec![
-            fact("file", &self.path.display().to_string()),
+            fact("file", &self.path),
             fact("bytes", &self.bytes.to_string()),
             fact("sha256", &self.sha256),
         ];

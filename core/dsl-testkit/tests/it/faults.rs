@@ -3,10 +3,11 @@
 use dsl_test_support::says;
 use dsl_testkit::{
     CheckOptions,
-    Status::{self, Crashed, Failed, Warning},
+    Status::{self, Crashed, Failed, Passed, Skipped, Warning},
+    check,
 };
 
-use super::support::report;
+use super::support::{launcher_with, plugin, report};
 
 /// Puts one case to a plugin with a fault.
 #[track_caller]
@@ -17,7 +18,12 @@ fn named(plugin: &str, fault: &str, case: &str, status: Status, parts: &[&str]) 
     };
     let options = CheckOptions {
         filter: Some(case.to_owned()),
-        time_limit_secs: Some(if fault.starts_with("hang") { 1 } else { 60 }),
+        time_limit_secs: Some(match fault {
+            "hang-at-exit" => 6,
+            hangs if hangs.starts_with("hang") => 1,
+            _ => 60,
+        }),
+        soak_batches: 2_000,
         ..CheckOptions::default()
     };
     let report = report(plugin, variable, fault, &options);
@@ -200,6 +206,24 @@ fn batches_below_the_rules_of_the_sdk() {
         Failed,
         &["column `point`", "expected shape"],
     );
+    rough(
+        "null-pointer",
+        case,
+        Failed,
+        &["memory for column `point`", "a null pointer to 8 bytes"],
+    );
+    rough(
+        "text-null",
+        case,
+        Failed,
+        &["memory for column `text`", "a null pointer"],
+    );
+    rough(
+        "endless-memory",
+        case,
+        Failed,
+        &["memory for column `point`", "more than there can be"],
+    );
     rough("text-not-utf8", case, Failed, &["column `text`", "UTF-8"]);
     rough("text-offsets", case, Failed, &["column `text`", "offsets"]);
     rough(
@@ -232,13 +256,48 @@ fn samples_that_depend_on_more_than_index_and_seed() {
         ("depends-on-thread", "same-across-threads"),
         ("depends-on-process", "same-across-processes"),
         ("uses-seeds-always", "seeds-unused-without-augment"),
+        ("depends-on-neighbours", "large-batch"),
+        ("depends-on-tasks", "two-tasks-at-once"),
+        ("columns-change", "same-columns-at-every-call"),
     ] {
         misbehaves(fault, case, Failed, &[]);
     }
 }
 
 #[test]
+fn seeds_that_change_nothing_are_told() {
+    misbehaves(
+        "none",
+        "seeds-change-augmented-samples",
+        Skipped,
+        &["no sample changes"],
+    );
+    rough(
+        "remembers-errors",
+        "usable-after-an-error",
+        Failed,
+        &["sample 0 is another one"],
+    );
+}
+
+#[test]
 fn calls_that_do_not_come_back() {
+    misbehaves(
+        "asks-once",
+        "cancellation-honoured",
+        Failed,
+        &[
+            "stopped 0.0 s after a stop before",
+            "after a stop meanwhile",
+        ],
+    );
+    rough(
+        "hang-at-exit",
+        "ends-quietly",
+        Failed,
+        &["did not end within 3 s, when all was done"],
+    );
+
     misbehaves(
         "hang-in-open",
         "default-config-opens",
@@ -273,7 +332,7 @@ fn calls_that_end_the_process() {
             fault,
             case,
             Crashed,
-            &["the plugin `misbehave` ended the program", call, way],
+            &["the plugin `misbehave` ", "ended the program", call, way],
         );
     };
     let (batch, case) = ("`batch of dataset `train``", "columns-agree-with-batches");
@@ -283,6 +342,10 @@ fn calls_that_end_the_process() {
     ends("exit-in-batch", case, batch, "exit");
     ends("stack-overflow", case, batch, "SIGSEGV");
     ends("huge-allocation", case, batch, "SIGABRT");
+    ends("huge-allocation", case, "the memory limit, 8590 MB", "");
+    let own = "on a thread of its own, during the call `batch of dataset `train``";
+    ends("abort-on-own-thread", case, own, "SIGABRT");
+    ends("exit-on-own-thread", case, own, "it called `exit`");
     ends(
         "abort-in-drop",
         case,
@@ -303,21 +366,40 @@ fn libraries_that_end_the_process() {
     let ends = |fault: &str, case: &str, call: &str, way: &str| {
         rough(fault, case, Crashed, &["ended the program", call, way]);
     };
-    // Where it is read no call is in progress.
-    let parts = ["signal 11", "memory that the plugin lent"];
-    rough("null-pointer", "values-in-range", Crashed, &parts);
     let case = "columns-agree-with-batches";
+    let batch = "`batch of dataset `train``";
+    ends("no-memory", case, batch, "SIGSEGV");
+    // Where it is read no call is in progress.
+    #[cfg(target_os = "linux")]
+    rough(
+        "lends-and-unmaps",
+        "batch-outlives-its-task",
+        Crashed,
+        &[
+            "`rough` may have ended the program, by lending memory",
+            "SIGSEGV",
+        ],
+    );
+    let release = "`release of a batch of dataset `train``";
+    ends("text-abort", case, release, "SIGABRT");
     ends(
-        "wrong-release",
+        "abort-in-release-of-a-wrong-batch",
         case,
-        "`release of a batch of dataset `train``",
+        release,
         "SIGABRT",
     );
+    rough(
+        "abort-at-exit",
+        "ends-quietly",
+        Crashed,
+        &["when all was done", "signal 6"],
+    );
+    ends("wrong-release", case, release, "SIGABRT");
     ends(
         "panic-in-batch",
         case,
-        "`batch of dataset `train``",
-        "it called `exit`",
+        batch,
+        "it called `exit`, or a panic was not caught",
     );
     ends(
         "panic-in-manifest",
@@ -361,6 +443,30 @@ fn manifests_and_interfaces() {
     );
     rough("slow-manifest", "scan-under-100-ms", Failed, &["ms"]);
     rough(
+        "manifest-changes",
+        "loads-twice",
+        Failed,
+        &["differs from one call to the next"],
+    );
+    rough(
+        "panic-abort",
+        "panic-strategy",
+        Failed,
+        &["panic = \"abort\""],
+    );
+    rough(
+        "self-test-lies",
+        "panic-comes-back",
+        Failed,
+        &["with the message"],
+    );
+    rough(
+        "self-test-lies",
+        "log-reaches-the-host",
+        Failed,
+        &["did not arrive; the host heard: nothing"],
+    );
+    rough(
         "offers-everything",
         "unknown-extension",
         Failed,
@@ -383,6 +489,18 @@ fn configurations() {
         "default-config-fits-schema",
         Failed,
         &["some"],
+    );
+    misbehaves(
+        "silent-key",
+        "schema-describes-keys",
+        Warning,
+        &["no description for `scale`"],
+    );
+    rough(
+        "names-no-key",
+        "wrong-type-refused-with-path",
+        Failed,
+        &["does not name `some`"],
     );
     rough(
         "accepts-anything",
@@ -450,6 +568,12 @@ fn evaluators() {
         &["`mean_square` is first"],
     );
     misbehaves(
+        "needs-discriminator",
+        "evaluator-many-samples",
+        Failed,
+        &["eps_pred/discriminator"],
+    );
+    misbehaves(
         "evaluator-split",
         "evaluator-requirements",
         Failed,
@@ -460,7 +584,25 @@ fn evaluators() {
 #[cfg(target_os = "linux")]
 #[test]
 fn what_is_not_given_back() {
-    misbehaves("leaks", "memory-returned", Failed, &["MB more after"]);
+    // 4,000 bytes of every batch.
+    let most = CheckOptions {
+        filter: Some("memory-returned".to_owned()),
+        ..CheckOptions::default()
+    };
+    let found = report("misbehave", "DSL_MISBEHAVE", "leaks", &most);
+    assert_eq!(found.cases[0].status, Failed, "{found}");
+    rough(
+        "never-released",
+        "memory-returned",
+        Failed,
+        &["MB more after"],
+    );
+    misbehaves(
+        "slow-before-open",
+        "no-work-before-open",
+        Failed,
+        &["the limit is 100 ms"],
+    );
     misbehaves(
         "leaks-threads",
         "open-and-close",
@@ -485,4 +627,89 @@ fn a_plugin_that_does_not_load_fails_one_case_only() {
     );
     assert_eq!(report.counts.skipped, report.cases.len() - 1);
     assert!(!report.conforms);
+}
+
+/// Samples of 12.5 MB: the questions ask for no more of them than memory holds.
+#[test]
+fn large_samples_are_not_taken_for_a_crash() {
+    for case in ["cancellation-honoured", "large-batch"] {
+        misbehaves("large", case, Passed, &[]);
+    }
+}
+
+#[test]
+fn work_under_a_lock_is_no_deadlock() {
+    let case = "columns-agree-with-batches";
+    misbehaves("works-under-lock", case, Passed, &[]);
+}
+
+#[test]
+fn a_file_that_changes_meanwhile_is_refused() {
+    let options = CheckOptions {
+        filter: Some("loads-with".to_owned()),
+        sha256: Some("00".repeat(32)),
+        ..CheckOptions::default()
+    };
+    let report = report("mixture", "NOTHING", "", &options);
+    let found = &report.cases[0];
+    assert_eq!(found.status, Failed, "{found}");
+    assert!(
+        found.message.contains("not the file that was asked about"),
+        "{found}"
+    );
+}
+
+/// A plugin that writes without an end fills neither the disk nor the memory, and is stopped when its time is up.
+#[test]
+fn output_without_an_end_is_cut() {
+    let options = CheckOptions {
+        filter: Some("same-at-every-call".to_owned()),
+        time_limit_secs: Some(2),
+        ..CheckOptions::default()
+    };
+    let report = report("misbehave", "DSL_MISBEHAVE", "shouts", &options);
+    let found = &report.cases[0];
+    assert_eq!(found.status, Failed, "{found}");
+    assert!(found.output.len() <= 64 << 10, "{}", found.output.len());
+    assert!(found.message.contains("did not come back"), "{found}");
+}
+
+/// What a plugin starts ends with its question.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_process_is_left_behind() {
+    // Its argument is how it is found.
+    let seconds = format!("60.{}", std::process::id());
+    let is_there = || {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        (processes)
+            .filter_map(|process| std::fs::read(process.path().join("cmdline")).ok())
+            .any(|line| line == format!("sleep\0{seconds}\0").as_bytes())
+    };
+    let options = CheckOptions {
+        filter: Some("default-config-opens".to_owned()),
+        time_limit_secs: Some(1),
+        ..CheckOptions::default()
+    };
+    let variables = [
+        ("DSL_MISBEHAVE", "leaves-process"),
+        ("DSL_MISBEHAVE_SLEEP", seconds.as_str()),
+    ];
+    let launcher = launcher_with(&variables);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let mut seen = false;
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                seen |= is_there();
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            seen
+        });
+        let report = check(&launcher, &plugin("misbehave"), &options, &|_| {}).unwrap();
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(report.cases[0].status, Failed, "{report}");
+        watch.join().unwrap()
+    });
+    assert!(seen && !is_there(), "{seen}");
 }

@@ -1,7 +1,7 @@
 //! What plugins say of themselves, also those that crash over it.
 
 use dsl_test_support::says;
-use dsl_testkit::{CheckOptions, inspect, manifest};
+use dsl_testkit::{CheckOptions, check, inspect, manifest};
 
 use super::support::{launcher, plugin};
 
@@ -37,6 +37,55 @@ fn everything_is_told() {
             "lower is better",
             "components = 8",
         ],
+    );
+}
+
+/// What programs read: keys may come, and none may go without another number in `format`.
+#[test]
+fn the_keys_of_the_json_are_these() {
+    let keys = |value: &serde_json::Value| -> Vec<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    };
+    let launcher = launcher("NOTHING", "");
+    let options = CheckOptions {
+        filter: Some("loads-twice".to_owned()),
+        ..CheckOptions::default()
+    };
+    let found = inspect(&launcher, &plugin("mixture"), &options).unwrap();
+    let found = serde_json::to_value(found).unwrap();
+    assert_eq!(found["format"], 1);
+    assert_eq!(
+        keys(&found).join(" "),
+        "format path sha256 bytes problem help manifest assets config host_defaults target conditioning sample_prompts \
+         splits evaluator"
+    );
+    assert_eq!(
+        keys(&found["config"][0]).join(" "),
+        "key type default description"
+    );
+    assert_eq!(keys(&found["splits"][0]).join(" "), "name samples columns");
+    assert_eq!(
+        keys(&found["splits"][0]["columns"][0]).join(" "),
+        "name dtype shape role"
+    );
+    assert_eq!(
+        keys(&found["evaluator"]).join(" "),
+        "requirements metrics artefacts"
+    );
+    let report = check(&launcher, &plugin("mixture"), &options, &|_| {}).unwrap();
+    let report = serde_json::to_value(report).unwrap();
+    assert_eq!(report["format"], 1);
+    assert_eq!(
+        keys(&report).join(" "),
+        "format plugin sha256 conforms counts cases"
+    );
+    assert_eq!(
+        keys(&report["counts"]).join(" "),
+        "passed failed crashed skipped warning"
+    );
+    assert_eq!(
+        keys(&report["cases"][0]).join(" "),
+        "case rule status message help detail output seconds"
     );
 }
 

@@ -49,6 +49,26 @@ fn a_configuration_goes_over_the_default() {
     assert_eq!(report.cases.len(), 1);
 }
 
+/// Every byte that a system allows in a path, and a configuration of a quarter of a megabyte.
+#[cfg(unix)]
+#[test]
+fn any_path_and_any_configuration_reach_a_child() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(OsStr::from_bytes(b"no text \xff.so"));
+    std::fs::copy(plugin("mixture"), &file).unwrap();
+    let options = CheckOptions {
+        filter: Some("open-and-close".to_owned()),
+        config: Some(serde_json::json!({"no_such_key": "x".repeat(250_000)})),
+        ..CheckOptions::default()
+    };
+    let report = check(&launcher("NOTHING", ""), &file, &options, &|_| {}).unwrap();
+    let found = &report.cases[0];
+    assert_eq!(found.status, Status::Failed, "{found}");
+    assert!(found.message.contains("no_such_key"), "{found}");
+    assert!(report.plugin.contains("no text "), "{}", report.plugin);
+}
+
 #[test]
 fn a_filter_that_nothing_fits_and_a_file_that_is_not_there_are_errors() {
     let options = CheckOptions {

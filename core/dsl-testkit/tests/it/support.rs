@@ -1,6 +1,6 @@
 //! Builds the plugins, and puts cases to them.
 
-use std::{env, path::PathBuf, sync::LazyLock};
+use std::{env, ffi::OsString, path::PathBuf, sync::LazyLock};
 
 use dsl_test_support::Built;
 use dsl_testkit::{CheckOptions, Launcher, Report, check, is_child, run_child};
@@ -22,21 +22,18 @@ fn child() {
     }
 }
 
-/// Starts children with a variable set, which says what is wrong with a plugin. The variable goes through `env`, since
-/// tests of one process must not change each other's environment.
+/// Starts children with a variable set, which says what is wrong with a plugin.
 pub fn launcher(variable: &str, fault: &str) -> Launcher {
+    launcher_with(&[(variable, fault)])
+}
+
+/// Starts children with variables set. They go through `env`, since tests of one process must not change each other's
+/// environment.
+pub fn launcher_with(variables: &[(&str, &str)]) -> Launcher {
     let program = env::current_exe().unwrap();
-    let set = format!("{variable}={fault}");
-    Launcher::of(
-        "env",
-        [
-            set.as_ref(),
-            program.as_os_str(),
-            "--exact".as_ref(),
-            "it::support::child".as_ref(),
-            "--nocapture".as_ref(),
-        ],
-    )
+    let set = (variables.iter()).map(|(name, value)| OsString::from(format!("{name}={value}")));
+    let test = ["--exact", "it::support::child", "--nocapture"].map(OsString::from);
+    Launcher::of("env", set.chain([program.into_os_string()]).chain(test))
 }
 
 pub fn report(name: &str, variable: &str, fault: &str, options: &CheckOptions) -> Report {

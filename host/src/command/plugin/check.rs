@@ -31,13 +31,13 @@ pub(super) struct CheckArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
     /// Limit for each case in seconds, in place of its own (most have 60)
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     time_limit: Option<u64>,
-    /// Limit for the memory that a case may allocate, in megabytes
-    #[arg(long, value_name = "MB", default_value_t = 8192)]
+    /// Limit for the memory that a case may allocate, in megabytes; at least 256
+    #[arg(long, value_name = "MB", default_value_t = 8192, value_parser = clap::value_parser!(u64).range(256..))]
     memory_limit: u64,
     /// Batches of the case `memory-returned`
-    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..))]
     soak_batches: u64,
     /// Cases at once; all processors by default
     #[arg(long, value_name = "COUNT")]
@@ -57,10 +57,11 @@ pub(super) fn check(args: &CheckArgs) -> Result<()> {
             .map(|case| format!("{:31} {}\n", case.name, case.rule));
         return failure::print(&lines.collect::<String>());
     }
-    let path = super::allowed_file(args.plugin.as_deref().unwrap_or_default())?;
+    let (path, sha256) = super::allowed_file(args.plugin.as_deref().unwrap_or_default())?;
     let mut options = CheckOptions {
         filter: args.filter.clone(),
         config: super::task_config(args.config.as_deref(), &args.sets)?,
+        sha256: Some(sha256),
         time_limit_secs: args.time_limit,
         memory_limit_bytes: args.memory_limit.saturating_mul(1_000_000),
         soak_batches: args.soak_batches,

@@ -23,15 +23,20 @@ pub(super) struct InspectArgs {
     /// One value of the configuration, such as `task.data.path=photos`; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    /// How long the plugin may take to say everything, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    time_limit: u64,
     /// Print JSON, for programs
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
-    let path = super::allowed_file(&args.plugin)?;
+    let (path, sha256) = super::allowed_file(&args.plugin)?;
     let options = CheckOptions {
         config: super::task_config(args.config.as_deref(), &args.sets)?,
+        sha256: Some(sha256),
+        time_limit_secs: Some(args.time_limit),
         ..CheckOptions::default()
     };
     let found = dsl_testkit::inspect(&super::launcher()?, &path, &options)?;

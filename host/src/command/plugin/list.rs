@@ -1,14 +1,15 @@
 //! `dsl-host plugin list`: the plugins that a bare name finds.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
-use dsl_loader::all_plugins;
-use dsl_testkit::CheckOptions;
+use dsl_loader::{Manifest, all_plugins};
+use dsl_testkit::{CheckOptions, JSON_FORMAT, Launcher};
 use serde::Serialize;
 
 use crate::failure;
+use crate::plugin_lock::PluginLock;
 
 /// List the plugins that a bare name finds
 ///
@@ -21,10 +22,18 @@ pub(super) struct ListArgs {
     json: bool,
 }
 
+/// The list as JSON.
+#[derive(Debug, Serialize)]
+struct List<'a> {
+    format: u32,
+    plugins: &'a [Listed],
+}
+
 /// A plugin in the list.
 #[derive(Debug, Serialize)]
 struct Listed {
-    path: PathBuf,
+    /// What is no text in it is replaced.
+    path: String,
     place: &'static str,
     /// An earlier place has a file of this name, which a bare name finds.
     shadowed: bool,
@@ -36,15 +45,11 @@ struct Listed {
 
 pub(super) fn list(args: &ListArgs) -> Result<()> {
     let launcher = super::launcher()?;
-    let options = CheckOptions {
-        // A list is to be quick.
-        time_limit_secs: Some(10),
-        ..CheckOptions::default()
-    };
+    let lock = PluginLock::in_force().map_err(failure::usage)?;
     let mut listed = Vec::new();
     for found in all_plugins() {
         let mut entry = Listed {
-            path: found.path.clone(),
+            path: found.path.display().to_string(),
             place: found.place,
             shadowed: found.shadowed,
             id: None,
@@ -52,29 +57,46 @@ pub(super) fn list(args: &ListArgs) -> Result<()> {
             description: None,
             problem: None,
         };
-        if let Err(error) = super::refused_by_lock(&found.path) {
-            entry.problem = Some(error.to_string());
-        } else {
-            let manifest = dsl_testkit::manifest(&launcher, &found.path, &options)?;
-            match manifest {
-                Ok(manifest) => {
-                    entry.id = Some(manifest.id);
-                    entry.version = Some(manifest.version);
-                    entry.description = Some(manifest.description);
-                }
-                Err(problem) => entry.problem = Some(problem),
+        // A file that is wrong is an entry of the list, and not the end of it.
+        match manifest(&launcher, lock.as_ref(), &found.path) {
+            Ok(manifest) => {
+                entry.id = Some(manifest.id);
+                entry.version = Some(manifest.version);
+                entry.description = Some(manifest.description);
             }
+            Err(problem) => entry.problem = Some(problem),
         }
         listed.push(entry);
     }
     if args.json {
-        return failure::print(&format!("{}\n", serde_json::to_string_pretty(&listed)?));
+        let list = List {
+            format: JSON_FORMAT,
+            plugins: &listed,
+        };
+        return failure::print(&format!("{}\n", serde_json::to_string_pretty(&list)?));
     }
     if listed.is_empty() {
         tracing::warn!("no plugins found; DSL_PLUGIN_PATH names folders to look in");
         return Ok(());
     }
     failure::print(&table(&listed))
+}
+
+/// What a plugin that the lock allows says of itself, or what is wrong with it.
+fn manifest(
+    launcher: &Launcher,
+    lock: Option<&PluginLock>,
+    path: &Path,
+) -> Result<Manifest, String> {
+    let path = super::canonical(path).map_err(|error| error.to_string())?;
+    let sha256 = super::allowed(lock, &path).map_err(|error| error.to_string())?;
+    let options = CheckOptions {
+        sha256: Some(sha256),
+        // A list is to be quick.
+        time_limit_secs: Some(10),
+        ..CheckOptions::default()
+    };
+    dsl_testkit::manifest(launcher, &path, &options).map_err(|error| error.to_string())?
 }
 
 fn table(listed: &[Listed]) -> String {
@@ -90,7 +112,7 @@ fn table(listed: &[Listed]) -> String {
             "{:ids$}  {:versions$}  {} ({}{shadowed})\n",
             id(entry),
             version(entry),
-            entry.path.display(),
+            entry.path,
             entry.place,
         ));
         let below = (entry

@@ -131,7 +131,7 @@ fn files(args: &NewArgs, sdk: &Sdk) -> Vec<(&'static str, String)> {
         ("{{name}}", args.name.clone()),
         ("{{crate}}", crate_name.clone()),
         ("{{library}}", format!("lib{crate_name}.so")),
-        ("{{Type}}", words.concat()),
+        ("{{Type}}", type_name(&words)),
         ("{{title}}", words.join(" ")),
         ("{{author}}", quoted),
         ("{{sdk}}", sdk.dependency("dsl-sdk")),
@@ -148,6 +148,15 @@ fn files(args: &NewArgs, sdk: &Sdk) -> Vec<(&'static str, String)> {
         .iter()
         .map(|(path, content)| (*path, fill(content)))
         .collect()
+}
+
+/// Name of the type that is the task. It ends with `Task`, so that it is no name that the files use for something else.
+fn type_name(words: &[String]) -> String {
+    let name = words.concat();
+    match name.strip_suffix("Task") {
+        Some(rest) if !rest.is_empty() => name,
+        _ => name + "Task",
+    }
 }
 
 fn capital(word: &str) -> String {
@@ -237,9 +246,25 @@ mod tests {
                     Some("https://example.org/x.git")
                 );
             }
+            if path == "src/config.rs" {
+                assert!(content.contains("pub struct My3dTaskConfig {"), "{content}");
+            }
             if path == "src/task.rs" {
                 assert!(content.contains("pub struct My3dTask {"), "{content}");
             }
+        }
+    }
+
+    #[test]
+    fn types_have_names_of_their_own() {
+        for (name, expected) in [
+            ("my-task", "MyTask"),
+            ("task", "TaskTask"),
+            ("option", "OptionTask"),
+            ("host", "HostTask"),
+        ] {
+            let words: Vec<String> = name.split('-').map(capital).collect();
+            assert_eq!(type_name(&words), expected);
         }
     }
 

@@ -2,10 +2,12 @@
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
+    io::Write,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use dsl_sdk::{
@@ -15,9 +17,14 @@ use dsl_sdk::{
 
 use crate::fault::{Fault, hang};
 
+/// How many datasets there were so far.
+static DATASETS: AtomicU64 = AtomicU64::new(0);
+
 /// Points on a line, with names.
 pub(crate) struct Line {
     fault: Fault,
+    /// How many there were before.
+    number: u64,
     after: u64,
     scale: f32,
     host: Host,
@@ -38,8 +45,10 @@ const STOCK: usize = 24;
 impl Line {
     pub(crate) fn new(fault: Fault, after: u64, scale: f32, host: Host) -> Self {
         let (training, calls) = Default::default();
+        let number = DATASETS.fetch_add(1, Ordering::Relaxed);
         Self {
             fault,
+            number,
             after: if fault == Fault::EndlessAfterFour {
                 4
             } else {
@@ -107,6 +116,7 @@ impl Line {
             Fault::DependsOnProcess => std::process::id() as f32,
             Fault::UsesSeedsAlways => (request.seeds[place] % 1000) as f32,
             Fault::NotFinite if index == 0 => f32::NAN,
+            Fault::DependsOnTasks => self.number as f32,
             _ => 0.0,
         }
     }
@@ -136,13 +146,17 @@ impl Dataset for Line {
             shape,
             role,
         };
+        let role = match self.fault {
+            Fault::ColumnsChange if self.number % 2 == 1 => ColumnRole::Other,
+            _ => ColumnRole::Text,
+        };
         let width = match self.fault {
             Fault::Large => LARGE as u64,
             _ => 2,
         };
         vec![
             column("point", DType::F32, vec![Some(width)], ColumnRole::Vector),
-            column("name", DType::Text, vec![], ColumnRole::Text),
+            column("name", DType::Text, vec![], role),
         ]
     }
 
@@ -170,6 +184,14 @@ impl Dataset for Line {
                     _ => Ok(()),
                 })?;
             }
+            Fault::WorksUnderLock => {
+                let lock = Mutex::new(0);
+                self.host.parallel(64, |_| {
+                    let mut sum = lock.lock().unwrap_or_else(PoisonError::into_inner);
+                    *sum += self.host.parallel(64, Ok)?.iter().sum::<usize>();
+                    Ok(())
+                })?;
+            }
             Fault::ErrorInBatch => {
                 return Err(PluginError::io("shard 7 is gone")
                     .with_help("bring it back")
@@ -184,6 +206,28 @@ impl Dataset for Line {
             }
             Fault::Large => return Ok(self.large(request)),
             Fault::HangInBatch => hang(),
+            Fault::AsksOnce => {
+                if self.host.cancelled() {
+                    return Err(PluginError::cancelled());
+                }
+                // Small batches are quick, so that only the stop in the middle of one is late.
+                if request.indices.len() > 100 {
+                    std::thread::sleep(Duration::from_secs(7));
+                }
+            }
+            Fault::Shouts => {
+                let line = [b'#'; 4096];
+                loop {
+                    // Until somebody ends the process.
+                    let _ = std::io::stderr().write_all(&line);
+                }
+            }
+            Fault::AbortOnOwnThread => {
+                let _ = std::thread::spawn(|| std::process::abort()).join();
+            }
+            Fault::ExitOnOwnThread => {
+                let _ = std::thread::spawn(|| std::process::exit(0)).join();
+            }
             Fault::AbortInBatch => std::process::abort(),
             Fault::ExitInBatch => std::process::exit(0),
             Fault::StackOverflow => {
@@ -193,7 +237,7 @@ impl Dataset for Line {
                 std::hint::black_box(vec![1_u8; 1 << 46]);
             }
             Fault::Leaks => {
-                Box::leak(vec![1_u8; 20_000].into_boxed_slice());
+                Box::leak(vec![1_u8; 4_000].into_boxed_slice());
             }
             _ => {}
         }

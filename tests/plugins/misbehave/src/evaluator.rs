@@ -48,6 +48,9 @@ impl Evaluator for MeanNoise {
             assert!(column.is_ok(), "told to panic without a column");
         }
         column?;
+        if self.fault == Fault::NeedsDiscriminator {
+            inputs.f32("eps_pred/discriminator")?;
+        }
         let (_, values) = inputs.f32("eps_pred/generator")?;
         let sum: f64 = values.iter().map(|&value| f64::from(value).powi(2)).sum();
         if self.fault == Fault::WeightsBatches {

@@ -88,6 +88,8 @@ pub enum Fault {
     SortsIndices,
     /// A sample depends on how many batches there were.
     DependsOnCalls,
+    /// A sample depends on how many datasets there were.
+    DependsOnTasks,
     /// A sample depends on the thread.
     DependsOnThread,
     /// A sample depends on the process.
@@ -101,6 +103,8 @@ pub enum Fault {
     HangInBatch,
     /// Never comes back from the end of an evaluation.
     HangInFinish,
+    /// Asks for a stop once, and then works for 7 s whatever the host asks.
+    AsksOnce,
     /// Works until the host asks for a stop.
     Endless,
     /// The same, after four batches of training.
@@ -114,6 +118,12 @@ pub enum Fault {
     AbortInParallel,
     /// Ends the process when its dataset is dropped.
     AbortInDrop,
+    /// Ends the process on a thread of its own, during a batch, by abort.
+    AbortOnOwnThread,
+    /// Ends the process on a thread of its own, during a batch, as a success.
+    ExitOnOwnThread,
+    /// Ends the process on a thread of its own, some time after opening, as a success.
+    ExitLater,
     /// Ends the process at the end of an evaluation.
     AbortInFinish,
     /// Ends the process in a batch, as a success.
@@ -122,12 +132,26 @@ pub enum Fault {
     StackOverflow,
     /// Asks for more memory than there is.
     HugeAllocation,
-    /// Keeps memory of every batch.
+    /// Writes to stderr without an end, in a batch.
+    Shouts,
+    /// Leaves a process behind that would sleep for a minute, and never comes back from opening.
+    LeavesProcess,
+    /// Goes to another folder while opening.
+    ChangesFolder,
+    /// Keeps a little memory of every batch.
     Leaks,
     /// Keeps a thread for every task.
     LeaksThreads,
     /// Starts a thread before a task is open.
     WorksBeforeOpen,
+    /// Takes its time before a task is open.
+    SlowBeforeOpen,
+    /// Describes a key of its configuration with no word.
+    SilentKey,
+    /// Declares other columns each time.
+    ColumnsChange,
+    /// Cannot do without predictions of a discriminator.
+    NeedsDiscriminator,
 
     /// Measures something that is no number.
     NanMetric,
@@ -148,6 +172,8 @@ pub enum Fault {
 
     /// Logs a warning in every batch.
     Warns,
+    /// Nothing, with work on the host's threads that asks for more work while it holds a lock.
+    WorksUnderLock,
     /// Nothing, with batches of 12.5 MB for each sample, made before they are asked for.
     Large,
     /// Ends opening with an error that says what the services of the host answered.

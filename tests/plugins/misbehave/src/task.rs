@@ -1,5 +1,7 @@
 //! The task.
 
+use std::time::Duration;
+
 use dsl_sdk::{
     Asset, Dataset, Evaluator, Host, Injection, PluginError, Task, TaskDescription,
     schemars::{JsonSchema, Schema, SchemaGenerator},
@@ -17,7 +19,7 @@ use crate::{
 /// Settings.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(crate = "dsl_sdk::serde", default, deny_unknown_fields)]
-#[schemars(crate = "dsl_sdk::schemars")]
+#[schemars(crate = "dsl_sdk::schemars", transform = silence)]
 pub struct MisbehaveConfig {
     /// What goes wrong. `none` leaves it to the environment.
     pub fault: Fault,
@@ -30,9 +32,16 @@ pub struct MisbehaveConfig {
 
 fn scale_schema(generator: &mut SchemaGenerator) -> Schema {
     Fault::of_environment().panic_if(Fault::PanicInSchema, "in the schema");
-    let mut schema = generator.subschema_for::<f32>();
-    schema.insert("description".to_owned(), "Distance between points.".into());
-    schema
+    generator.subschema_for::<f32>()
+}
+
+fn silence(schema: &mut Schema) {
+    let scale = schema.pointer_mut("/properties/scale");
+    if let Some(scale) = scale.and_then(Value::as_object_mut)
+        && Fault::of_environment() == Fault::SilentKey
+    {
+        scale.remove("description");
+    }
 }
 
 impl Default for MisbehaveConfig {
@@ -63,8 +72,10 @@ impl Task for Misbehave {
     fn host_defaults() -> Value {
         let fault = Fault::of_environment();
         fault.panic_if(Fault::PanicInHostDefaults, "in the recommendations");
-        if fault == Fault::WorksBeforeOpen {
-            std::thread::spawn(|| hang());
+        match fault {
+            Fault::WorksBeforeOpen => drop(std::thread::spawn(|| hang())),
+            Fault::SlowBeforeOpen => std::thread::sleep(Duration::from_millis(300)),
+            _ => {}
         }
         json!({})
     }
@@ -86,6 +97,20 @@ impl Task for Misbehave {
             Fault::PanicOnZeroScale => assert!(config.scale != 0.0, "told to panic at 0"),
             Fault::TellsServices => return Err(services::tell(&host)),
             Fault::LeaksThreads => drop(std::thread::spawn(|| hang())),
+            Fault::ExitLater => drop(std::thread::spawn(|| {
+                std::thread::sleep(Duration::from_millis(400));
+                std::process::exit(0)
+            })),
+            Fault::LeavesProcess => {
+                // Its name is how a test finds it.
+                let number = std::env::var("DSL_MISBEHAVE_SLEEP").unwrap_or_else(|_| "60".into());
+                drop(std::process::Command::new("sleep").arg(number).spawn());
+                hang()
+            }
+            Fault::ChangesFolder => {
+                std::env::set_current_dir(std::env::temp_dir())
+                    .map_err(|error| PluginError::io(error.to_string()))?;
+            }
             _ => {}
         }
         Ok(Self {

@@ -3,7 +3,7 @@
 use std::{
     ffi::c_void,
     mem::{ManuallyDrop, transmute},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };
 
 use dsl_abi::{
@@ -50,19 +50,85 @@ unsafe extern "C" fn free(owner: *mut c_void) {
     unsafe { free(owner) }
 }
 
-pub(crate) struct Points;
+unsafe extern "C" fn abort(_: *mut c_void) {
+    std::process::abort()
+}
+
+/// A page that is taken away when the dataset is dropped, while batches lend it.
+#[cfg(target_os = "linux")]
+mod page {
+    use std::ffi::{c_int, c_long, c_void};
+
+    const BYTES: usize = 4096;
+
+    unsafe extern "C" {
+        fn mmap(
+            address: *mut c_void,
+            bytes: usize,
+            protection: c_int,
+            flags: c_int,
+            file: c_int,
+            offset: c_long,
+        ) -> *mut c_void;
+        fn munmap(address: *mut c_void, bytes: usize) -> c_int;
+    }
+
+    pub(super) fn new() -> *mut c_void {
+        const READ_WRITE: c_int = 3;
+        const PRIVATE_ANONYMOUS: c_int = 0x22;
+        // SAFETY: asks for new memory.
+        unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                BYTES,
+                READ_WRITE,
+                PRIVATE_ANONYMOUS,
+                -1,
+                0,
+            )
+        }
+    }
+
+    pub(super) fn take_away(page: *mut c_void) {
+        // SAFETY: none for those who still read it, which is what this is for.
+        unsafe { munmap(page, BYTES) };
+    }
+}
+
+pub(crate) struct Points {
+    page: *mut c_void,
+    /// Whether a call has failed.
+    has_failed: AtomicBool,
+}
+
+// SAFETY: the page is only read.
+unsafe impl Send for Points {}
+// SAFETY: as above.
+unsafe impl Sync for Points {}
 
 impl Points {
     pub(crate) fn new() -> Self {
         for value in &LENT {
             value.store(0.25_f32.to_bits(), Ordering::SeqCst);
         }
-        Self
+        let mut page = std::ptr::null_mut();
+        #[cfg(target_os = "linux")]
+        if told("lends-and-unmaps") {
+            page = page::new();
+        }
+        Self {
+            page,
+            has_failed: AtomicBool::new(false),
+        }
     }
 }
 
 impl Drop for Points {
     fn drop(&mut self) {
+        #[cfg(target_os = "linux")]
+        if !self.page.is_null() {
+            page::take_away(self.page);
+        }
         if told("lends-and-reuses") {
             for value in &LENT {
                 value.store(0.75_f32.to_bits(), Ordering::SeqCst);
@@ -84,7 +150,10 @@ impl DatasetMethods for Points {
                     .into(),
             );
         }
-        if told("text") || told("text-not-utf8") || told("text-offsets") {
+        if ["text-abort", "text-not-utf8", "text-offsets", "text-null"]
+            .iter()
+            .any(|fault| told(fault))
+        {
             return ROk(
                 r#"[{"name":"point","dtype":"f32","shape":[2],"role":"vector"},
                 {"name":"text","dtype":"text","shape":[],"role":"text"}]"#
@@ -104,6 +173,7 @@ impl DatasetMethods for Points {
         if let Some(index) = indices.iter().find(|index| **index >= COUNT)
             && !told("any-index")
         {
+            self.has_failed.store(true, Ordering::SeqCst);
             return RErr(AbiError {
                 code: RawErrorCode::CONTRACT,
                 message: format!("there is no sample {index}").into(),
@@ -112,20 +182,46 @@ impl DatasetMethods for Points {
             });
         }
         let count = indices.len();
-        let data = Buffer::from_vec(vec![0.25_f32; 2 * count]);
+        let value = match told("remembers-errors") && self.has_failed.load(Ordering::SeqCst) {
+            true => 0.75_f32,
+            false => 0.25,
+        };
+        let data = Buffer::from_vec(vec![value; 2 * count]);
         let (mut dtype, mut shape) = (RawDType::F32, vec![count as u64, 2]);
-        let data = if told("null-pointer") {
-            drop(data);
+        let not_owned = |ptr: *const u8, len: usize| {
             Parts {
-                ptr: 16 as *const u8,
-                len: 8 * count,
+                ptr,
+                len,
                 owner: std::ptr::null_mut(),
                 release: None,
             }
             .buffer()
+        };
+        let data = if told("null-pointer") {
+            not_owned(std::ptr::null(), 8 * count)
+        } else if told("no-memory") {
+            not_owned(16 as *const u8, 8 * count)
+        } else if told("endless-memory") {
+            not_owned((&raw const LENT).cast(), usize::MAX - 7)
+        } else if told("lends-and-unmaps") {
+            not_owned(self.page.cast_const().cast(), 8 * count)
+        } else if told("never-released") {
+            let mut parts = Parts::of(data);
+            parts.release = None;
+            parts.buffer()
+        } else if told("abort-in-release-of-a-wrong-batch") {
+            shape = vec![count as u64, 3];
+            let mut parts = Parts::of(data);
+            parts.release = Some(abort);
+            parts.buffer()
         } else if told("wrong-release") {
             let mut parts = Parts::of(data);
-            parts.owner = (&raw const LENT).cast_mut().cast();
+            // Where no allocation can begin: the allocator looks at the address first.
+            parts.owner = (&raw const LENT)
+                .cast_mut()
+                .cast::<u8>()
+                .wrapping_add(33)
+                .cast();
             parts.release = Some(free);
             parts.buffer()
         } else if told("lends-and-reuses") {
@@ -162,12 +258,21 @@ impl DatasetMethods for Points {
             () if told("text-offsets") => (vec![b'a'; count], vec![count as i64; count + 1]),
             () => (vec![b'a'; count], (0..=count as i64).collect::<Vec<i64>>()),
         };
-        let texts = if told("text-not-utf8") || told("text-offsets") {
+        let text = |bytes| {
             vec![TextColumn {
                 name: "text".into(),
-                bytes: Buffer::from_vec(bytes),
+                bytes,
                 offsets: Buffer::from_vec(offsets),
             }]
+        };
+        let texts = if told("text-not-utf8") || told("text-offsets") {
+            text(Buffer::from_vec(bytes))
+        } else if told("text-abort") {
+            let mut parts = Parts::of(Buffer::from_vec(bytes));
+            parts.release = Some(abort);
+            text(parts.buffer())
+        } else if told("text-null") {
+            text(not_owned(std::ptr::null(), count))
         } else {
             vec![]
         };

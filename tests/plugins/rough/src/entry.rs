@@ -1,6 +1,10 @@
 //! Manifest and interfaces.
 
-use std::{thread, time::Duration};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
 
 use dsl_abi::{
     AbiError, Extension, RawErrorCode,
@@ -11,6 +15,7 @@ use dsl_abi::{
     },
     host::HostObject,
     root::{Entry, header},
+    self_test::{SELF_TEST_V0, SelfTestInterface},
     task::{
         DatasetMethods_TO, DatasetObject, EvaluatorObject, TASK_V0, TaskInterface, TaskMethods,
         TaskMethods_TO, TaskObject,
@@ -39,6 +44,14 @@ impl Entry for Rough {
         if told("manifest-incomplete") {
             return r#"{"id":"rough","name":"Rough","description":"","version":"0.1.0","extensions":["dsl.task/0"]}"#.into();
         }
+        if told("panic-abort") {
+            return MANIFEST.replace("\"unwind\"", "\"abort\"").into();
+        }
+        if told("manifest-changes") {
+            static TIMES: AtomicU64 = AtomicU64::new(0);
+            let version = format!("0.1.{}", TIMES.fetch_add(1, Ordering::SeqCst));
+            return MANIFEST.replace("0.1.0", &version).into();
+        }
         if told("manifest-lists-more") {
             return MANIFEST
                 .replace("[\"dsl.task/0\"", "[\"dsl.task/0\", \"dsl.assets/0\"")
@@ -54,12 +67,32 @@ impl Entry for Rough {
             host_defaults,
             open,
         };
+        static SELF_TEST: SelfTestInterface = SelfTestInterface {
+            panic: self_test_panic,
+            log: self_test_log,
+            nothing: self_test_nothing,
+        };
+        if id.as_str() == SELF_TEST_V0 && told("self-test-lies") {
+            return RSome(Extension::new(&SELF_TEST));
+        }
         if id.as_str() == TASK_V0 || told("offers-everything") && id.as_str() != "dsl.assets/0" {
             RSome(Extension::new(&TASK))
         } else {
             RNone
         }
     }
+}
+
+extern "C" fn self_test_panic(_: RStr<'_>) -> RResult<(), AbiError> {
+    RErr(error(RawErrorCode::PANIC, "something panicked somewhere"))
+}
+
+extern "C" fn self_test_log(_: HostObject, _: RStr<'_>) -> RResult<(), AbiError> {
+    ROk(())
+}
+
+extern "C" fn self_test_nothing() -> RResult<(), AbiError> {
+    ROk(())
 }
 
 extern "C" fn config_schema() -> RResult<RString, AbiError> {
@@ -69,11 +102,14 @@ extern "C" fn config_schema() -> RResult<RString, AbiError> {
     if told("accepts-anything") {
         return ROk(r#"{"type": "object"}"#.into());
     }
+    if told("names-no-key") {
+        return ROk(r#"{"type": "object", "properties": {"some": {"type": "integer"}}}"#.into());
+    }
     ROk(r#"{"type": "object", "properties": {}, "additionalProperties": false}"#.into())
 }
 
 extern "C" fn default_config() -> RResult<RString, AbiError> {
-    if told("default-no-fit") {
+    if told("default-no-fit") || told("names-no-key") {
         return ROk(r#"{"some": 1}"#.into());
     }
     ROk("{}".into())
@@ -96,7 +132,21 @@ fn error(code: RawErrorCode, message: &str) -> AbiError {
 }
 
 extern "C" fn open(config: RStr<'_>, _: HostObject) -> RResult<TaskObject, AbiError> {
-    if config.as_str() != "{}" && !told("accepts-anything") && !told("default-no-fit") {
+    if told("names-no-key") && config.as_str() != r#"{"some":1}"# {
+        return RErr(error(RawErrorCode::CONFIG, "that will not do"));
+    }
+    if told("abort-at-exit") || told("hang-at-exit") {
+        unsafe extern "C" {
+            fn atexit(call: extern "C" fn()) -> std::ffi::c_int;
+        }
+        // SAFETY: the library stays loaded, and the function with it.
+        unsafe { atexit(at_exit) };
+    }
+    if config.as_str() != "{}"
+        && !["accepts-anything", "default-no-fit", "names-no-key"]
+            .map(told)
+            .contains(&true)
+    {
         return RErr(error(
             RawErrorCode::CONFIG,
             "expected no keys below `task`, not even `no_such_key_as_this`",
@@ -131,6 +181,13 @@ impl TaskMethods for Task {
 
     fn evaluator(&self) -> RResult<ROption<EvaluatorObject>, AbiError> {
         ROk(RNone)
+    }
+}
+
+extern "C" fn at_exit() {
+    match told("hang-at-exit") {
+        true => thread::sleep(Duration::from_secs(1_000_000)),
+        false => std::process::abort(),
     }
 }
 

@@ -9,7 +9,8 @@ use crate::features::frozen::{ConvSpec, FrozenConv, LayerReader};
 /// One layer with its weights.
 #[derive(Debug)]
 pub(super) enum Step {
-    Conv(FrozenConv),
+    // Much larger than the others.
+    Conv(Box<FrozenConv>),
     Relu,
     MaxPool { kernel: usize, stride: usize },
     Blur,
@@ -110,7 +111,7 @@ impl StepSpec {
     pub(super) fn read(self, reader: &mut LayerReader<'_>, prefix: &str) -> Step {
         match self {
             Self::Conv(number, spec) => {
-                Step::Conv(reader.conv(&format!("{prefix}.{number}"), spec))
+                Step::Conv(Box::new(reader.conv(&format!("{prefix}.{number}"), spec)))
             }
             Self::Relu => Step::Relu,
             Self::MaxPool { kernel, stride } => Step::MaxPool { kernel, stride },
