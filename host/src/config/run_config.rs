@@ -11,9 +11,10 @@ use dsl_engine::{
     CheckpointConfig, LossConfig, ObjectiveConfig, TrainConfig, ValidationConfig,
     sampler::SamplerConfig,
 };
+use dsl_nets::WeightFile;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use model::{BaseModel, ModelSection};
 
@@ -21,6 +22,7 @@ use super::{
     ConfigError, ConfigErrors, Configuration, PluginParts, Problem, Resolved, export,
     resolve_config, resolve_over,
 };
+use crate::bridge::model_card;
 use crate::bridge::pipeline::Pipeline;
 use crate::device::DeviceSelector;
 use crate::features::FeaturesConfig;
@@ -110,8 +112,8 @@ impl Configuration for RunConfig {
     }
 }
 
-/// Resolves the configuration of a run: host defaults < what the plugin recommends < what a pipeline that is the base was
-/// trained with < the file < `--set`.
+/// Resolves the configuration of a run: host defaults < what the plugin recommends < what the base was trained
+/// with < the file < `--set`.
 ///
 /// # Errors
 /// Everything that is wrong, at once.
@@ -124,14 +126,34 @@ pub fn resolve(
     let BaseModel::Path(folder) = &resolved.config.model.base else {
         return Ok(resolved);
     };
-    if !Pipeline::is_one(folder) {
-        return Ok(resolved);
-    }
-    // A pipeline goes on as it was trained, unless the user says otherwise.
-    let defaults = Pipeline::defaults(folder)
+    let defaults = base_defaults(folder)
         .map_err(|error| ConfigErrors::from(vec![ConfigError::new(format!("{error:#}"))]))?;
-    let name = format!("scheduler of {}", folder.display());
+    let Some(defaults) = defaults else {
+        return Ok(resolved);
+    };
+    let name = format!("from {}", folder.display());
     resolve_over(plugin, Some((name, defaults)), file, sets)
+}
+
+/// What a base was trained with, as a part of a configuration: it goes on so unless the user says otherwise. None for a base
+/// that says nothing; one that cannot be read is reported when it is opened.
+fn base_defaults(path: &Path) -> anyhow::Result<Option<Value>> {
+    if Pipeline::is_one(path) {
+        return Pipeline::defaults(path).map(Some);
+    }
+    let card = match WeightFile::open(path) {
+        Ok(file) if path.is_file() => model_card::read(&file)?,
+        _ => None,
+    };
+    let defaults = card.map(|(card, _)| {
+        json!({
+            "model": {
+                "prediction_type": card.prediction_type,
+                "noise_schedule": card.noise_schedule,
+            }
+        })
+    });
+    Ok(defaults)
 }
 
 /// The JSON Schema (draft 7) of a run's configuration, with the plugin's own at `task` when there is one.
