@@ -166,27 +166,6 @@ fn trained_with(base: &Path) -> anyhow::Result<Option<(String, Value)>> {
     )))
 }
 
-/// What a base was trained with, as a part of a configuration: it goes on so unless the user says otherwise. None for a base
-/// that says nothing; one that cannot be read is reported when it is opened.
-fn base_defaults(path: &Path) -> anyhow::Result<Option<Value>> {
-    if Pipeline::is_one(path) {
-        return Pipeline::defaults(path).map(Some);
-    }
-    let card = match WeightFile::open(path) {
-        Ok(file) if path.is_file() => model_card::read(&file)?,
-        _ => None,
-    };
-    let defaults = card.map(|(card, _)| {
-        json!({
-            "model": {
-                "prediction_type": card.prediction_type,
-                "noise_schedule": card.noise_schedule,
-            }
-        })
-    });
-    Ok(defaults)
-}
-
 /// The JSON Schema (draft 7) of a run's configuration, with the plugin's own at `task` when there is one.
 ///
 /// # Errors
