@@ -1,7 +1,5 @@
 //! Any denoising network behind one type.
 
-use std::path::Path;
-
 use burn::module::Module;
 use burn::tensor::Tensor;
 use schemars::JsonSchema;
@@ -157,24 +155,6 @@ impl Denoiser {
         let mut merged = self.clone();
         merged.for_each_linear("", &mut |_, mut layer| layer.merge());
         merged
-    }
-
-    /// The same network with its own parameters frozen and the adapters in a PEFT folder.
-    ///
-    /// # Errors
-    /// [`NetsError::Adapter`] when the adapter is of another network or kind; [`NetsError::Io`], [`NetsError::WeightFile`].
-    pub fn load_peft_adapter(&self, folder: &Path) -> Result<Self, NetsError> {
-        let mut adapted = self.without_lora().no_grad();
-        lora::peft::load(&mut adapted, folder)?;
-        Ok(adapted)
-    }
-
-    /// Writes the adapters as a PEFT folder.
-    ///
-    /// # Errors
-    /// [`NetsError::Adapter`] when there is none; [`NetsError::Io`] when the folder cannot be written.
-    pub fn save_peft_adapter(&self, folder: &Path) -> Result<(), NetsError> {
-        lora::peft::save(&mut self.clone(), folder)
     }
 
     /// The layers that are adapted when a configuration names none: the attention projections of a UNet, every layer of an MLP.

@@ -2,7 +2,8 @@
 //! and convolutions.
 //!
 //! The product `B A` is never formed, and with a frozen base no gradient of W is computed: an adapter costs what its two thin
-//! matrices cost. [`Denoiser::with_lora`](crate::Denoiser::with_lora) attaches adapters, [`peft`] reads and writes them.
+//! matrices cost. [`Denoiser::with_lora`](crate::Denoiser::with_lora) attaches adapters, [`LoraFile`]
+//! and [`LoraExport`] read and write them.
 
 mod adapter;
 mod conv_adapter;
@@ -10,7 +11,6 @@ mod exchange;
 mod files;
 mod layer;
 mod names;
-pub mod peft;
 mod peft_config;
 
 pub use adapter::{LoraAdapter, LoraConfig, LoraInit};

@@ -15,7 +15,7 @@ use dsl_engine::objective::loss::Measure;
 use dsl_engine::objective::{GeneratorConfig, HingeConfig, Reduction};
 use dsl_engine::trainer::{AdamWConfig, Learner, Noised};
 use dsl_engine::{LossConfig, NoiseSchedule, NoiseScheduleConfig, PredictionType, Samples};
-use dsl_nets::{Conditioning, Denoiser, named_parameters};
+use dsl_nets::{Conditioning, Denoiser, LoraFile, named_parameters};
 use serde_json::{Map, Value};
 
 use crate::fixture::Fixture;
@@ -54,9 +54,8 @@ impl Case {
             .collect();
         let schedule: NoiseScheduleConfig = serde_json::from_value(ours.into()).unwrap();
         let base = fixture.base();
-        let adapted = base
-            .load_peft_adapter(&fixture.folder.join("lora"))
-            .unwrap();
+        let adapters = LoraFile::read(&fixture.folder.join("lora")).unwrap();
+        let adapted = adapters.attach(&base, 1.0).unwrap();
         Self {
             schedule: schedule.build().unwrap(),
             prediction: serde_json::from_value(scheduler["prediction_type"].clone()).unwrap(),

@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 
 use burn::module::Param;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{ForEachLinear, LinearLayer, LoraAdapter};
-use crate::layers::Linear;
+use super::{ConvLoraAdapter, ForEachLinear, LinearLayer, LoraAdapter};
 use crate::weights::{FileTensor, transpose};
 
 /// The adapter of one layer, as files hold it: the layer gains `alpha / rank · B A`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraMatrices {
-    /// A, `[rank, d_input]`.
+    /// A, `[rank, d_input]`; of a convolution `[rank, channels_in, kernel, kernel]`.
     pub down: FileTensor,
-    /// B, `[d_output, rank]`.
+    /// B, `[d_output, rank]`; of a convolution `[channels_out, rank, 1, 1]`.
     pub up: FileTensor,
     /// Where it is equal to the rank, the product counts as it is.
     pub alpha: f64,
@@ -38,35 +37,103 @@ impl LoraMatrices {
         folded
     }
 
-    fn adapter(&self, layer: &Linear, strength: f64) -> Result<LoraAdapter, String> {
-        let [d_input, d_output] = layer.weight.lazy_shape().dims();
-        let (rank, device) = (self.rank(), layer.weight.lazy_device());
-        if rank == 0 || self.down.shape != [rank, d_input] || self.up.shape != [d_output, rank] {
-            return Err(format!(
-                "takes A [rank, {d_input}] and B [{d_output}, rank], the file has {:?} and {:?}",
-                self.down.shape, self.up.shape
-            ));
+    /// Attaches the adapter to a layer of its size.
+    fn onto(&self, layer: &mut LinearLayer<'_>, strength: f64) -> Result<(), String> {
+        let scale = strength * self.alpha / self.rank().max(1) as f64;
+        match layer {
+            LinearLayer::Linear(layer) => {
+                let [d_input, d_output] = layer.weight.lazy_shape().dims();
+                self.check(&[d_input], d_output)?;
+                layer.lora = Some(self.matrices(&layer.weight.lazy_device(), scale));
+            }
+            LinearLayer::Pointwise(layer) => {
+                let [channels_out, channels_in, _, _] = layer.weight.lazy_shape().dims();
+                self.check(&[channels_in], channels_out)?;
+                layer.lora = Some(self.matrices(&layer.weight.lazy_device(), scale));
+            }
+            LinearLayer::Conv2d(layer) => {
+                let [channels_out, kernel @ ..]: [usize; 4] = layer.weight.lazy_shape().dims();
+                self.check(&kernel, channels_out)?;
+                let device = layer.weight.lazy_device();
+                let param = |tensor: &FileTensor, shape: [usize; 4]| {
+                    Param::from_data(TensorData::new(tensor.values.clone(), shape), &device)
+                };
+                let [channels_in, height, width] = kernel;
+                layer.lora = Some(ConvLoraAdapter {
+                    lora_a: param(&self.down, [self.rank(), channels_in, height, width]),
+                    lora_b: param(&self.up, [channels_out, self.rank(), 1, 1]),
+                    scale,
+                    dropout: 0.0,
+                    stride: layer.stride,
+                    padding: layer.padding,
+                });
+            }
         }
+        Ok(())
+    }
+
+    /// Whether A is `[rank, inputs ..]` and B `[d_output, rank]`, sizes of 1 at the end aside.
+    fn check(&self, inputs: &[usize], d_output: usize) -> Result<(), String> {
+        let rank = self.rank();
+        let down = [&[rank], inputs].concat();
+        let up = [d_output, rank];
+        if rank > 0 && bare(&self.down.shape) == bare(&down) && bare(&self.up.shape) == bare(&up) {
+            return Ok(());
+        }
+        let inputs: Vec<String> = inputs.iter().map(usize::to_string).collect();
+        Err(format!(
+            "takes A [rank, {}] and B [{d_output}, rank], the file has {:?} and {:?}",
+            inputs.join(", "),
+            self.down.shape,
+            self.up.shape
+        ))
+    }
+
+    fn matrices(&self, device: &Device, scale: f64) -> LoraAdapter {
         let param = |matrix: &FileTensor| {
             let [rows, columns] = [matrix.shape[0], matrix.shape[1]];
             let values = transpose(&matrix.values, rows, columns);
-            let data = TensorData::new(values, [columns, rows]);
-            Param::<Tensor<2>>::from_data(data, &device)
+            Param::<Tensor<2>>::from_data(TensorData::new(values, [columns, rows]), device)
         };
-        Ok(LoraAdapter {
+        LoraAdapter {
             lora_a: param(&self.down),
             lora_b: param(&self.up),
-            scale: strength * self.alpha / rank as f64,
+            scale,
             dropout: 0.0,
-        })
+        }
     }
 
-    fn of(adapter: &LoraAdapter) -> Self {
+    /// The adapter of a layer, if it has one. Matrices of convolutions have the kernel's size behind theirs.
+    fn of(layer: &LinearLayer<'_>) -> Option<Self> {
+        match layer {
+            LinearLayer::Linear(layer) => {
+                layer.lora.as_ref().map(|lora| Self::of_matrices(lora, &[]))
+            }
+            LinearLayer::Pointwise(layer) => {
+                let lora = layer.lora.as_ref();
+                lora.map(|lora| Self::of_matrices(lora, &[1, 1]))
+            }
+            LinearLayer::Conv2d(layer) => layer.lora.as_ref().map(|lora| {
+                let tensor = |param: &Param<Tensor<4>>| FileTensor {
+                    shape: param.dims().to_vec(),
+                    values: param.val().inner().into_data().iter::<f32>().collect(),
+                };
+                let down = tensor(&lora.lora_a);
+                Self {
+                    alpha: lora.scale * down.shape[0] as f64,
+                    up: tensor(&lora.lora_b),
+                    down,
+                }
+            }),
+        }
+    }
+
+    fn of_matrices(adapter: &LoraAdapter, kernel: &[usize]) -> Self {
         let matrix = |param: &Param<Tensor<2>>| {
             let [rows, columns] = param.dims();
             let values: Vec<f32> = param.val().inner().into_data().iter::<f32>().collect();
             FileTensor {
-                shape: vec![columns, rows],
+                shape: [&[columns, rows], kernel].concat(),
                 values: transpose(&values, rows, columns),
             }
         };
@@ -79,14 +146,21 @@ impl LoraMatrices {
     }
 }
 
+/// A shape without sizes of 1 at its end, two sizes at least: matrices of 1×1 convolutions and of linear layers are alike.
+fn bare(shape: &[usize]) -> &[usize] {
+    let mut shape = shape;
+    while let [rest @ .., 1] = shape
+        && rest.len() >= 2
+    {
+        shape = rest;
+    }
+    shape
+}
+
 /// Paths of all layers that can have an adapter.
 pub(super) fn layer_paths(network: &mut impl ForEachLinear) -> Vec<String> {
     let mut paths = Vec::new();
-    network.for_each_linear("", &mut |path, layer| {
-        if let LinearLayer::Linear(_) = layer {
-            paths.push(path.to_owned());
-        }
-    });
+    network.for_each_linear("", &mut |path, _| paths.push(path.to_owned()));
     paths
 }
 
@@ -94,26 +168,8 @@ pub(super) fn layer_paths(network: &mut impl ForEachLinear) -> Vec<String> {
 pub(super) fn take(network: &mut impl ForEachLinear) -> BTreeMap<String, LoraMatrices> {
     let mut found = BTreeMap::new();
     network.for_each_linear("", &mut |path, layer| {
-        if let LinearLayer::Linear(layer) = layer
-            && let Some(adapter) = &layer.lora
-        {
-            found.insert(path.to_owned(), LoraMatrices::of(adapter));
-        }
-    });
-    found
-}
-
-/// The first convolution that has an adapter: files cannot hold those yet.
-pub(super) fn adapted_convolution(network: &mut impl ForEachLinear) -> Option<String> {
-    let mut found = None;
-    network.for_each_linear("", &mut |path, layer| {
-        let is_adapted = match &layer {
-            LinearLayer::Linear(_) => false,
-            LinearLayer::Conv2d(layer) => layer.lora.is_some(),
-            LinearLayer::Pointwise(layer) => layer.lora.is_some(),
-        };
-        if is_adapted && found.is_none() {
-            found = Some(path.to_owned());
+        if let Some(matrices) = LoraMatrices::of(&layer) {
+            found.insert(path.to_owned(), matrices);
         }
     });
     found
@@ -126,16 +182,11 @@ pub(super) fn give(
     strength: f64,
 ) -> Result<(), String> {
     let mut wrong = Vec::new();
-    network.for_each_linear("", &mut |path, layer| {
-        let LinearLayer::Linear(layer) = layer else {
-            return;
-        };
-        let Some(matrices) = adapters.get(path) else {
-            return;
-        };
-        match matrices.adapter(layer, strength) {
-            Ok(adapter) => layer.lora = Some(adapter),
-            Err(reason) => wrong.push(format!("`{path}` {reason}")),
+    network.for_each_linear("", &mut |path, mut layer| {
+        if let Some(matrices) = adapters.get(path)
+            && let Err(reason) = matrices.onto(&mut layer, strength)
+        {
+            wrong.push(format!("`{path}` {reason}"));
         }
     });
     match wrong.first() {

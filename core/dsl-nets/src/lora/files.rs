@@ -67,7 +67,7 @@ impl LoraFile {
                     "`{key}` is not a matrix of a plain low-rank adapter"
                 )));
             };
-            let tensor = squeezed(file.read(&key)?);
+            let tensor = file.read(&key)?;
             let entry = found.entry((component, layer)).or_default();
             match part {
                 Part::Down => entry.down = Some(tensor),
@@ -178,14 +178,6 @@ impl LoraFile {
     }
 }
 
-/// The matrices of a 1×1 convolution as those of a linear layer.
-fn squeezed(mut tensor: FileTensor) -> FileTensor {
-    while tensor.shape.len() > 2 && tensor.shape.last() == Some(&1) {
-        tensor.shape.pop();
-    }
-    tensor
-}
-
 /// The adapter's file in a folder.
 fn file_in(folder: &Path) -> Result<PathBuf, NetsError> {
     for name in [PEFT_FILE, DIFFUSERS_FILE] {
@@ -260,17 +252,8 @@ impl LoraExport {
     /// The adapters of a denoiser.
     ///
     /// # Errors
-    /// [`NetsError::Adapter`] when it has none, or has one on a convolution.
+    /// [`NetsError::Adapter`] when it has none.
     pub fn of(denoiser: &Denoiser) -> Result<Self, NetsError> {
-        if let Some(path) = exchange::adapted_convolution(&mut denoiser.clone()) {
-            return Err(NetsError::Adapter {
-                path: PathBuf::from("denoiser"),
-                reason: format!(
-                    "`{path}` is a convolution, and adapters of convolutions cannot be written yet; \
-                     merged into the weights they can"
-                ),
-            });
-        }
         let adapters = exchange::take(&mut denoiser.clone());
         if adapters.is_empty() {
             return Err(NetsError::Adapter {

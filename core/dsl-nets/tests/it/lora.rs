@@ -1,5 +1,8 @@
 //! Low-rank adapters: nothing changes until they train, and the base never does.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
 use dsl_nets::{
@@ -150,6 +153,15 @@ fn fresh_adapters_follow_from_the_seed() {
     assert_ne!(a(1), a(2));
 }
 
+fn write_peft(adapted: &Denoiser, folder: &Path) {
+    let export = LoraExport::of(adapted).unwrap();
+    export.write_peft(folder, WeightDType::F32).unwrap();
+}
+
+fn read_adapter(base: &Denoiser, path: &Path) -> Result<Denoiser, NetsError> {
+    LoraFile::read(path)?.attach(base, 1.0)
+}
+
 #[test]
 fn an_adapter_survives_a_peft_folder() {
     let device = Device::flex();
@@ -167,13 +179,55 @@ fn an_adapter_survives_a_peft_folder() {
         .unwrap();
     let adapted = loud(adapted);
     let folder = tempfile::tempdir().unwrap();
-    adapted.save_peft_adapter(folder.path()).unwrap();
-    let read = base.load_peft_adapter(folder.path()).unwrap();
+    write_peft(&adapted, folder.path());
+    let read = read_adapter(&base, folder.path()).unwrap();
     let [a, b, plain] =
         [&adapted, &read, &base].map(|net| values(net.forward(x.clone(), t.clone(), &c)));
     assert_eq!(a, b);
     assert_ne!(a, plain);
     assert!(!read.is_at_identity());
+}
+
+/// Linear layers, 1×1 and 3×3 convolutions at every stride, in every program's files.
+#[test]
+fn adapters_of_convolutions_survive_every_kind_of_file() {
+    let device = Device::flex();
+    let (x, t, c) = inputs(&device);
+    let base = base(&device);
+    let config = LoraConfig {
+        rank: 2,
+        alpha: 6.0,
+        targets: ["attn1", "proj_in", "conv", "shortcut"]
+            .map(String::from)
+            .to_vec(),
+        ..LoraConfig::default()
+    };
+    let adapted = loud(base.with_lora(&config, 4).unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let [diffusers, peft, kohya] =
+        ["diffusers", "peft", "lora.safetensors"].map(|name| folder.path().join(name));
+    let export = LoraExport::of(&adapted).unwrap();
+    export
+        .write_diffusers(&diffusers, WeightDType::F32)
+        .unwrap();
+    export.write_peft(&peft, WeightDType::F32).unwrap();
+    export
+        .write_kohya(&kohya, WeightDType::F32, &BTreeMap::new())
+        .unwrap();
+    let expected = values(adapted.forward(x.clone(), t.clone(), &c));
+    assert_ne!(expected, values(base.forward(x.clone(), t.clone(), &c)));
+    for path in [diffusers, peft, kohya] {
+        let read = read_adapter(&base, &path).unwrap();
+        let found = values(read.forward(x.clone(), t.clone(), &c));
+        for (a, b) in found.iter().zip(&expected) {
+            // The factor inside B rounds otherwise than outside.
+            assert!(
+                (a - b).abs() < 1e-5 * (1.0 + b.abs()),
+                "{}: {a}, not {b}",
+                path.display()
+            );
+        }
+    }
 }
 
 /// Adapters whose B is not zero.
@@ -199,23 +253,17 @@ fn loud(network: Denoiser) -> Denoiser {
 fn a_peft_adapter_of_another_network_is_refused() {
     let device = Device::flex();
     let folder = tempfile::tempdir().unwrap();
-    base(&device)
-        .with_lora(&LoraConfig::default(), 0)
-        .unwrap()
-        .save_peft_adapter(folder.path())
-        .unwrap();
+    let adapted = base(&device).with_lora(&LoraConfig::default(), 0).unwrap();
+    write_peft(&adapted, folder.path());
     let mut config = small_config();
     if let dsl_nets::DenoiserConfig::Unet(unet) = &mut config.denoiser {
         unet.cross_attention_dim = dsl_nets::OneOrMany::One(20);
     }
     config.text_encoder = None;
     let other = config.init(0, &device).unwrap().denoiser;
-    let message = other
-        .load_peft_adapter(folder.path())
-        .unwrap_err()
-        .to_string();
+    let message = read_adapter(&other, folder.path()).unwrap_err().to_string();
     assert!(
-        message.contains("attn2.to_k` takes lora_A [rank, 20]"),
+        message.contains("attn2.to_k` takes A [rank, 20]"),
         "{message}"
     );
 }
@@ -226,9 +274,7 @@ fn peft_adapter_fixture_is_read() {
     let fixture = Fixture::open("dsl");
     let device = Device::flex();
     let base = Denoiser::Unet(fixture.unet(&device));
-    let adapted = base
-        .load_peft_adapter(&fixture.folder.join("lora"))
-        .unwrap();
+    let adapted = read_adapter(&base, &fixture.folder.join("lora")).unwrap();
     let default_targets = base
         .with_lora(
             &LoraConfig {
