@@ -1,7 +1,7 @@
 //! Low-rank adapters: nothing changes until they train, and the base never does.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Device, Tensor};
@@ -158,6 +158,18 @@ fn write_peft(adapted: &Denoiser, folder: &Path) {
     export.write_peft(folder, WeightDType::F32).unwrap();
 }
 
+/// The adapters as diffusers, PEFT and kohya's scripts write them: where they lie.
+fn write_every_kind(adapted: &Denoiser, folder: &Path) -> [PathBuf; 3] {
+    let [diffusers, peft, kohya] =
+        ["diffusers", "peft", "kohya.safetensors"].map(|name| folder.join(name));
+    let export = LoraExport::of(adapted).unwrap();
+    let dtype = WeightDType::F32;
+    export.write_diffusers(&diffusers, dtype).unwrap();
+    export.write_peft(&peft, dtype).unwrap();
+    export.write_kohya(&kohya, dtype, &BTreeMap::new()).unwrap();
+    [diffusers, peft, kohya]
+}
+
 fn read_adapter(base: &Denoiser, path: &Path) -> Result<Denoiser, NetsError> {
     LoraFile::read(path)?.attach(base, 1.0)
 }
@@ -204,19 +216,10 @@ fn adapters_of_convolutions_survive_every_kind_of_file() {
     };
     let adapted = loud(base.with_lora(&config, 4).unwrap());
     let folder = tempfile::tempdir().unwrap();
-    let [diffusers, peft, kohya] =
-        ["diffusers", "peft", "lora.safetensors"].map(|name| folder.path().join(name));
-    let export = LoraExport::of(&adapted).unwrap();
-    export
-        .write_diffusers(&diffusers, WeightDType::F32)
-        .unwrap();
-    export.write_peft(&peft, WeightDType::F32).unwrap();
-    export
-        .write_kohya(&kohya, WeightDType::F32, &BTreeMap::new())
-        .unwrap();
+    let files = write_every_kind(&adapted, folder.path());
     let expected = values(adapted.forward(x.clone(), t.clone(), &c));
     assert_ne!(expected, values(base.forward(x.clone(), t.clone(), &c)));
-    for path in [diffusers, peft, kohya] {
+    for path in files {
         let read = read_adapter(&base, &path).unwrap();
         let found = values(read.forward(x.clone(), t.clone(), &c));
         for (a, b) in found.iter().zip(&expected) {
@@ -377,27 +380,16 @@ fn an_adapter_survives_every_kind_of_file() {
         ..LoraConfig::default()
     };
     let adapted = loud(base.with_lora(&config, 4).unwrap());
-    let export = LoraExport::of(&adapted).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    export
-        .write_diffusers(&at("diffusers"), WeightDType::F32)
-        .unwrap();
-    export.write_peft(&at("peft"), WeightDType::F32).unwrap();
-    let kohya = at("kohya.safetensors");
-    export
-        .write_kohya(&kohya, WeightDType::F32, &Default::default())
-        .unwrap();
+    let files = write_every_kind(&adapted, folder.path());
     let expected = values(adapted.forward(x.clone(), t.clone(), &c));
-    for name in ["diffusers", "peft", "kohya.safetensors"] {
-        let read = LoraFile::read(&at(name))
-            .unwrap()
-            .attach(&base, 1.0)
-            .unwrap();
+    for path in &files {
+        let read = read_adapter(&base, path).unwrap();
         let found = values(read.forward(x.clone(), t.clone(), &c));
-        crate::fixture::assert_close(name, &found, &expected, 1e-6);
+        crate::fixture::assert_close(&path.display().to_string(), &found, &expected, 1e-6);
     }
-    let metadata = dsl_nets::WeightFile::open(&kohya).unwrap().metadata();
+    let [_, _, kohya] = &files;
+    let metadata = dsl_nets::WeightFile::open(kohya).unwrap().metadata();
     assert_eq!(
         (
             metadata["ss_network_dim"].as_str(),
