@@ -39,7 +39,7 @@ fn show(shape: impl IntoIterator<Item = Option<u64>>) -> String {
     format!("[{}]", lengths.join(", "))
 }
 
-/// Checks the declaration of a dataset: names are unique and not empty, text has no shape.
+/// Checks the declaration of a dataset: names are unique and not empty, a text's shape has fixed lengths.
 ///
 /// # Errors
 /// The first column that breaks a rule.
@@ -65,14 +65,22 @@ pub fn check_declaration(declared: &[ColumnSpec]) -> Result<(), Breach> {
                 "two columns of that name".into(),
             ));
         }
-        if column.dtype == DType::Text && !column.shape.is_empty() {
+        if column.dtype == DType::Text && texts_of(column).is_none() {
             return Err(breach(
-                "shape [] for text",
+                "a shape of fixed lengths for text",
                 format!("shape {}", show(column.shape.iter().copied())),
             ));
         }
     }
     Ok(())
+}
+
+/// Texts of one sample of a text column; nothing where their number is not fixed, or more than can be.
+fn texts_of(column: &ColumnSpec) -> Option<u64> {
+    column
+        .shape
+        .iter()
+        .try_fold(1_u64, |product, length| product.checked_mul((*length)?))
 }
 
 /// Checks one batch of `rows` samples against the declaration.
@@ -93,6 +101,18 @@ pub fn check_batch(
             });
         }
     }
+    check_columns(declared, rows, found)
+}
+
+/// As [`check_batch`] for some of the columns: the conditions that a user asks for.
+///
+/// # Errors
+/// The first column that is not declared, twice there, or of another type, shape or length.
+pub fn check_columns(
+    declared: &[ColumnSpec],
+    rows: u64,
+    found: &[FoundColumn<'_>],
+) -> Result<(), Breach> {
     for (index, column) in found.iter().enumerate() {
         let breach = |expected: String, found: String| {
             Err(Breach {
@@ -121,9 +141,10 @@ pub fn check_batch(
             return breach(spec.dtype.to_string(), column.dtype.to_string());
         }
         if column.dtype == DType::Text {
-            if column.elements != rows {
+            let expected = texts_of(spec).and_then(|texts| texts.checked_mul(rows));
+            if expected != Some(column.elements) {
                 return breach(
-                    format!("{rows} texts, one per index"),
+                    format!("{} texts for {rows} samples", expected.unwrap_or(u64::MAX)),
                     column.elements.to_string(),
                 );
             }
@@ -335,7 +356,8 @@ mod tests {
                 .contains("two columns")
         );
         assert!(check_declaration(&[spec("", DType::U8, &[])]).is_err());
-        assert!(check_declaration(&[spec("t", DType::Text, &[Some(3)])]).is_err());
+        assert!(check_declaration(&[spec("t", DType::Text, &[Some(3)])]).is_ok());
+        assert!(check_declaration(&[spec("t", DType::Text, &[None])]).is_err());
         assert!(
             check_declaration(&[spec("a", DType::U8, &[]), spec("t", DType::Text, &[])]).is_ok()
         );

@@ -48,7 +48,7 @@ pub enum DType {
     U8,
     /// 64-bit signed integer.
     I64,
-    /// UTF-8 text of any length, one per sample.
+    /// UTF-8 text of any length.
     Text,
 }
 
@@ -106,7 +106,7 @@ impl std::fmt::Display for DType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ColumnRole {
-    /// A picture, `[channels, height, width]`, values in −1..1 when `f32`.
+    /// A picture, `[channels, height, width]`, values in −1..1 when `f32`; several with their number before.
     Image,
     /// A point, `[dimensions]`.
     Vector,
@@ -127,7 +127,7 @@ pub struct ColumnSpec {
     /// Type of its elements.
     pub dtype: DType,
     /// Shape of one sample, without the batch axis; `None` where the length varies from batch to batch.
-    /// Empty for text and for one number per sample.
+    /// Empty for one text and for one number per sample; the lengths of a text's shape are fixed.
     pub shape: Vec<Option<u64>>,
     /// What it is for.
     pub role: ColumnRole,
@@ -137,8 +137,8 @@ pub struct ColumnSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskDescription {
-    /// Column that holds the clean sample `x_0`: role `image`, `f32`, `[channels, height, width]` in −1..1, or role
-    /// `vector`, `f32`, `[dimensions]`.
+    /// Column that holds the clean sample `x_0`: role `image`, `f32`, `[channels, height, width]` in −1..1, or
+    /// `[rows, channels, height, width]` for the views of one object; or role `vector`, `f32`, `[dimensions]`.
     pub target: String,
     /// How other columns condition the network; both networks of an objective receive the same.
     pub injections: Vec<Injection>,
@@ -146,17 +146,136 @@ pub struct TaskDescription {
     pub sample_prompts: Vec<String>,
 }
 
-/// One way in which a column conditions the network. A kind that the host does not know is an error there.
+/// One way in which columns condition the network. The host builds the layers; a kind that it does not know is an error
+/// there.
+///
+/// Kinds can be combined freely, each at most once. `dropout` is the share of samples, 0..1, whose condition is replaced by
+/// the unconditional one while training, as classifier-free guidance needs it; each kind draws for itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Injection {
-    /// Text through a text encoder into the cross-attention layers.
+    /// Tokens for the cross-attention layers: of a text column through a text encoder; of an `f32` column of shape
+    /// `[features]` (one token) or `[tokens, features]` through a linear layer. With several rows per sample the shape may
+    /// begin with their number. Unconditional: the empty text; zeros.
     CrossAttention {
-        /// A text column.
+        /// The column.
         column: String,
-        /// Share of samples, 0..1, whose text is replaced by the empty text, for classifier-free guidance.
+        /// Share of samples without it.
         dropout: f64,
     },
+    /// A class, by an embedding that is added to the timestep's. Unconditional: a class of its own.
+    ClassLabel {
+        /// An `i64` column of shape `[]`, values in `0..classes`.
+        column: String,
+        /// Number of classes.
+        classes: u64,
+        /// Share of samples without it.
+        dropout: f64,
+    },
+    /// Further channels of the first convolution, whose weights for them start at 0. Unconditional: zeros.
+    ConcatChannels {
+        /// An `f32` column of shape `[channels, height, width]`, the size of the target, with values like the target's; one
+        /// for all rows of a sample, or with their number before.
+        column: String,
+        /// Share of samples without it.
+        dropout: f64,
+    },
+    /// Boxes with phrases through gated self-attention (Li et al. 2023, GLIGEN). Needs a text encoder, so a text
+    /// [`Injection::CrossAttention`] as well. Unconditional: no boxes.
+    GroundingTokens {
+        /// An `f32` column of shape `[most boxes, 4]`: left, top, right, bottom in 0..1.
+        boxes: String,
+        /// A text column of shape `[most boxes]`; the empty text where there is no box.
+        phrases: String,
+        /// An `f32` column of shape `[most boxes]`: 1 for a box, 0 for an empty slot.
+        mask: String,
+        /// Share of samples without boxes.
+        dropout: f64,
+    },
+    /// New words of the text encoder, whose embeddings are the only thing that is trained (Gal et al. 2022, Textual
+    /// Inversion). Needs a text [`Injection::CrossAttention`] whose column has the words in its texts.
+    LearnedTokens {
+        /// The words, such as `<chair>`; one embedding each.
+        tokens: Vec<String>,
+        /// A known word whose embedding the new ones start from.
+        initializer: String,
+    },
+    /// A picture through a time-aware encoder into every residual block, by spatial feature transforms (Wang et al. 2023,
+    /// StableSR). Unconditional: zeros.
+    FeaturePyramid {
+        /// An `f32` column of shape `[channels, height, width]`, the size of the target.
+        column: String,
+        /// Share of samples without it.
+        dropout: f64,
+    },
+    /// A volume made of all noised views of an object, read by depth-wise attention (Liu et al. 2023, SyncDreamer). The
+    /// target holds several views.
+    ViewVolume {
+        /// An `f32` column of shape `[views, 3, 4]`: takes a point of the object's cube, homogeneous, to `(x d, y d, d)`,
+        /// where x and y are 0..1 over the picture, from its top left corner, and d is the depth.
+        projections: String,
+        /// Half the side of the cube around the origin that the volume fills.
+        half_side: f64,
+        /// Nearest and farthest depth at which each pixel's ray is sampled.
+        depth_range: [f64; 2],
+        /// Share of samples whose volume is zeros.
+        dropout: f64,
+    },
+    /// Self-attention across the views of an object. The target holds several views.
+    MultiView {
+        /// Who attends to whom.
+        attention: MultiViewAttention,
+        /// Number of pictures of each view in different domains, such as 2 for colour and normals. The rows of the target
+        /// are domain by domain, in each of them view by view. With 2 or more, self-attention runs over the domains of a
+        /// view together, and each domain has an embedding of its own and a timestep of its own.
+        domains: u64,
+    },
+    /// Numbers that say where the camera is, through two linear layers, added to the timestep's embedding. Unconditional:
+    /// zeros.
+    CameraPose {
+        /// An `f32` column of shape `[numbers]`, or `[rows, numbers]` for each row of a sample.
+        column: String,
+        /// Share of samples without it.
+        dropout: f64,
+    },
+    /// The camera of the conditioning picture, estimated from the middle block and fed to the up blocks; the generator has
+    /// two further losses for it (Li et al. 2024, Era3D).
+    CameraRegression {
+        /// An `f32` column of shape `[]`: elevation in radians.
+        elevation: String,
+        /// An `f32` column of shape `[]`: inverse focal length, 24 mm / f for a 35 mm film's camera; 0 for an orthographic one.
+        inverse_focal: String,
+        /// Weight of each of the two squared errors in the generator's loss.
+        weight: f64,
+    },
+}
+
+/// Who attends to whom across views.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MultiViewAttention {
+    /// Every position to every position of every view.
+    Dense,
+    /// Every position to the same row of pixels in every view: for orthographic views of one elevation.
+    RowWise,
+}
+
+impl Injection {
+    /// The kind, as JSON names it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::CrossAttention { .. } => "cross_attention",
+            Self::ClassLabel { .. } => "class_label",
+            Self::ConcatChannels { .. } => "concat_channels",
+            Self::GroundingTokens { .. } => "grounding_tokens",
+            Self::LearnedTokens { .. } => "learned_tokens",
+            Self::FeaturePyramid { .. } => "feature_pyramid",
+            Self::ViewVolume { .. } => "view_volume",
+            Self::MultiView { .. } => "multi_view",
+            Self::CameraPose { .. } => "camera_pose",
+            Self::CameraRegression { .. } => "camera_regression",
+        }
+    }
 }
 
 /// What an evaluator wants to be fed.
@@ -170,6 +289,14 @@ pub enum Requirements {
         /// Split of the dataset that the clean samples come from.
         split: String,
         /// How many noised samples in all.
+        count: u64,
+    },
+    /// `count` samples drawn under the conditions of the first samples of `split`. Columns of each batch of `n`: all of the
+    /// dataset's own, the truth among them, and `generated`, `f32`, shaped like the target.
+    Samples {
+        /// Split of the dataset that the conditions come from.
+        split: String,
+        /// How many samples in all.
         count: u64,
     },
 }

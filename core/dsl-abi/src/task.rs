@@ -5,7 +5,7 @@ use abi_stable::{
     std_types::{RBox, ROption, RResult, RSlice, RStr, RString, RVec},
 };
 
-use crate::{AbiError, BatchColumns, BatchView, Buffer, host::HostObject};
+use crate::{AbiError, BatchColumns, BatchView, Buffer, Tensor, host::HostObject};
 
 /// Id of [`TaskInterface`].
 pub const TASK_V0: &str = "dsl.task/0";
@@ -34,8 +34,15 @@ pub trait TaskMethods: Send + Sync {
     /// `[any thread]` The dataset of a split.
     fn dataset(&self, split: RStr<'_>) -> RResult<DatasetObject, AbiError>;
     /// `[any thread]` A new evaluator, or nothing when the task has none.
-    #[sabi(last_prefix_field)]
     fn evaluator(&self) -> RResult<ROption<EvaluatorObject>, AbiError>;
+    /// `[any thread]` One sample of the columns that condition the network, made of what a user gave (a JSON object), such as
+    /// a file's name. Columns are as the train split declares them; the target is not among them.
+    fn conditions(&self, inputs: RStr<'_>) -> RResult<BatchColumns, AbiError>;
+    /// `[any thread]` Samples as people look at them: one tensor `u8 [height, width, 3]`, or nothing where the task has no way
+    /// of its own to show them. Columns: `generated`, like the target, and the conditions; the target too, where the truth is
+    /// known.
+    #[sabi(last_prefix_field)]
+    fn picture(&self, samples: &BatchView<'_>) -> RResult<ROption<Tensor>, AbiError>;
 }
 
 /// A dataset. A sample depends on its index and its seed alone: a batch of `[3, 5]` equals a batch of `[3]` followed by

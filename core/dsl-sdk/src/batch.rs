@@ -3,7 +3,7 @@
 use dsl_abi::{
     BatchColumns, BatchView, Buffer, RawDType, Tensor, TextColumn,
     buffer::elements_of,
-    check::{FoundColumn, check_batch},
+    check::{Breach, FoundColumn, check_batch, check_columns},
     tensor::{join_texts, split_texts},
 };
 
@@ -49,7 +49,7 @@ pub enum ColumnData {
         /// As many as the shape says.
         values: Vec<i64>,
     },
-    /// One text for each sample.
+    /// One text for each sample, or as many as the column's shape says, one sample after the other.
     Text(Vec<String>),
 }
 
@@ -100,22 +100,35 @@ impl Batch {
     pub fn f32(&self, name: &str) -> Result<(&[u64], &[f32]), PluginError> {
         match self.column(name) {
             Some(ColumnData::F32 { shape, values }) => Ok((shape, values)),
-            Some(other) => Err(PluginError::contract(format!(
-                "column `{name}`: expected f32, found {}",
-                other.dtype()
-            ))),
-            None => {
-                let names: Vec<_> = self
-                    .columns
-                    .iter()
-                    .map(|column| format!("`{}`", column.name))
-                    .collect();
-                Err(PluginError::contract(format!(
-                    "column `{name}`: expected it, found only {}",
-                    names.join(", ")
-                )))
-            }
+            other => Err(self.other_than(name, DType::F32, other)),
         }
+    }
+
+    /// The texts of a column.
+    ///
+    /// # Errors
+    /// As [`Self::f32`].
+    pub fn texts(&self, name: &str) -> Result<&[String], PluginError> {
+        match self.column(name) {
+            Some(ColumnData::Text(texts)) => Ok(texts),
+            other => Err(self.other_than(name, DType::Text, other)),
+        }
+    }
+
+    fn other_than(&self, name: &str, expected: DType, found: Option<&ColumnData>) -> PluginError {
+        if let Some(found) = found {
+            return PluginError::contract(format!(
+                "column `{name}`: expected {expected}, found {}",
+                found.dtype()
+            ));
+        }
+        let names: Vec<_> = (self.columns.iter())
+            .map(|column| format!("`{}`", column.name))
+            .collect();
+        PluginError::contract(format!(
+            "column `{name}`: expected it, found only {}",
+            names.join(", ")
+        ))
     }
 
     /// Checks the batch against the declaration and hands its memory over.
@@ -123,6 +136,23 @@ impl Batch {
         self,
         declared: &[ColumnSpec],
         rows: usize,
+    ) -> Result<BatchColumns, PluginError> {
+        self.hand_over(declared, rows, check_batch)
+    }
+
+    /// As [`Self::into_abi`] for one sample of some of the columns.
+    pub(crate) fn conditions_into_abi(
+        self,
+        declared: &[ColumnSpec],
+    ) -> Result<BatchColumns, PluginError> {
+        self.hand_over(declared, 1, check_columns)
+    }
+
+    fn hand_over(
+        self,
+        declared: &[ColumnSpec],
+        rows: usize,
+        check: fn(&[ColumnSpec], u64, &[FoundColumn<'_>]) -> Result<(), Breach>,
     ) -> Result<BatchColumns, PluginError> {
         let shapes: Vec<_> = self
             .columns
@@ -137,7 +167,7 @@ impl Batch {
                 elements: column.data.count(),
             })
             .collect();
-        check_batch(declared, rows as u64, &found).map_err(|breach| {
+        check(declared, rows as u64, &found).map_err(|breach| {
             PluginError::contract(format!("the batch is not as declared: {breach}"))
                 .with_help("this is a mistake in the plugin; tell its authors")
         })?;

@@ -3,7 +3,7 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use dsl_abi::{
-    AbiError, BatchColumns, BatchView, Extension,
+    AbiError, BatchColumns, BatchView, Buffer, Extension, RawDType, Tensor,
     abi_stable::{
         sabi_trait::TD_Opaque,
         std_types::{RNone, ROption, RResult, RSlice, RSome, RStr, RString},
@@ -266,6 +266,30 @@ impl<T: Task> TaskMethods for TaskAdapter<T> {
                         EvaluatorAdapter(Guarded::new(evaluator)),
                         TD_Opaque,
                     )
+                })
+                .into())
+        })
+    }
+
+    fn conditions(&self, inputs: RStr<'_>) -> RResult<BatchColumns, AbiError> {
+        guard(|| {
+            let inputs = serde_json::from_str(inputs.as_str()).map_err(|error| {
+                PluginError::contract(format!("the host sent inputs that are not JSON: {error}"))
+            })?;
+            let columns = self.0.dataset("train")?.columns();
+            self.0.conditions(&inputs)?.conditions_into_abi(&columns)
+        })
+    }
+
+    fn picture(&self, samples: &BatchView<'_>) -> RResult<ROption<Tensor>, AbiError> {
+        guard(|| {
+            let picture = self.0.picture(&Batch::from_view(samples)?)?;
+            Ok(picture
+                .map(|picture| Tensor {
+                    name: "picture".into(),
+                    dtype: RawDType::U8,
+                    shape: vec![u64::from(picture.height()), u64::from(picture.width()), 3].into(),
+                    data: Buffer::from_vec(picture.rgb().to_vec()),
                 })
                 .into())
         })

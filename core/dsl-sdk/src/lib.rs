@@ -208,7 +208,8 @@
 //!
 //! # Helpers
 //! [`image`] decodes, resizes, crops and flips; [`boxes`] moves boxes along; [`captions`] reads captions beside pictures;
-//! [`image_folder`] lists folders; [`webdataset`] reads tar shards.
+//! [`image_folder`] lists folders; [`webdataset`] reads tar shards; with the feature `metrics` there is `metrics`: PSNR, SSIM
+//! and more.
 
 mod artefacts;
 mod batch;
@@ -231,12 +232,14 @@ pub use artefacts::Artefacts;
 pub use batch::{Batch, Column, ColumnData};
 pub use dsl_abi::declare::{
     ColumnRole, ColumnSpec, DType, Direction, ErrorCode, FeatureInfo, FeatureKind, Injection,
-    Manifest, MetricValue, Requirements, TaskDescription,
+    Manifest, MetricValue, MultiViewAttention, Requirements, TaskDescription,
 };
 pub use error::PluginError;
 pub use host::{Features, Host};
 pub use task::{Asset, BatchRequest, Dataset, Evaluator, Task};
 
+#[cfg(feature = "metrics")]
+pub use dsl_metrics as metrics;
 pub use {schemars, serde, serde_json, tracing};
 
 /// What [`export_plugin!`] expands to. Not for direct use, and not covered by any promise.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Artefacts, Batch, ColumnSpec, Host, MetricValue, PluginError, Requirements, TaskDescription,
+    image::Picture,
 };
 
 /// A task: its configuration, its data, and how it is measured. Hand it to [`crate::export_plugin!`].
@@ -56,6 +57,32 @@ pub trait Task: Sized + Send + Sync + 'static {
     /// # Errors
     /// Whatever keeps it from being made.
     fn evaluator(&self) -> Result<Option<Box<dyn Evaluator>>, PluginError> {
+        Ok(None)
+    }
+
+    /// One sample of the columns that condition the network, made of what a user gave: the keys and values of
+    /// `dsl-host sample --input KEY=VALUE`. Columns are as the train split declares them (with a batch axis of 1); the target
+    /// is not among them, and columns that say nothing may be left out. `[any thread]`
+    ///
+    /// # Errors
+    /// Inputs that cannot be: the error names the key, and the file where there is one. A task without such inputs:
+    /// [`crate::ErrorCode::Unsupported`].
+    fn conditions(&self, inputs: &Value) -> Result<Batch, PluginError> {
+        let _ = inputs;
+        Err(PluginError::unsupported(format!(
+            "the task {} takes no inputs of a user's own",
+            Self::ID
+        )))
+    }
+
+    /// Samples as people look at them, such as with boxes drawn into them or the truth beside them; nothing where a plain
+    /// grid does. `samples` holds `generated`, shaped like the target, and the conditions; the target too, where the truth is
+    /// known. `[any thread]`
+    ///
+    /// # Errors
+    /// Columns that are not as required.
+    fn picture(&self, samples: &Batch) -> Result<Option<Picture>, PluginError> {
+        let _ = samples;
         Ok(None)
     }
 }

@@ -1,0 +1,1 @@
+//! Grounded layout task plugin: captions and boxes with phrases.

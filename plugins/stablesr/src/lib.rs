@@ -1,0 +1,1 @@
+//! Super-resolution task plugin: pictures and their degraded versions.

@@ -1,0 +1,1 @@
+//! Multi-view task plugin: one view of an object, and sixteen around it.

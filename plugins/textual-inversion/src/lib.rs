@@ -1,0 +1,1 @@
+//! Personalization task plugin: a few pictures of one thing, and a word for it.
