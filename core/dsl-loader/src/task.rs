@@ -34,6 +34,7 @@ impl TaskHandle {
                         return Err(caller.contract("describe", expected, dropout.to_string()));
                     }
                 }
+                _ => {}
             }
         }
         let splits: Vec<String> =
@@ -134,6 +135,7 @@ impl TaskHandle {
                         return Err(self.caller.contract(&call, expected, found.to_string()));
                     }
                 }
+                _ => {}
             }
         }
         Ok(())

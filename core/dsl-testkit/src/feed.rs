@@ -37,7 +37,8 @@ impl Feed {
         evaluator: &EvaluatorHandle,
         count: usize,
     ) -> Result<Self, Verdict> {
-        let Requirements::NoisePredictions { split, .. } = evaluator.requirements();
+        let (Requirements::NoisePredictions { split, .. } | Requirements::Samples { split, .. }) =
+            evaluator.requirements();
         let dataset = task.dataset(split)?;
         if dataset.is_empty() {
             return Err(Verdict::failed(format!(

@@ -348,10 +348,10 @@ pub fn caption_column(description: &TaskDescription) -> Option<(String, f64)> {
     description
         .injections
         .iter()
-        .map(|injection| match injection {
-            Injection::CrossAttention { column, dropout } => (column.clone(), *dropout),
+        .find_map(|injection| match injection {
+            Injection::CrossAttention { column, dropout } => Some((column.clone(), *dropout)),
+            _ => None,
         })
-        .next()
 }
 
 fn sample_shape(description: &TaskDescription, dataset: &DatasetHandle) -> Result<[usize; 3]> {

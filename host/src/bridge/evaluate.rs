@@ -36,7 +36,8 @@ impl Evaluation {
         let Some(evaluator) = task.evaluator()? else {
             return Ok(None);
         };
-        let Requirements::NoisePredictions { split, count } = evaluator.requirements().clone();
+        let (Requirements::NoisePredictions { split, count }
+        | Requirements::Samples { split, count }) = evaluator.requirements().clone();
         let data = feed.apply(Data::open(task, &split)?);
         Ok(Some(Self {
             count: count.min(data.count()),

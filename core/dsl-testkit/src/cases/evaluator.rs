@@ -74,7 +74,8 @@ fn open(context: &Context) -> Result<(TaskHandle, EvaluatorHandle), Verdict> {
 
 fn requirements(context: &Context) -> Outcome {
     let (task, evaluator) = open(context)?;
-    let Requirements::NoisePredictions { split, count } = evaluator.requirements();
+    let (Requirements::NoisePredictions { split, count } | Requirements::Samples { split, count }) =
+        evaluator.requirements();
     if !task.splits().contains(split) {
         return Err(Verdict::failed(format!(
             "the evaluator wants the split `{split}`; there are {:?}",

@@ -85,11 +85,13 @@ impl Display for Inspection {
                         "  cross_attention from `{column}`, dropped in {:.0} % of samples",
                         100.0 * dropout
                     )?,
+                    other => writeln!(f, "  {}", other.kind())?,
                 }
             }
         }
         if let Some(evaluator) = &self.evaluator {
-            let Requirements::NoisePredictions { split, count } = &evaluator.requirements;
+            let (Requirements::NoisePredictions { split, count }
+            | Requirements::Samples { split, count }) = &evaluator.requirements;
             writeln!(f, "\nMetrics, on {count} noised samples of `{split}`")?;
             let metrics: Vec<_> = (evaluator.metrics.iter())
                 .map(|metric| {
