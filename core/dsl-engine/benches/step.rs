@@ -11,7 +11,7 @@ use burn::tensor::{Device, TensorData};
 use divan::Bencher;
 use dsl_engine::objective::{DslConfig, DsmConfig};
 use dsl_engine::{
-    EngineError, LossConfig, LossSpace, NoiseScheduleConfig, ObjectiveConfig, PredictionType,
+    Conditions, EngineError, LossConfig, LossSpace, NoiseScheduleConfig, ObjectiveConfig, PredictionType,
     SampleSource, Samples, Stream, Streams, TrainConfig, Trainer, TrainerConfig,
 };
 use dsl_nets::{DenoiserConfig, Model, ModelConfig, TextEncoderConfig};
@@ -170,9 +170,9 @@ impl SampleSource for Pictures {
             .collect();
         Ok(Samples {
             x_0: TensorData::new(pixels, [indices.len(), channels, height, width]),
-            token_ids: Some(TensorData::new(tokens, [indices.len(), Self::TOKENS])),
-            features: None,
+            conditions: Conditions::of_token_ids(TensorData::new(tokens, [indices.len(), Self::TOKENS])),
             views: 1,
+            domains: 1,
         })
     }
 }

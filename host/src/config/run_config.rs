@@ -74,6 +74,12 @@ pub struct SamplingConfig {
     /// Classifier-free guidance: `uncond + guidance_scale * (cond - uncond)`; 1 is off.
     #[schemars(range(min = 0.0))]
     pub guidance_scale: f64,
+    /// What sampling starts from.
+    pub start_from: StartFrom,
+    /// For tasks with boxes: the share of the steps, from the first, in which boxes count (GLIGEN's scheduled sampling,
+    /// tau); 1 is all of them.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub grounding_share: f64,
     /// How samples are drawn.
     pub sampler: SamplerConfig,
 }
@@ -86,9 +92,22 @@ impl Default for SamplingConfig {
             prompts: Vec::new(),
             seed: 0,
             guidance_scale: 3.0,
+            start_from: StartFrom::Noise,
+            grounding_share: 1.0,
             sampler: SamplerConfig::default(),
         }
     }
+}
+
+/// What sampling starts from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StartFrom {
+    /// Noise alone.
+    #[default]
+    Noise,
+    /// The conditioning picture, noised to the first step's level: for super-resolution (StableSR).
+    Condition,
 }
 
 /// What is written while training.
