@@ -71,6 +71,10 @@ pub use pretrained::{LoadOptions, Loaded, Pretrained, load_folder, load_weights,
 pub use resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
 pub use single_file::{Generation, SingleFile, load_single_file};
 pub use task_modules::{
+    CameraPoseEmbedding, ClassLabelEmbedding, ContextEmbedding, FeaturePyramid, PyramidAttention,
+    PyramidLevel, PyramidMiddle, SpatialFeatureTransform,
+};
+pub use task_modules::{
     AcrossViews, CameraPoseConfig, CameraRegressionConfig, ContextConfig, FeaturePyramidConfig,
     MultiViewConfig, SftNorm, TaskModulesConfig, ViewVolumeConfig,
 };

@@ -4,6 +4,7 @@
 
 mod checkpointed;
 mod config;
+mod task_conditioning;
 
 pub(crate) use checkpointed::UNetTape;
 pub use config::{
@@ -24,7 +25,11 @@ use crate::gradient_checkpointing::{Passed, PassedContext};
 use crate::layers::{Conv2d, GroupNorm};
 use crate::lora::impl_for_each_linear;
 use crate::parameter_init::ParameterInit;
+use crate::task_modules::{
+    CameraPoseEmbedding, ClassLabelEmbedding, ContextEmbedding, FeaturePyramid, concat,
+};
 use crate::unet_2d_blocks::{BlockConfig, DownBlock, UNetMidBlock2DCrossAttn, UpBlock};
+use task_conditioning::{Declared, PassedLevels};
 
 /// A UNet that predicts from x_t, a timestep, and text features.
 #[derive(Module, Debug)]
@@ -49,6 +54,16 @@ pub struct UNet2DCondition {
     pub class_embedding: Option<TimestepEmbedding>,
     /// GLIGEN: makes tokens of boxes.
     pub position_net: Option<PositionNet>,
+    /// Task: tokens that no text encoder made.
+    pub context_embedding: Option<ContextEmbedding>,
+    /// Task: classes, added to the timestep embedding.
+    pub class_label_embedding: Option<ClassLabelEmbedding>,
+    /// Task: numbers of a camera, added to the timestep embedding.
+    pub camera_pose_embedding: Option<CameraPoseEmbedding>,
+    /// Task: features of a picture for every residual block.
+    pub feature_pyramid: Option<FeaturePyramid>,
+    #[module(skip)]
+    declared: Declared,
     #[module(skip)]
     time_proj: Timesteps,
     #[module(skip)]
@@ -64,6 +79,8 @@ struct Begun {
     /// The embedding of the timestep and of what is added to it, activated.
     temb: Tensor<2>,
     context: AttentionContext,
+    /// Of a feature pyramid, one map per level.
+    pyramid: Vec<Tensor<4>>,
 }
 
 impl_for_each_linear!(UNet2DCondition {
@@ -75,6 +92,9 @@ impl_for_each_linear!(UNet2DCondition {
     add_embedding,
     class_embedding,
     position_net,
+    context_embedding,
+    camera_pose_embedding,
+    feature_pyramid,
     conv_out
 });
 
@@ -85,6 +105,7 @@ impl UNet2DCondition {
     /// As [`UNet2DConditionConfig::validate`].
     pub fn new(config: &UNet2DConditionConfig, init: &ParameterInit) -> Result<Self, NetsError> {
         config.validate()?;
+        let task = &config.task_modules;
         let channels = &config.block_out_channels;
         let last = channels.len() - 1;
         let block = |level: usize, layers: usize| BlockConfig {
@@ -97,6 +118,7 @@ impl UNet2DCondition {
             transformer_layers: config.transformer_layers_per_block.at(level),
             use_linear_projection: config.use_linear_projection,
             gated: config.attention_type == AttentionType::Gated,
+            sft: (task.feature_pyramid.as_ref()).map(|pyramid| pyramid.sft(config)),
         };
         let projected = |name: &str| {
             let features = config.projection_class_embeddings_input_dim.unwrap_or(0);
@@ -140,11 +162,12 @@ impl UNet2DCondition {
         Ok(Self {
             conv_in: Conv2d::new(
                 &init.at("conv_in"),
-                [config.in_channels, channels[0]],
+                [config.in_channels - task.concat_channels, channels[0]],
                 config.conv_in_kernel,
                 1,
                 (config.conv_in_kernel - 1) / 2,
-            ),
+            )
+            .with_zero_inputs(&init.at("conv_in"), task.concat_channels),
             time_embedding: TimestepEmbedding::new(
                 &init.at("time_embedding"),
                 channels[0],
@@ -178,6 +201,25 @@ impl UNet2DCondition {
                 let features = config.cross_attention_dim.at(0);
                 PositionNet::new(&init.at("position_net"), features, features)
             }),
+            context_embedding: task.context.as_ref().map(|context| {
+                let features = config.cross_attention_dim.at(0);
+                ContextEmbedding::new(&init.at("context_embedding"), context, features)
+            }),
+            class_label_embedding: task.class_labels.map(|classes| {
+                let init = init.at("class_label_embedding");
+                ClassLabelEmbedding::new(&init, classes, config.time_embed_dim())
+            }),
+            camera_pose_embedding: task.camera_pose.as_ref().map(|pose| {
+                let init = init.at("camera_pose_embedding");
+                CameraPoseEmbedding::new(&init, pose, config.time_embed_dim())
+            }),
+            feature_pyramid: (task.feature_pyramid.as_ref())
+                .map(|pyramid| FeaturePyramid::new(&init.at("feature_pyramid"), pyramid, config)),
+            declared: Declared {
+                cross_attention_dim: config.cross_attention_dim.at(0),
+                text: !task.no_text && task.context.is_none(),
+                concat: task.concat_channels > 0,
+            },
             time_proj: Timesteps::new(channels[0], config.flip_sin_to_cos, config.freq_shift),
             add_time_proj,
             center_input_sample: config.center_input_sample,
@@ -187,7 +229,7 @@ impl UNet2DCondition {
     /// Predicts noise, velocity or x_0, whichever the network was trained for.
     ///
     /// # Shapes
-    /// - `x_t`: `[batch, in_channels, height, width]`, any height and width
+    /// - `x_t`: `[batch, in_channels, height, width]`, any height and width; without the channels of `conditioning.concat`
     /// - `timestep`: `[batch]`, or `[1]` for the whole batch
     /// - `conditioning`: with every part that [`Self::check_conditioning`] asks for
     /// - result: `[batch, out_channels, height, width]`
@@ -207,17 +249,24 @@ impl UNet2DCondition {
             mut sample,
             temb,
             context,
+            pyramid,
         } = self.begin(x_t, timestep, conditioning);
         let (mut temb, mut context) = (Passed::new(&temb), PassedContext::new(&context));
+        let mut pyramid = PassedLevels::new(&pyramid);
+        let mut blocks = 0..;
+        let mut next_context = || AttentionContext {
+            features: (blocks.next()).and_then(|block| pyramid.next(self.level(block))),
+            ..context.next()
+        };
         let mut skips = vec![sample.clone()];
         for block in &self.down_blocks {
-            sample = block.forward(sample, &temb.next(), &context.next(), &mut skips);
+            sample = block.forward(sample, &temb.next(), &next_context(), &mut skips);
         }
         sample = self
             .mid_block
-            .forward(sample, &temb.next(), &context.next());
+            .forward(sample, &temb.next(), &next_context());
         for block in &self.up_blocks {
-            sample = block.forward(sample, &temb.next(), &context.next(), &mut skips);
+            sample = block.forward(sample, &temb.next(), &next_context(), &mut skips);
         }
         self.end(sample)
     }
@@ -231,7 +280,7 @@ impl UNet2DCondition {
             timestep.expand([batch])
         };
         // Sinusoids are computed in float32: the timesteps 998 and 999 are one number in bfloat16.
-        let sinusoids = self.time_proj.forward(timestep).cast(x_t.dtype());
+        let sinusoids = self.time_proj.forward(timestep.clone()).cast(x_t.dtype());
         let mut temb = self.time_embedding.forward(sinusoids);
         if let (Some(layer), Some(labels)) = (&self.class_embedding, &conditioning.class_labels) {
             temb = temb + layer.forward(labels.clone());
@@ -239,6 +288,7 @@ impl UNet2DCondition {
         if let (Some(layer), Some(added)) = (&self.add_embedding, &conditioning.added) {
             temb = temb + layer.forward(self.added_features(added));
         }
+        temb = self.add_to_timestep(temb, conditioning);
         // Every residual block begins by activating the embedding; once is enough.
         let temb = kernels::silu(temb);
 
@@ -248,20 +298,21 @@ impl UNet2DCondition {
             x_t
         };
         let context = AttentionContext {
-            encoder_hidden_states: conditioning
-                .encoder_hidden_states
-                .clone()
-                .expect("checked above"),
+            encoder_hidden_states: self.attended(conditioning, &x_t),
             objects: self
                 .position_net
                 .as_ref()
                 .zip(conditioning.gligen.as_ref())
                 .map(|(net, gligen)| net.forward(gligen)),
+            features: None,
         };
         Begun {
-            sample: self.conv_in.forward(x_t),
+            sample: self
+                .conv_in
+                .forward(concat::join(x_t, conditioning.concat.clone())),
             temb,
             context,
+            pyramid: self.pyramid(conditioning, timestep),
         }
     }
 
@@ -277,9 +328,7 @@ impl UNet2DCondition {
     /// [`NetsError::MissingConditioning`] names the part.
     pub fn check_conditioning(&self, conditioning: &Conditioning) -> Result<(), NetsError> {
         let missing = |part, reason| Err(NetsError::MissingConditioning { part, reason });
-        if conditioning.encoder_hidden_states.is_none() {
-            return missing("encoder_hidden_states", "every block attends to text");
-        }
+        self.check_task_conditioning(conditioning)?;
         if self.add_embedding.is_some() && conditioning.added.is_none() {
             return missing(
                 "added",
