@@ -11,3 +11,4 @@ pub mod pipeline;
 pub mod plugin;
 pub mod prefetch;
 pub mod subjects;
+pub mod task_modules;

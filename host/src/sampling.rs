@@ -42,6 +42,13 @@ pub struct SampleSource<'a> {
     pub device: &'a Device,
 }
 
+/// How many samples a grid has: as many as are asked for, or fewer where there are fewer subjects.
+pub fn count(config: &SamplingConfig, subjects: &Subjects) -> usize {
+    let most = u64::from(config.count);
+    let rows = usize::try_from(subjects.count().unwrap_or(most).min(most));
+    rows.unwrap_or(usize::MAX)
+}
+
 /// Draws samples `first..first + count` of `subjects`. Sample `i` has the noise of (`config.seed`, `i`), whatever the
 /// number of samples.
 ///
@@ -60,8 +67,8 @@ pub fn draw(
         .map_err(failure::usage)?;
     let is_told = !source.feed.injections().is_empty();
     // Without conditions there is nothing to guide by.
-    let guidance = Guidance::new(if is_told { config.guidance_scale } else { 1.0 })
-        .map_err(failure::usage)?;
+    let guidance =
+        Guidance::new(if is_told { config.guidance_scale } else { 1.0 }).map_err(failure::usage)?;
     let streams = Streams::new(config.seed);
     let [channels, height, width] = source.card.sample_shape;
     let rows_of_sample = source.feed.shape().rows;
@@ -83,7 +90,9 @@ pub fn draw(
         };
         let given = condition(&given);
         let start = match config.start_from {
-            StartFrom::Noise => noise(Stream::SAMPLE, 0).mul_scalar(run.sampler().init_noise_sigma()),
+            StartFrom::Noise => {
+                noise(Stream::SAMPLE, 0).mul_scalar(run.sampler().init_noise_sigma())
+            }
             StartFrom::Condition => match given.pyramid.clone().or(given.concat.clone()) {
                 Some(picture) if picture.dims() == shape => {
                     run.add_noise(picture, noise(Stream::SAMPLE, 0), 0)

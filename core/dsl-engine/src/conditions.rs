@@ -1,9 +1,7 @@
 //! What a batch is conditioned on, as plain data: made on any thread, given to the networks by the trainer.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use dsl_nets::{
-    AddedConditioning, Conditioning, GligenConditioning, Model, VolumeConditioning,
-};
+use dsl_nets::{AddedConditioning, Conditioning, GligenConditioning, Model, VolumeConditioning};
 
 /// Conditions of one micro-batch; what a task does not have is absent. Rows are those of the samples.
 ///
@@ -139,8 +137,8 @@ impl Conditions {
             (None, None) => Conditioning::none(),
         };
         conditioning.context = self.context.as_ref().map(|x| on(x, device, dtype));
-        conditioning.class_ids = (self.class_ids.as_ref())
-            .map(|ids| Tensor::<1, Int>::from_data(ids.clone(), device));
+        conditioning.class_ids =
+            (self.class_ids.as_ref()).map(|ids| Tensor::<1, Int>::from_data(ids.clone(), device));
         conditioning.concat = self.concat.as_ref().map(|x| on(x, device, dtype));
         conditioning.camera_pose = self.camera_pose.as_ref().map(|x| on(x, device, dtype));
         conditioning.pyramid = self.pyramid.as_ref().map(|x| on(x, device, dtype));
@@ -163,8 +161,7 @@ impl Conditions {
 impl Features {
     /// As networks take it, on `device` (and its graph), the text in the number format `dtype`.
     pub fn conditioning(&self, device: &Device, dtype: DType) -> Conditioning {
-        let mut conditioning =
-            Conditioning::text(on(&self.encoder_hidden_states, device, dtype));
+        let mut conditioning = Conditioning::text(on(&self.encoder_hidden_states, device, dtype));
         conditioning.added = self.added.as_ref().map(|added| AddedConditioning {
             text_embeds: on(&added.text_embeds, device, dtype),
             time_ids: Tensor::from_data(added.time_ids.clone(), device),
@@ -180,7 +177,9 @@ impl Phrases {
             Self::Features(features) => Some(on(features, device, dtype)),
             Self::TokenIds { token_ids, slots } => {
                 let [rows, boxes] = slots.shape().dims();
-                let states = model.encode_text(ids_on(token_ids, device)).encoder_hidden_states?;
+                let states = model
+                    .encode_text(ids_on(token_ids, device))
+                    .encoder_hidden_states?;
                 let [phrases, _, features] = states.dims();
                 // One vector of a phrase: the mean over its tokens.
                 let pooled = states.mean_dim(1).reshape([phrases, features]);

@@ -6,8 +6,8 @@ use burn::tensor::{Device, TensorData};
 use dsl_engine::objective::{DslConfig, ShareBase};
 use dsl_engine::rng::{Stream, Streams};
 use dsl_engine::{
-    Conditions, EngineError, NoiseScheduleConfig, ObjectiveConfig, PredictionType, SampleSource, Samples,
-    TrainConfig, TrainableConfig, Trainer, TrainerConfig,
+    Conditions, EngineError, NoiseScheduleConfig, ObjectiveConfig, PredictionType, SampleSource,
+    Samples, TrainConfig, TrainableConfig, Trainer, TrainerConfig,
 };
 use dsl_nets::{LoraConfig, Model, ModelConfig};
 use peak_alloc::PeakAlloc;

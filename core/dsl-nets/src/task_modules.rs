@@ -105,7 +105,9 @@ impl TaskModulesConfig {
         let text = unet.cross_attention_dim.at(0);
         let levels = 0..unet.block_out_channels.len();
         if (self.context.is_some() || self.no_text)
-            && levels.into_iter().any(|i| unet.cross_attention_dim.at(i) != text)
+            && levels
+                .into_iter()
+                .any(|i| unet.cross_attention_dim.at(i) != text)
         {
             return Err(NetsError::config(
                 "cross_attention_dim",

@@ -9,8 +9,8 @@ use anyhow::{Result, bail};
 use dsl_engine::rng::DataOrder;
 use dsl_engine::{EngineError, SampleSource, Samples, Stream, Streams};
 use dsl_loader::{
-    ColumnRole, DType, DatasetHandle, HostColumn, HostColumnData, Injection, LoaderError, TaskDescription,
-    TaskHandle,
+    ColumnRole, DType, DatasetHandle, HostColumn, HostColumnData, Injection, LoaderError,
+    TaskDescription, TaskHandle,
 };
 
 use super::feed::{Columns, Dropped, Feed, TargetShape};
@@ -89,7 +89,11 @@ impl Data {
         let indices: Vec<u64> = (0..self.dataset.len().min(most)).collect();
         let mut texts = Vec::with_capacity(indices.len());
         for chunk in indices.chunks(CHUNK) {
-            for found in self.columns(chunk)?.into_iter().filter(|found| found.name == column) {
+            for found in self
+                .columns(chunk)?
+                .into_iter()
+                .filter(|found| found.name == column)
+            {
                 if let HostColumnData::Text(found) = found.data {
                     texts.extend(found);
                 }
@@ -107,7 +111,11 @@ impl Data {
     }
 
     /// Samples with given seeds while training; without, as they are, all conditions kept.
-    fn read(&self, indices: &[u64], drawn: Option<(&[u64], &Dropped)>) -> Result<Samples, EngineError> {
+    fn read(
+        &self,
+        indices: &[u64],
+        drawn: Option<(&[u64], &Dropped)>,
+    ) -> Result<Samples, EngineError> {
         let columns = match drawn {
             Some((seeds, _)) => self.dataset.batch(indices, seeds, true),
             None => self.columns(indices),
@@ -218,7 +226,9 @@ pub fn caption_column<'a>(description: &'a TaskDescription, data: &Data) -> Opti
         .injections
         .iter()
         .find_map(|injection| match injection {
-            Injection::CrossAttention { column, .. } if data.is_text(column) => Some(column.as_str()),
+            Injection::CrossAttention { column, .. } if data.is_text(column) => {
+                Some(column.as_str())
+            }
             _ => None,
         })
 }
@@ -236,10 +246,13 @@ fn target_shape(description: &TaskDescription, dataset: &DatasetHandle) -> Resul
         .iter()
         .map(|axis| axis.and_then(|size| usize::try_from(size).ok()))
         .collect();
-    let domains = description.injections.iter().find_map(|injection| match injection {
-        Injection::MultiView { domains, .. } => usize::try_from(*domains).ok(),
-        _ => None,
-    });
+    let domains = description
+        .injections
+        .iter()
+        .find_map(|injection| match injection {
+            Injection::MultiView { domains, .. } => usize::try_from(*domains).ok(),
+            _ => None,
+        });
     let of = |rows: usize, picture: [usize; 3]| TargetShape {
         rows,
         domains: domains.unwrap_or(1).max(1),

@@ -202,7 +202,11 @@ impl Feed {
     /// # Errors
     /// As [`Self::conditions`].
     pub fn given(&self, columns: &Columns, samples: usize) -> Result<Conditions> {
-        self.conditions(columns, samples, &Dropped::all(&self.injections, samples, false))
+        self.conditions(
+            columns,
+            samples,
+            &Dropped::all(&self.injections, samples, false),
+        )
     }
 
     /// As [`Self::conditions`], all dropped: for guidance.
@@ -210,10 +214,19 @@ impl Feed {
     /// # Errors
     /// As [`Self::conditions`].
     pub fn unconditional(&self, columns: &Columns, samples: usize) -> Result<Conditions> {
-        self.conditions(columns, samples, &Dropped::all(&self.injections, samples, true))
+        self.conditions(
+            columns,
+            samples,
+            &Dropped::all(&self.injections, samples, true),
+        )
     }
 
-    fn add(&self, injection: &Injection, of: &Reading<'_>, conditions: &mut Conditions) -> Result<()> {
+    fn add(
+        &self,
+        injection: &Injection,
+        of: &Reading<'_>,
+        conditions: &mut Conditions,
+    ) -> Result<()> {
         match injection {
             Injection::CrossAttention { column, .. } => match of.columns.get(column)? {
                 HostColumnData::Text(texts) => {
@@ -273,7 +286,12 @@ impl Feed {
         Ok(())
     }
 
-    fn add_texts(&self, texts: &[&str], columns: &Columns, conditions: &mut Conditions) -> Result<()> {
+    fn add_texts(
+        &self,
+        texts: &[&str],
+        columns: &Columns,
+        conditions: &mut Conditions,
+    ) -> Result<()> {
         let rows = self.shape.rows;
         match &self.text {
             TextReader::None => {}
@@ -288,7 +306,8 @@ impl Feed {
                         ids.extend_from_slice(&of_text);
                     }
                 }
-                conditions.token_ids = Some(TensorData::new(ids, [texts.len() * rows, *max_tokens]));
+                conditions.token_ids =
+                    Some(TensorData::new(ids, [texts.len() * rows, *max_tokens]));
             }
             TextReader::Frozen(coder) => {
                 let repeated: Vec<&str> = (texts.iter())
@@ -321,7 +340,11 @@ impl Feed {
             bail!("column `{column}` has the shape {shape:?}, which is no picture's");
         };
         let per_row = shape.len() == 5;
-        let pictures = if per_row { of.samples * of.rows } else { of.samples };
+        let pictures = if per_row {
+            of.samples * of.rows
+        } else {
+            of.samples
+        };
         let mut shape = [pictures, channels, height, width];
         if let Some(coder) = &self.latents {
             let encoded = coder.encode_pictures(&TensorData::new(values, shape), None)?;
@@ -406,7 +429,10 @@ impl Columns {
     /// One text column, whose texts a user gave.
     pub fn of_texts(name: &str, texts: &[&str]) -> Self {
         let texts = texts.iter().map(|text| (*text).to_owned()).collect();
-        Self(HashMap::from([(name.to_owned(), HostColumnData::Text(texts))]))
+        Self(HashMap::from([(
+            name.to_owned(),
+            HostColumnData::Text(texts),
+        )]))
     }
 
     fn get(&self, name: &str) -> Result<&HostColumnData> {
@@ -486,7 +512,10 @@ impl Reading<'_> {
             bail!("column `{column}` holds {}, expected i64", tensor.dtype());
         };
         if let Some(found) = values.iter().find(|&&v| v < 0 || v as u64 >= classes) {
-            bail!("column `{column}` holds the class {found}, expected 0 to {}", classes - 1);
+            bail!(
+                "column `{column}` holds the class {found}, expected 0 to {}",
+                classes - 1
+            );
         }
         let ids: Vec<i64> = (values.iter().zip(self.dropped))
             .map(|(value, dropped)| if *dropped { classes as i64 } else { *value })
@@ -518,6 +547,3 @@ pub fn tensor_data(tensor: HostTensor, shape: [usize; 4]) -> TensorData {
     let bytes = Bytes::from_shared(bytes, AllocationProperty::Other);
     TensorData::from_bytes(bytes, shape, BurnDType::F32)
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::Device;
-use dsl_loader::{Plugin, TaskHandle};
+use dsl_loader::{Injection, Plugin, TaskHandle};
 use dsl_nets::{
     DenoiserConfig, Model, ModelConfig, Tokenizer, UNet2DConditionConfig, WeightFile, weights,
 };
@@ -14,6 +14,7 @@ use super::data::{Data, caption_column};
 use super::latents::LatentCoder;
 use super::model_card::{self, ModelCard};
 use super::pipeline::Pipeline;
+use super::task_modules::with_task_modules;
 use crate::config::{BaseModel, RunConfig};
 use crate::failure;
 
@@ -59,17 +60,25 @@ pub fn prepare(
         .as_ref()
         .map(|pipeline| LatentCoder::new(pipeline.clone(), &config.model.latents, device))
         .transpose()?;
-    let model = match &pipeline {
+    let mut model = match &pipeline {
         Some(pipeline) => ModelConfig {
             denoiser: DenoiserConfig::Unet(pipeline.unet.clone()),
             text_encoder: None,
         },
-        None => model_config(config, base_card.as_ref(), task)?,
+        None => model_config(config, base_card.as_ref(), task, data)?,
     };
+    let picture = data.shape().picture;
     let sample_shape = match &latents {
-        Some(coder) => coder.latent_shape(data.sample_shape())?,
-        None => data.sample_shape(),
+        Some(coder) => coder.latent_shape(picture)?,
+        None => picture,
     };
+    model.denoiser = with_task_modules(
+        model.denoiser,
+        task.describe(),
+        data,
+        &config.model.task_modules,
+        latents.is_some().then_some(sample_shape[0]),
+    )?;
     let card = ModelCard {
         format: ModelCard::FORMAT,
         task: plugin.manifest().id.clone(),
@@ -189,6 +198,7 @@ fn model_config(
     config: &RunConfig,
     base: Option<&ModelCard>,
     task: &TaskHandle,
+    data: &Data,
 ) -> Result<ModelConfig> {
     let section = &config.model;
     let mut model = match (base, &section.base) {
@@ -208,20 +218,15 @@ fn model_config(
             text_encoder: section.text_encoder.clone(),
         },
     };
-    let wants_text = caption_column(task.describe()).is_some();
+    let wants_text = caption_column(task.describe(), data).is_some();
     if !wants_text {
         model.text_encoder = None;
     }
-    if model.denoiser.cross_attention_dim().is_some() && model.text_encoder.is_none() {
-        return Err(failure::usage(if wants_text {
-            anyhow!(
-                "a UNet attends to text, and there is no text encoder\nhint: set `model.text_encoder`, for example `{{hidden_size: 96}}`"
-            )
-        } else {
-            anyhow!(
-                "a UNet attends to text, and this task has none\nhint: set `model.denoiser: {{kind: mlp}}`"
-            )
-        }));
+    let is_unet = model.denoiser.cross_attention_dim().is_some();
+    if is_unet && wants_text && model.text_encoder.is_none() {
+        return Err(failure::usage(anyhow!(
+            "the task has text, and there is no text encoder\nhint: set `model.text_encoder`, for example `{{hidden_size: 96}}`"
+        )));
     }
     Ok(model)
 }
@@ -272,10 +277,9 @@ fn check_shape(card: &ModelCard) -> Result<()> {
     let [channels, height, width] = card.sample_shape;
     match &card.model.denoiser {
         DenoiserConfig::Unet(unet) => {
-            if unet.in_channels != channels || unet.out_channels != channels {
+            if unet.out_channels != channels {
                 return Err(failure::usage(anyhow!(
-                    "the data has {channels} channels, and the UNet takes {} and gives {}",
-                    unet.in_channels,
+                    "the data has {channels} channels, and the UNet gives {}",
                     unet.out_channels
                 )));
             }
@@ -293,10 +297,15 @@ fn check_shape(card: &ModelCard) -> Result<()> {
 }
 
 fn learn_tokenizer(task: &TaskHandle, data: &Data, vocab_size: usize) -> Result<Tokenizer> {
-    let Some((column, _)) = caption_column(task.describe()) else {
+    let Some(column) = caption_column(task.describe(), data) else {
         bail!("the task has no captions to learn a tokenizer from");
     };
-    let texts = data.texts(&column, TOKENIZER_CAPTIONS)?;
+    let mut texts = data.texts(column, TOKENIZER_CAPTIONS)?;
+    for injection in &task.describe().injections {
+        if let Injection::GroundingTokens { phrases, .. } = injection {
+            texts.extend(data.texts(phrases, TOKENIZER_CAPTIONS)?);
+        }
+    }
     tracing::info!(captions = texts.len(), "learning the tokenizer");
     Ok(Tokenizer::train_bpe(
         texts.iter().map(String::as_str),

@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
 use dsl_engine::Conditions;
-use dsl_loader::{DType, HostColumn, HostColumnData, InputColumn, InputData, Injection, TaskHandle};
+use dsl_loader::{
+    DType, HostColumn, HostColumnData, Injection, InputColumn, InputData, TaskHandle,
+};
 use image::RgbImage;
 
 use super::data::{Data, caption_column};
@@ -168,7 +170,12 @@ impl Lending {
     ///
     /// # Errors
     /// As [`Self::add`].
-    pub fn add_generated(&mut self, feed: &Feed, shape: [usize; 4], values: Vec<f32>) -> Result<()> {
+    pub fn add_generated(
+        &mut self,
+        feed: &Feed,
+        shape: [usize; 4],
+        values: Vec<f32>,
+    ) -> Result<()> {
         let [all, channels, height, width] = shape.map(|size| size as u64);
         let rows = feed.shape().rows as u64;
         let shape = match (rows, height, width) {
@@ -243,7 +250,7 @@ pub fn picture(
         return Ok(None);
     };
     let (width, height) = (picture.width, picture.height);
-    RgbImage::from_raw(width, height, picture.bytes)
+    RgbImage::from_raw(width, height, picture.bytes.to_vec())
         .with_context(|| format!("the plugin's picture is not {width}×{height}"))
         .map(Some)
 }

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub use model::{BaseModel, ModelSection};
+pub use model::{BaseModel, ModelSection, TaskModuleSizes};
 
 use super::{
     ConfigError, ConfigErrors, Configuration, PluginParts, Problem, Resolved, export,
@@ -26,6 +26,7 @@ use crate::bridge::model_card;
 use crate::bridge::pipeline::Pipeline;
 use crate::device::DeviceSelector;
 use crate::features::FeaturesConfig;
+use crate::run_dir::RunDir;
 
 /// Configuration of a dsl-host run.
 ///
@@ -166,10 +167,14 @@ fn trained_with(base: &Path) -> anyhow::Result<Option<(String, Value)>> {
     if Pipeline::is_one(base) {
         return of_pipeline(base);
     }
-    let card = WeightFile::open(base)
-        .ok()
-        .and_then(|file| model_card::read(&file).ok().flatten());
-    let Some((card, _)) = card else {
+    let card = match RunDir::open_to_read(base) {
+        Ok(run) => model_card::of_run(&run).ok(),
+        Err(_) => WeightFile::open(base)
+            .ok()
+            .and_then(|file| model_card::read(&file).ok().flatten())
+            .map(|(card, _)| card),
+    };
+    let Some(card) = card else {
         return Ok(None);
     };
     if let Some(folder) = card.pipeline.filter(|folder| Pipeline::is_one(folder)) {

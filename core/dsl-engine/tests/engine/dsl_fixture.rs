@@ -14,7 +14,9 @@ use dsl_engine::objective::dsm::dsm_loss;
 use dsl_engine::objective::loss::Measure;
 use dsl_engine::objective::{GeneratorConfig, HingeConfig, Reduction};
 use dsl_engine::trainer::{AdamWConfig, Learner, Noised};
-use dsl_engine::{Conditions, LossConfig, NoiseSchedule, NoiseScheduleConfig, PredictionType, Samples};
+use dsl_engine::{
+    Conditions, LossConfig, NoiseSchedule, NoiseScheduleConfig, PredictionType, Samples,
+};
 use dsl_nets::{Conditioning, Denoiser, LoraFile, named_parameters};
 use serde_json::{Map, Value};
 

@@ -6,8 +6,8 @@ use dsl_engine::objective::dsl::{discriminator_loss, generator_loss};
 use dsl_engine::objective::{GeneratorConfig, HingeConfig};
 use dsl_engine::trainer::Noised;
 use dsl_engine::{
-    Conditions, LossConfig, LossSpace, LossWeighting, NoiseSchedule, NoiseScheduleConfig, PredictionType,
-    Samples,
+    Conditions, LossConfig, LossSpace, LossWeighting, NoiseSchedule, NoiseScheduleConfig,
+    PredictionType, Samples,
 };
 
 use crate::support::{BATCH, Points, assert_near, dsl, normal, train, trainer, values};

@@ -8,8 +8,8 @@ use dsl_engine::objective::{DiscriminatorTrainable, DslConfig, DsmConfig, Margin
 use dsl_engine::rng::{Stream, Streams};
 use dsl_engine::trainer::AdamWConfig;
 use dsl_engine::{
-    Conditions, EngineError, NoiseScheduleConfig, ObjectiveConfig, PredictionType, SampleSource, Samples,
-    StepReport, TrainConfig, TrainableConfig, Trainer, TrainerConfig,
+    Conditions, EngineError, NoiseScheduleConfig, ObjectiveConfig, PredictionType, SampleSource,
+    Samples, StepReport, TrainConfig, TrainableConfig, Trainer, TrainerConfig,
 };
 use dsl_nets::{DenoiserConfig, MlpConfig, Model, ModelConfig, named_parameters};
 
