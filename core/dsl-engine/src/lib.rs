@@ -34,5 +34,5 @@ pub use objective::{ConfigProblem, LossConfig, ObjectiveConfig};
 pub use parameterization::{LossSpace, PredictionType};
 pub use rng::{Stream, Streams};
 pub use setting_error::SettingError;
-pub use trainable::{BiasNormConfig, NamedConfig, TrainableConfig};
+pub use trainable::{BiasNormConfig, NamedConfig, TaskModulesOnlyConfig, TrainableConfig};
 pub use trainer::{StepReport, TrainConfig, Trainer, TrainerConfig, ValidationConfig};

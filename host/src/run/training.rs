@@ -153,7 +153,10 @@ impl<'a> Training<'a> {
         let mut progress = Progress::begin(ProgressMode::detect(quiet), "training", first, last);
         let mut speed = SpeedMeter::new();
         for _ in first..last {
-            let batch = match batches.next_batch() {
+            let asked = std::time::Instant::now();
+            let read = batches.next_batch();
+            speed.waited(asked.elapsed());
+            let batch = match read {
                 Err(EngineError::Interrupted) => {
                     // The plugin gave up on a batch. All of the step before it is reported.
                     self.save()?;
@@ -267,6 +270,7 @@ impl<'a> Training<'a> {
                 .steps_per_epoch(self.session.data.len());
             metrics.set("epoch", step.step as f64 / steps_per_epoch as f64);
             metrics.set_some("images_per_second", speed.images_per_second());
+            metrics.set_some("data_wait_fraction", speed.data_wait_fraction());
             metrics.set_some("peak_memory_bytes", peak_memory_bytes());
         }
         let validate = config.validation.every_steps.is_some_and(every) || last;

@@ -117,8 +117,8 @@ fn a_batch_that_does_not_fit_is_told() {
             .step(
                 &[Samples {
                     x_0,
-                    token_ids: None,
-                    features: None,
+                    conditions: Conditions::default(),
+                    domains: 1,
                     views,
                 }],
                 &set,
