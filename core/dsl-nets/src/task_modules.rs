@@ -12,8 +12,15 @@
 //! | [`MultiViewConfig`] | every transformer block | Li et al. 2024 (Era3D), Shi et al. 2023 (MVDream) | zero output: the base exactly |
 //! | [`CameraRegressionConfig`] | after the middle block | Li et al. 2024 (Era3D) | fresh weights |
 
+mod camera_regression;
+mod multi_view;
+
+pub use camera_regression::{CameraRegression, CameraRegressor, ResidualMlp};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::error::NetsError;
 
 /// The layers that a task adds to a UNet; none by default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +48,20 @@ impl TaskModulesConfig {
     /// Whether the network is as its base.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether the layers that read several views of an object fit together.
+    pub(crate) fn validate_views(&self) -> Result<(), NetsError> {
+        if let Some(multi_view) = &self.multi_view {
+            multi_view.validate()?;
+        } else if let Some(regression) = &self.camera_regression {
+            return Err(NetsError::config(
+                "task_modules.camera_regression",
+                regression,
+                "it needs task_modules.multi_view, which says how many views an object has",
+            ));
+        }
+        Ok(())
     }
 }
 

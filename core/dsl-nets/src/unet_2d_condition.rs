@@ -11,12 +11,12 @@ pub use config::{
     UNet2DConditionConfig, UpBlockType,
 };
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use dsl_kernels as kernels;
 
 use crate::attention::AttentionContext;
-use crate::conditioning::{AddedConditioning, Conditioning};
+use crate::conditioning::{AddedConditioning, CameraEstimate, Conditioning};
 use crate::embeddings::{TimestepEmbedding, Timesteps};
 use crate::error::NetsError;
 use crate::gligen::PositionNet;
@@ -24,6 +24,7 @@ use crate::gradient_checkpointing::{Passed, PassedContext};
 use crate::layers::{Conv2d, GroupNorm};
 use crate::lora::impl_for_each_linear;
 use crate::parameter_init::ParameterInit;
+use crate::task_modules::{CameraRegression, MultiViewConfig};
 use crate::unet_2d_blocks::{BlockConfig, DownBlock, UNetMidBlock2DCrossAttn, UpBlock};
 
 /// A UNet that predicts from x_t, a timestep, and text features.
@@ -49,6 +50,12 @@ pub struct UNet2DCondition {
     pub class_embedding: Option<TimestepEmbedding>,
     /// GLIGEN: makes tokens of boxes.
     pub position_net: Option<PositionNet>,
+    /// Of several domains of views: added to the timestep embedding, `[domains, time_embed_dim]`.
+    pub domain_embedding: Option<Param<Tensor<2>>>,
+    /// Era3D: estimates the camera after the middle block.
+    pub camera_regression: Option<CameraRegression>,
+    #[module(skip)]
+    multi_view: Option<MultiViewConfig>,
     #[module(skip)]
     time_proj: Timesteps,
     #[module(skip)]
@@ -61,7 +68,9 @@ pub struct UNet2DCondition {
 struct Begun {
     /// The first convolution's output.
     sample: Tensor<4>,
-    /// The embedding of the timestep and of what is added to it, activated.
+    /// The embedding of the timestep and of what is added to it.
+    embedding: Tensor<2>,
+    /// The same, activated.
     temb: Tensor<2>,
     context: AttentionContext,
 }
@@ -75,6 +84,7 @@ impl_for_each_linear!(UNet2DCondition {
     add_embedding,
     class_embedding,
     position_net,
+    camera_regression,
     conv_out
 });
 
@@ -97,6 +107,7 @@ impl UNet2DCondition {
             transformer_layers: config.transformer_layers_per_block.at(level),
             use_linear_projection: config.use_linear_projection,
             gated: config.attention_type == AttentionType::Gated,
+            multi_view: config.task_modules.multi_view.clone(),
         };
         let projected = |name: &str| {
             let features = config.projection_class_embeddings_input_dim.unwrap_or(0);
@@ -108,6 +119,8 @@ impl UNet2DCondition {
                 let channels = config.addition_time_embed_dim.unwrap_or(0);
                 Timesteps::new(channels, config.flip_sin_to_cos, config.freq_shift)
             });
+
+        let multi_view = config.task_modules.multi_view.clone();
 
         let down = init.at("down_blocks");
         let down_blocks = (0..=last).map(|i| {
@@ -178,6 +191,21 @@ impl UNet2DCondition {
                 let features = config.cross_attention_dim.at(0);
                 PositionNet::new(&init.at("position_net"), features, features)
             }),
+            domain_embedding: multi_view.as_ref().filter(|m| m.domains > 1).map(|m| {
+                init.constant(
+                    "domain_embedding",
+                    [m.domains, config.time_embed_dim()],
+                    0.0,
+                )
+            }),
+            camera_regression: multi_view
+                .as_ref()
+                .filter(|_| config.task_modules.camera_regression.is_some())
+                .map(|m| {
+                    let init = init.at("camera_regression");
+                    CameraRegression::new(&init, m, channels[last], config.time_embed_dim())
+                }),
+            multi_view,
             time_proj: Timesteps::new(channels[0], config.flip_sin_to_cos, config.freq_shift),
             add_time_proj,
             center_input_sample: config.center_input_sample,
@@ -200,11 +228,25 @@ impl UNet2DCondition {
         timestep: Tensor<1>,
         conditioning: &Conditioning,
     ) -> Tensor<4> {
+        self.forward_with_camera(x_t, timestep, conditioning).0
+    }
+
+    /// As [`Self::forward`], with what a network with `camera_regression` takes the conditioning picture's camera to be.
+    ///
+    /// # Panics
+    /// As [`Self::forward`].
+    pub fn forward_with_camera(
+        &self,
+        x_t: Tensor<4>,
+        timestep: Tensor<1>,
+        conditioning: &Conditioning,
+    ) -> (Tensor<4>, Option<CameraEstimate>) {
         if let Err(error) = self.check_conditioning(conditioning) {
             panic!("{error}");
         }
         let Begun {
             mut sample,
+            embedding,
             temb,
             context,
         } = self.begin(x_t, timestep, conditioning);
@@ -216,10 +258,15 @@ impl UNet2DCondition {
         sample = self
             .mid_block
             .forward(sample, &temb.next(), &context.next());
+        let camera = self.camera_regression.as_ref().map(|regression| {
+            let (estimate, of_camera) = regression.forward(&sample);
+            temb = Passed::new(&kernels::silu(embedding + of_camera));
+            estimate
+        });
         for block in &self.up_blocks {
             sample = block.forward(sample, &temb.next(), &context.next(), &mut skips);
         }
-        self.end(sample)
+        (self.end(sample), camera)
     }
 
     /// What comes before the first block.
@@ -239,8 +286,12 @@ impl UNet2DCondition {
         if let (Some(layer), Some(added)) = (&self.add_embedding, &conditioning.added) {
             temb = temb + layer.forward(self.added_features(added));
         }
+        if let (Some(of_domains), Some(multi_view)) = (&self.domain_embedding, &self.multi_view) {
+            temb = temb + multi_view.of_rows(of_domains.val(), batch);
+        }
+        let embedding = temb;
         // Every residual block begins by activating the embedding; once is enough.
-        let temb = kernels::silu(temb);
+        let temb = kernels::silu(embedding.clone());
 
         let x_t = if self.center_input_sample {
             x_t * 2.0 - 1.0
@@ -260,6 +311,7 @@ impl UNet2DCondition {
         };
         Begun {
             sample: self.conv_in.forward(x_t),
+            embedding,
             temb,
             context,
         }

@@ -37,7 +37,8 @@ impl Wanted {
         let sample = trains(&weights.conv_in);
         let temb = trains(&weights.time_embedding)
             || trains(&weights.add_embedding)
-            || trains(&weights.class_embedding);
+            || trains(&weights.class_embedding)
+            || trains(&weights.domain_embedding);
         let objects = trains(&weights.position_net);
         let reads = text || objects;
         let down = weights

@@ -422,6 +422,7 @@ impl UNet2DConditionConfig {
                 "it must be less than half the first block's channels",
             ));
         }
+        self.task_modules.validate_views()?;
         self.validate_added()
     }
 
