@@ -8,8 +8,8 @@ use std::collections::HashSet;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
-use dsl_nets::parameters::{parameter_infos, train_only};
 use dsl_nets::Denoiser;
+use dsl_nets::parameters::{parameter_infos, train_only};
 
 use super::Trainer;
 use super::config::AdamWConfig;

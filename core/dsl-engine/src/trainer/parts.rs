@@ -143,7 +143,8 @@ impl DiscriminatorPass {
     ) -> Self {
         let weights = network.valid().train();
         let network = precision::compute_copy(&weights, mode.precision);
-        let (eps_phi, _, tape) = mode.forward(&network, &weights, noised, device, conditioning, false);
+        let (eps_phi, _, tape) =
+            mode.forward(&network, &weights, noised, device, conditioning, false);
         Self {
             weights,
             eps_phi,
