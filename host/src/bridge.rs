@@ -5,6 +5,7 @@ pub mod evaluate;
 pub mod feature_cache;
 pub mod feed;
 pub mod latents;
+pub mod learned_tokens;
 pub mod model;
 pub mod model_card;
 pub mod pipeline;

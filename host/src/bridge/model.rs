@@ -6,12 +6,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::Device;
 use dsl_loader::{Injection, Plugin, TaskHandle};
-use dsl_nets::{
-    DenoiserConfig, Model, ModelConfig, Tokenizer, UNet2DConditionConfig, WeightFile, weights,
-};
+use dsl_nets::weights::Extension;
+use dsl_nets::{DenoiserConfig, Model, ModelConfig, Tokenizer, UNet2DConditionConfig, WeightFile};
 
 use super::data::{Data, caption_column};
 use super::latents::LatentCoder;
+use super::learned_tokens::{LearnedWords, needs_text_encoder};
 use super::model_card::{self, ModelCard};
 use super::pipeline::Pipeline;
 use super::task_modules::with_task_modules;
@@ -87,7 +87,11 @@ pub fn prepare(
         noise_schedule: config.model.noise_schedule.clone(),
         sample_shape,
         pipeline: pipeline.map(|pipeline| pipeline.folder),
+        learned: LearnedWords::of_task(task.describe()),
     };
+    if card.learned.is_some() && (base.is_none() || card.model.text_encoder.is_none()) {
+        return Err(needs_text_encoder());
+    }
     check_base(base_card.as_ref(), &card)?;
     check_shape(&card)?;
 
@@ -96,7 +100,12 @@ pub fn prepare(
         (Some(_), Some(tokenizer)) => Some(tokenizer),
         (Some(encoder), None) => Some(learn_tokenizer(task, data, encoder.vocab_size)?),
     };
-    let (model, source) = at_step_0(&card, base.as_ref(), config.train.seed, device)?;
+    let (mut model, source) = at_step_0(&card, base.as_ref(), config.train.seed, device)?;
+    let mut tokenizer = tokenizer;
+    if let (Some(learned), Some(known)) = (&card.learned, &tokenizer) {
+        let (taught, words) = learned.add_to(model, known, card.model.text_encoder.as_ref())?;
+        (model, tokenizer) = (taught, Some(words));
+    }
     Ok(Prepared {
         model,
         card,
@@ -161,10 +170,11 @@ fn at_step_0(
     device: &Device,
 ) -> Result<(Model, String)> {
     if let (None, Some(folder)) = (base, &card.pipeline) {
-        let denoiser = Pipeline::open(folder)?.load_unet(device)?;
+        let pipeline = Pipeline::open(folder)?;
         let model = Model {
-            denoiser,
+            denoiser: pipeline.load_unet_as(&card.model.denoiser, seed, device)?,
             text_encoder: None,
+            learned_tokens: None,
         };
         return Ok((model, folder.display().to_string()));
     }
@@ -313,23 +323,35 @@ fn learn_tokenizer(task: &TaskHandle, data: &Data, vocab_size: usize) -> Result<
     )?)
 }
 
-/// All of the generator from our own files; the denoiser alone from others'.
+/// All of the generator from our own files; the denoiser alone from others'. What the task adds may be absent from both.
 fn load(model: Model, file: &WeightFile, is_ours: bool) -> Result<Model> {
-    if is_ours {
-        return Ok(model.load_complete(file)?);
+    let (model, extension) = match is_ours {
+        true => model.load_extending(file).map_err(failure::usage)?,
+        false => {
+            let Model {
+                denoiser,
+                text_encoder,
+                learned_tokens,
+            } = model;
+            let (denoiser, extension) = denoiser.load_extending(file).map_err(failure::usage)?;
+            let model = Model {
+                denoiser,
+                text_encoder,
+                learned_tokens,
+            };
+            (model, extension)
+        }
+    };
+    told_fresh(&extension);
+    Ok(model)
+}
+
+/// Says which of the task's layers a base does not have.
+pub fn told_fresh(extension: &Extension) {
+    if !extension.is_empty() {
+        let kinds: Vec<&str> = extension.kinds.iter().map(|kind| kind.name()).collect();
+        tracing::info!("the base has no {}: fresh weights for them", kinds.join(", "));
     }
-    let (model, report) = model.load(file)?;
-    if report.is_complete() {
-        return Ok(model);
-    }
-    let Model {
-        denoiser,
-        text_encoder,
-    } = model;
-    Ok(Model {
-        denoiser: weights::load_complete(denoiser, file, &[])?,
-        text_encoder,
-    })
 }
 
 fn json(value: &impl serde::Serialize) -> String {

@@ -8,6 +8,7 @@ use dsl_engine::{NoiseScheduleConfig, PredictionType};
 use dsl_nets::{Model, ModelConfig, Tokenizer, WeightDType, WeightFile};
 use serde::{Deserialize, Serialize};
 
+use super::learned_tokens::LearnedWords;
 use crate::run_dir::{MODEL_CARD, RunDir};
 
 /// Key of the card in a safetensors file's metadata.
@@ -34,6 +35,9 @@ pub struct ModelCard {
     /// The pipeline whose autoencoder made the samples, and whose text encoders the features: its folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<PathBuf>,
+    /// New words of the text encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<LearnedWords>,
 }
 
 impl ModelCard {

@@ -60,6 +60,13 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
         // Checkpoints hold what is trained; the rest is the base's.
         false => model::base_of_run(&config, &card, || plugin_of(&run), &device)?,
     };
+    let (model, tokenizer) = match (&card.learned, tokenizer) {
+        (Some(learned), Some(tokenizer)) => {
+            let (model, tokenizer) = learned.add_to(model, &tokenizer, card.model.text_encoder.as_ref())?;
+            (model, Some(tokenizer))
+        }
+        (_, tokenizer) => (model, tokenizer),
+    };
     let loaded = checkpoints(&run, &config).load_latest()?;
     for damage in &loaded.damaged {
         tracing::warn!("{damage}; the one before it is used");
