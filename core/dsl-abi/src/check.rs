@@ -83,6 +83,9 @@ fn texts_of(column: &ColumnSpec) -> Option<u64> {
         .try_fold(1_u64, |product, length| product.checked_mul((*length)?))
 }
 
+/// One of [`check_batch`] and [`check_columns`].
+pub type Check = fn(&[ColumnSpec], u64, &[FoundColumn<'_>]) -> Result<(), Breach>;
+
 /// Checks one batch of `rows` samples against the declaration.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use dsl_abi::{
     BatchColumns, RawDType, Tensor, TextColumn,
     buffer::elements_of,
-    check::{Breach, FoundColumn},
+    check::{Check, FoundColumn},
     tensor::split_texts,
 };
 
@@ -54,7 +54,7 @@ pub(crate) struct Origin<'a> {
 pub(crate) struct Rules<'a> {
     pub(crate) declared: &'a [ColumnSpec],
     pub(crate) rows: u64,
-    pub(crate) check: fn(&[ColumnSpec], u64, &[FoundColumn<'_>]) -> Result<(), Breach>,
+    pub(crate) check: Check,
 }
 
 impl ArrivedTensor {
