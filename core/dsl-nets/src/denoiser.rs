@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::conditioning::Conditioning;
+use crate::conditioning::{CameraEstimate, Conditioning};
 use crate::error::NetsError;
 use crate::lora::{self, ForEachLinear, LinearVisitor, LoraConfig};
 use crate::mlp_denoiser::{MlpConfig, MlpDenoiser};
@@ -92,6 +92,22 @@ impl Denoiser {
         }
     }
 
+    /// As [`Self::forward`], with what a network with `camera_regression` takes the conditioning picture's camera to be.
+    ///
+    /// # Panics
+    /// As [`Self::forward`].
+    pub fn forward_with_camera(
+        &self,
+        x_t: Tensor<4>,
+        timestep: Tensor<1>,
+        conditioning: &Conditioning,
+    ) -> (Tensor<4>, Option<CameraEstimate>) {
+        match self {
+            Self::Unet(unet) => unet.forward_with_camera(x_t, timestep, conditioning),
+            Self::Mlp(mlp) => (mlp.forward(x_t, timestep), None),
+        }
+    }
+
     /// Whether `conditioning` has every part that this network reads.
     ///
     /// # Errors
@@ -160,7 +176,7 @@ impl Denoiser {
     /// The layers that are adapted when a configuration names none: the attention projections of a UNet, every layer of an MLP.
     pub fn default_lora_targets(&self) -> Vec<String> {
         let pattern = match self {
-            Self::Unet(_) => r"\.attn[12]\.to_(q|k|v|out\.0)$",
+            Self::Unet(_) => r"\.attn([12]|_mv)\.to_(q|k|v|out\.0)$",
             Self::Mlp(_) => r"^layers\.\d+$",
         };
         vec![pattern.to_owned()]

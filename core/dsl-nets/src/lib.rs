@@ -28,6 +28,7 @@ mod pipeline;
 mod pretrained;
 mod resnet;
 mod single_file;
+mod task_modules;
 mod text_encoder;
 mod textual_inversion;
 mod tokenizer;
@@ -49,7 +50,9 @@ pub use clip::{
     ClipVisionModelConfig, ClipVisionOutput, ClipVisionTransformer, PatchEmbedding,
 };
 pub use clip_tokenizer::{ClipTokenizer, ClipTokens};
-pub use conditioning::{AddedConditioning, Conditioning, GligenConditioning};
+pub use conditioning::{
+    AddedConditioning, CameraEstimate, Conditioning, GligenConditioning, VolumeConditioning,
+};
 pub use denoiser::{Denoiser, DenoiserConfig};
 pub use embeddings::{TimestepEmbedding, Timesteps};
 pub use error::NetsError;
@@ -67,6 +70,15 @@ pub use pipeline::{Pipeline, SaveOptions, read_model_index, save_folder, save_pa
 pub use pretrained::{LoadOptions, Loaded, Pretrained, load_folder, load_weights, read_config};
 pub use resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
 pub use single_file::{Generation, SingleFile, load_single_file};
+pub use task_modules::{
+    AcrossViews, CameraPoseConfig, CameraRegression, CameraRegressionConfig, CameraRegressor,
+    ContextConfig, FeaturePyramidConfig, MultiViewConfig, ResidualMlp, SftNorm, TaskModulesConfig,
+    ViewVolumeConfig,
+};
+pub use task_modules::{
+    CameraPoseEmbedding, ClassLabelEmbedding, ContextEmbedding, FeaturePyramid, PyramidAttention,
+    PyramidLevel, PyramidMiddle, SpatialFeatureTransform,
+};
 pub use text_encoder::{
     TextAttention, TextEmbeddings, TextEncoder, TextEncoderConfig, TextEncoderLayer,
     TextEncoderLayers, TextMlp,

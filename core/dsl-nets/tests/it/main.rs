@@ -1,6 +1,7 @@
 //! Tests of the networks, in one binary.
 
 mod autoencoder;
+mod camera_regression;
 mod clip;
 mod clip_tokenizer;
 mod features;
@@ -9,7 +10,9 @@ mod folders;
 mod init;
 mod key_lists;
 mod lora;
+mod multi_view;
 mod single_file;
 mod text;
 mod unet;
+mod views;
 mod weights;
