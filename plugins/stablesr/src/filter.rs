@@ -86,13 +86,12 @@ impl Axis {
 
     /// Filters each row of a plane whose rows have `width` values.
     pub fn along_rows(&self, plane: &[f32], width: usize) -> Vec<f32> {
-        let value = |row: &[f32], taps: &[(usize, f32)]| {
-            (taps.iter()).fold(0.0, |sum, &(source, weight)| sum + row[source] * weight)
-        };
-        plane
-            .chunks_exact(width)
-            .flat_map(|row| self.0.iter().map(move |taps| value(row, taps)))
-            .collect()
+        // Whole rows at once, as vectors of the processor want it, after exchanging rows and columns.
+        let height = plane.len() / width;
+        transposed(
+            &self.down_columns(&transposed(plane, width), height),
+            height,
+        )
     }
 
     /// Filters each column of a plane whose rows have `width` values.
@@ -108,6 +107,13 @@ impl Axis {
         }
         filtered
     }
+}
+
+/// A plane whose rows have `width` values, rows and columns exchanged.
+fn transposed(plane: &[f32], width: usize) -> Vec<f32> {
+    (0..width)
+        .flat_map(|x| plane.iter().skip(x).step_by(width).copied())
+        .collect()
 }
 
 /// The `2 * reach` pixels around `centre`, the border repeated.
