@@ -17,12 +17,14 @@ mod class_labels;
 pub(crate) mod concat;
 pub(crate) mod context;
 mod feature_pyramid;
+mod kinds;
 mod spatial_feature_transform;
 
 pub use camera_pose::CameraPoseEmbedding;
 pub use class_labels::ClassLabelEmbedding;
 pub use context::ContextEmbedding;
 pub use feature_pyramid::{FeaturePyramid, PyramidAttention, PyramidLevel, PyramidMiddle};
+pub use kinds::{TaskModule, TaskModuleKind};
 pub(crate) use spatial_feature_transform::SftShape;
 pub use spatial_feature_transform::SpatialFeatureTransform;
 
@@ -105,7 +107,9 @@ impl TaskModulesConfig {
         let text = unet.cross_attention_dim.at(0);
         let levels = 0..unet.block_out_channels.len();
         if (self.context.is_some() || self.no_text)
-            && levels.into_iter().any(|i| unet.cross_attention_dim.at(i) != text)
+            && levels
+                .into_iter()
+                .any(|i| unet.cross_attention_dim.at(i) != text)
         {
             return Err(NetsError::config(
                 "cross_attention_dim",

@@ -26,7 +26,7 @@ use crate::layers::{Conv2d, GroupNorm};
 use crate::lora::impl_for_each_linear;
 use crate::parameter_init::ParameterInit;
 use crate::task_modules::{
-    CameraPoseEmbedding, ClassLabelEmbedding, ContextEmbedding, FeaturePyramid, concat,
+    CameraPoseEmbedding, ClassLabelEmbedding, ContextEmbedding, FeaturePyramid,
 };
 use crate::unet_2d_blocks::{BlockConfig, DownBlock, UNetMidBlock2DCrossAttn, UpBlock};
 use task_conditioning::{Declared, PassedLevels};
@@ -218,7 +218,7 @@ impl UNet2DCondition {
             declared: Declared {
                 cross_attention_dim: config.cross_attention_dim.at(0),
                 text: !task.no_text && task.context.is_none(),
-                concat: task.concat_channels > 0,
+                concat_channels: task.concat_channels,
             },
             time_proj: Timesteps::new(channels[0], config.flip_sin_to_cos, config.freq_shift),
             add_time_proj,
@@ -307,9 +307,7 @@ impl UNet2DCondition {
             features: None,
         };
         Begun {
-            sample: self
-                .conv_in
-                .forward(concat::join(x_t, conditioning.concat.clone())),
+            sample: self.conv_in.forward(self.with_concat(x_t, conditioning)),
             temb,
             context,
             pyramid: self.pyramid(conditioning, timestep),

@@ -156,6 +156,7 @@ fn at_step_0(
         let model = Model {
             denoiser,
             text_encoder: None,
+            learned_tokens: None,
         };
         return Ok((model, folder.display().to_string()));
     }
@@ -316,10 +317,12 @@ fn load(model: Model, file: &WeightFile, is_ours: bool) -> Result<Model> {
     let Model {
         denoiser,
         text_encoder,
+        learned_tokens,
     } = model;
     Ok(Model {
         denoiser: weights::load_complete(denoiser, file, &[])?,
         text_encoder,
+        learned_tokens,
     })
 }
 

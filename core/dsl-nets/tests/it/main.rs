@@ -3,13 +3,17 @@
 mod autoencoder;
 mod clip;
 mod clip_tokenizer;
+mod extending;
 mod features;
 mod fixture;
 mod folders;
 mod init;
 mod key_lists;
+mod learned_tokens;
 mod lora;
 mod single_file;
+mod task_modules;
+mod tasks;
 mod text;
 mod unet;
 mod weights;
