@@ -18,6 +18,7 @@ mod class_labels;
 pub(crate) mod concat;
 pub(crate) mod context;
 mod feature_pyramid;
+mod kinds;
 mod multi_view;
 mod spatial_feature_transform;
 
@@ -26,6 +27,7 @@ pub use camera_regression::{CameraRegression, CameraRegressor, ResidualMlp};
 pub use class_labels::ClassLabelEmbedding;
 pub use context::ContextEmbedding;
 pub use feature_pyramid::{FeaturePyramid, PyramidAttention, PyramidLevel, PyramidMiddle};
+pub use kinds::{TaskModule, TaskModuleKind};
 pub(crate) use spatial_feature_transform::SftShape;
 pub use spatial_feature_transform::SpatialFeatureTransform;
 

@@ -26,7 +26,7 @@ use crate::layers::{Conv2d, GroupNorm};
 use crate::lora::impl_for_each_linear;
 use crate::parameter_init::ParameterInit;
 use crate::task_modules::{
-    CameraPoseEmbedding, ClassLabelEmbedding, ContextEmbedding, FeaturePyramid, concat,
+    CameraPoseEmbedding, ClassLabelEmbedding, ContextEmbedding, FeaturePyramid,
 };
 use crate::task_modules::{CameraRegression, MultiViewConfig};
 use crate::unet_2d_blocks::{BlockConfig, DownBlock, UNetMidBlock2DCrossAttn, UpBlock};
@@ -231,7 +231,7 @@ impl UNet2DCondition {
             declared: Declared {
                 cross_attention_dim: config.cross_attention_dim.at(0),
                 text: !task.no_text && task.context.is_none(),
-                concat: task.concat_channels > 0,
+                concat_channels: task.concat_channels,
             },
             domain_embedding: multi_view.as_ref().filter(|m| m.domains > 1).map(|m| {
                 init.constant(
@@ -358,9 +358,7 @@ impl UNet2DCondition {
             features: None,
         };
         Begun {
-            sample: self
-                .conv_in
-                .forward(concat::join(x_t, conditioning.concat.clone())),
+            sample: self.conv_in.forward(self.with_concat(x_t, conditioning)),
             embedding,
             temb,
             context,

@@ -328,6 +328,10 @@ fn load(model: Model, file: &WeightFile, is_ours: bool) -> Result<Model> {
     let (model, extension) = match is_ours {
         true => model.load_extending(file).map_err(failure::usage)?,
         false => {
+            let (whole, report) = model.clone().load(file)?;
+            if report.is_complete() {
+                return Ok(whole);
+            }
             let Model {
                 denoiser,
                 text_encoder,
@@ -350,7 +354,10 @@ fn load(model: Model, file: &WeightFile, is_ours: bool) -> Result<Model> {
 pub fn told_fresh(extension: &Extension) {
     if !extension.is_empty() {
         let kinds: Vec<&str> = extension.kinds.iter().map(|kind| kind.name()).collect();
-        tracing::info!("the base has no {}: fresh weights for them", kinds.join(", "));
+        tracing::info!(
+            "the base has no {}: fresh weights for them",
+            kinds.join(", ")
+        );
     }
 }
 

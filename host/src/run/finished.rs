@@ -62,7 +62,8 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
     };
     let (model, tokenizer) = match (&card.learned, tokenizer) {
         (Some(learned), Some(tokenizer)) => {
-            let (model, tokenizer) = learned.add_to(model, &tokenizer, card.model.text_encoder.as_ref())?;
+            let (model, tokenizer) =
+                learned.add_to(model, &tokenizer, card.model.text_encoder.as_ref())?;
             (model, Some(tokenizer))
         }
         (_, tokenizer) => (model, tokenizer),

@@ -135,7 +135,12 @@ mod tests {
 
     #[test]
     fn tiles_cover_every_pixel_and_stay_inside() {
-        for (size, tile, overlap) in [([40, 24], [16, 16], 0.5), ([16, 16], [16, 16], 0.5), ([17, 9], [8, 8], 0.0), ([5, 30], [8, 8], 0.25)] {
+        for (size, tile, overlap) in [
+            ([40, 24], [16, 16], 0.5),
+            ([16, 16], [16, 16], 0.5),
+            ([17, 9], [8, 8], 0.0),
+            ([5, 30], [8, 8], 0.25),
+        ] {
             let tiles = Tiles::cover(size, tile, overlap);
             let [height, width] = tiles.tile();
             let mut covered = vec![false; size[0] * size[1]];
@@ -155,7 +160,10 @@ mod tests {
         let tiles = Tiles::cover([16, 100], [16, 32], 0.5);
         let lefts: Vec<usize> = tiles.places().iter().map(|place| place[1]).collect();
         assert_eq!((lefts.first(), lefts.last()), (Some(&0), Some(&68)));
-        assert!(lefts.windows(2).all(|pair| pair[1] - pair[0] <= 16), "{lefts:?}");
+        assert!(
+            lefts.windows(2).all(|pair| pair[1] - pair[0] <= 16),
+            "{lefts:?}"
+        );
     }
 
     #[test]
@@ -163,7 +171,9 @@ mod tests {
         let device = Device::flex();
         let x = Tensor::<4>::random([2, 3, 20, 37], Distribution::Default, &device);
         let tiles = Tiles::cover([20, 37], [8, 16], 0.5);
-        let doubled = tiles.blend(x.clone(), |tile, _| Ok::<_, Infallible>(tile * 2.0)).unwrap();
+        let doubled = tiles
+            .blend(x.clone(), |tile, _| Ok::<_, Infallible>(tile * 2.0))
+            .unwrap();
         let difference = (doubled - x * 2.0).abs().max().into_scalar::<f32>();
         assert!(difference < 1e-5, "{difference}");
     }
@@ -172,17 +182,29 @@ mod tests {
     fn the_middle_of_a_tile_counts_more_than_its_border() {
         let device = Device::flex();
         let tiles = Tiles::cover([8, 12], [8, 8], 0.5);
-        let [first, second] = tiles.places() else { panic!("{tiles:?}") };
+        let [first, second] = tiles.places() else {
+            panic!("{tiles:?}")
+        };
         assert_eq!((*first, *second), ([0, 0], [0, 4]));
         let x = Tensor::<4>::zeros([1, 1, 8, 12], &device);
         let of = |_, place: [usize; 2]| {
             Ok::<_, Infallible>(Tensor::<4>::full([1, 1, 8, 8], place[1] as f32, &device))
         };
-        let row: Vec<f32> = tiles.blend(x, of).unwrap().narrow(2, 0, 1).into_data().iter().collect();
+        let row: Vec<f32> = tiles
+            .blend(x, of)
+            .unwrap()
+            .narrow(2, 0, 1)
+            .into_data()
+            .iter()
+            .collect();
         // By hand: in column 4 the tiles are 0.5 and -3.5 pixels off their middles.
         let weight = |pixels: f64| (-(pixels / 8.0f64).powi(2) / 0.02).exp();
         let expected = 4.0 * weight(3.5) / (weight(0.5) + weight(3.5));
-        assert!((f64::from(row[4]) - expected).abs() < 1e-5, "{} {expected}", row[4]);
+        assert!(
+            (f64::from(row[4]) - expected).abs() < 1e-5,
+            "{} {expected}",
+            row[4]
+        );
         assert_eq!((row[0], row[11]), (0.0, 4.0));
     }
 }

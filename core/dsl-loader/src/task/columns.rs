@@ -256,7 +256,9 @@ fn needs(injection: &Injection, target: &Target<'_>, has_text: bool) -> Result<(
             "[rows, channels, height, width]".to_owned()
         }
         Injection::MultiView { domains, .. }
-            if target.rows.is_some_and(|rows| rows % domains != 0) =>
+            if target
+                .rows
+                .is_some_and(|rows| rows.checked_rem(*domains) != Some(0)) =>
         {
             format!("rows of {domains} domains, a multiple of that number,")
         }

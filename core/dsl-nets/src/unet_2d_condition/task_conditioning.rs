@@ -6,7 +6,7 @@ use super::UNet2DCondition;
 use crate::conditioning::Conditioning;
 use crate::error::NetsError;
 use crate::gradient_checkpointing::Passed;
-use crate::task_modules::context;
+use crate::task_modules::{concat, context};
 
 /// What a network attends to, and what it must be told.
 #[derive(Debug, Clone)]
@@ -15,11 +15,16 @@ pub(super) struct Declared {
     pub cross_attention_dim: usize,
     /// Whether text has to be there.
     pub text: bool,
-    /// Whether further input channels have to be there.
-    pub concat: bool,
+    /// Further input channels, which have to be there.
+    pub concat_channels: usize,
 }
 
 impl UNet2DCondition {
+    /// Input channels that hold a condition, the last ones.
+    pub(crate) fn concat_channels(&self) -> usize {
+        self.declared.concat_channels
+    }
+
     /// `temb` with the class and the camera added.
     pub(super) fn add_to_timestep(
         &self,
@@ -34,6 +39,12 @@ impl UNet2DCondition {
             temb = temb + layer.forward(pose.clone());
         }
         temb
+    }
+
+    /// x_t with the condition's channels behind its own, where the network has them.
+    pub(super) fn with_concat(&self, x_t: Tensor<4>, conditioning: &Conditioning) -> Tensor<4> {
+        let condition = conditioning.concat.clone();
+        concat::join(x_t, condition.filter(|_| self.concat_channels() > 0))
     }
 
     /// What cross-attention attends to.
@@ -91,7 +102,7 @@ impl UNet2DCondition {
                 "the network has `task_modules.class_labels`",
             ),
             (
-                self.declared.concat && conditioning.concat.is_none(),
+                self.declared.concat_channels > 0 && conditioning.concat.is_none(),
                 "concat",
                 "the network has `task_modules.concat_channels`",
             ),
