@@ -6,7 +6,7 @@ use dsl_sdk::{
 };
 
 use crate::config::ColorFix;
-use crate::picture::{png, side_by_side};
+use crate::picture::side_by_side;
 use crate::raster::{CHANNELS, signed_byte};
 use crate::samples::Samples;
 
@@ -151,7 +151,7 @@ impl Evaluator for Fidelity {
             }
         }
         if self.shown.is_none() {
-            self.shown = Some(png(&side_by_side(&samples, SHOWN)?)?);
+            self.shown = Some(side_by_side(&samples, SHOWN)?.to_png()?);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dsl_sdk::PluginError;
 use dsl_sdk::image_folder::ImageFolder;
+use dsl_sdk::picture_set::TEST_SPLITS;
 use dsl_sdk::webdataset::WebDataset;
 
 use super::pairs::pairs_in;
@@ -16,16 +17,8 @@ pub(crate) const INPUTS: &str = "inputs";
 pub(crate) const TARGETS: &str = "gts";
 /// Names of a train split, when the config gives none; the first one found counts.
 const TRAIN_SPLITS: [&str; 2] = ["train", "DIV2K_train_HR"];
-/// The same for a test split.
-const TEST_SPLITS: [&str; 7] = [
-    "test",
-    "validation",
-    "val",
-    "valid",
-    "dev",
-    "eval",
-    "DIV2K_valid_HR",
-];
+/// The name of a test split, beside those that all image tasks know.
+const TEST_SPLIT: &str = "DIV2K_valid_HR";
 
 /// Where a picture lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +135,8 @@ fn by_split(
             .collect()),
     };
     let train = there("train_split", &config.train_split, &TRAIN_SPLITS)?;
-    let test = there("test_split", &config.test_split, &TEST_SPLITS)?;
+    let tests = [&TEST_SPLITS[..], &[TEST_SPLIT]].concat();
+    let test = there("test_split", &config.test_split, &tests)?;
     let mut notes = Vec::new();
     for (split, names) in [("train", &train), ("test", &test)] {
         if names.len() > 1 {
