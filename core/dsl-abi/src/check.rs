@@ -24,7 +24,7 @@ pub struct FoundColumn<'a> {
     pub name: &'a str,
     /// Element type.
     pub dtype: DType,
-    /// Shape with the batch axis; `[number of texts]` for text.
+    /// Shape with the batch axis; not looked at for text.
     pub shape: &'a [u64],
     /// Number of elements that came; for text the number of texts.
     pub elements: u64,
@@ -82,6 +82,9 @@ fn texts_of(column: &ColumnSpec) -> Option<u64> {
         .iter()
         .try_fold(1_u64, |product, length| product.checked_mul((*length)?))
 }
+
+/// One of [`check_batch`] and [`check_columns`].
+pub type Check = fn(&[ColumnSpec], u64, &[FoundColumn<'_>]) -> Result<(), Breach>;
 
 /// Checks one batch of `rows` samples against the declaration.
 ///
@@ -327,7 +330,7 @@ mod tests {
             ),
             (
                 vec![("caption", DType::Text, &[3], 3), image(&[2, 3, 5], 30)],
-                "column `caption`: expected 2 texts, one per index, found 3",
+                "column `caption`: expected 2 texts for 2 samples, found 3",
             ),
             (
                 vec![CAPTION, CAPTION, image(&[2, 3, 5], 30)],

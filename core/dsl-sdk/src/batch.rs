@@ -3,7 +3,7 @@
 use dsl_abi::{
     BatchColumns, BatchView, Buffer, RawDType, Tensor, TextColumn,
     buffer::elements_of,
-    check::{Breach, FoundColumn, check_batch, check_columns},
+    check::{Check, FoundColumn, check_batch, check_columns},
     tensor::{join_texts, split_texts},
 };
 
@@ -152,7 +152,7 @@ impl Batch {
         self,
         declared: &[ColumnSpec],
         rows: usize,
-        check: fn(&[ColumnSpec], u64, &[FoundColumn<'_>]) -> Result<(), Breach>,
+        check: Check,
     ) -> Result<BatchColumns, PluginError> {
         let shapes: Vec<_> = self
             .columns
