@@ -1,6 +1,6 @@
 //! What a denoiser is told beside x_t and the timestep.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
 /// Conditioning of one batch; both networks of an objective receive the same one.
 ///
@@ -19,6 +19,18 @@ pub struct Conditioning {
     /// Features added to the timestep embedding by a network with `class_embed_type: projection` (unCLIP),
     /// `[batch, projection_class_embeddings_input_dim]`.
     pub class_labels: Option<Tensor<2>>,
+    /// Vectors or tokens that no text encoder made, `[batch, tokens, features]`; zeros stand for none.
+    pub context: Option<Tensor<3>>,
+    /// Classes, `[batch]`, in `0..classes`; `classes` itself stands for none of them.
+    pub class_ids: Option<Tensor<1, Int>>,
+    /// Further channels of the input, `[batch, channels, height, width]`; zeros stand for none.
+    pub concat: Option<Tensor<4>>,
+    /// Numbers of a camera, `[batch, numbers]`; zeros stand for none.
+    pub camera_pose: Option<Tensor<2>>,
+    /// The picture of a feature pyramid, `[batch, channels, height, width]`; zeros stand for none.
+    pub pyramid: Option<Tensor<4>>,
+    /// Cameras of a view volume.
+    pub volume: Option<VolumeConditioning>,
 }
 
 /// SDXL's micro-conditioning (Podell et al. 2023, section 2.2).
@@ -39,6 +51,25 @@ pub struct GligenConditioning {
     pub masks: Tensor<2>,
     /// Pooled text features of each box's phrase, `[batch, boxes, cross_attention_dim]`.
     pub positive_embeddings: Tensor<3>,
+}
+
+/// Cameras of all views of each object (Liu et al. 2023, SyncDreamer).
+#[derive(Debug, Clone)]
+pub struct VolumeConditioning {
+    /// Takes a homogeneous point to `(x d, y d, d)`: x and y in 0..1 over the picture from its top left corner, d the depth.
+    /// `[objects, views, 3, 4]`
+    pub projections: Tensor<4>,
+    /// 1 where an object's volume is used, 0 where it is replaced by zeros: `[objects]`.
+    pub kept: Tensor<1>,
+}
+
+/// What a network takes the camera of its conditioning picture to be (Li et al. 2024, Era3D).
+#[derive(Debug, Clone)]
+pub struct CameraEstimate {
+    /// In radians, `[objects]`.
+    pub elevation: Tensor<1>,
+    /// 24 mm over the focal length, 0 for an orthographic camera, `[objects]`.
+    pub inverse_focal: Tensor<1>,
 }
 
 impl Conditioning {
@@ -84,6 +115,18 @@ impl Conditioning {
             }),
             gligen: concat_boxes(parts),
             class_labels: concat_all(parts, |part| part.class_labels.clone()),
+            context: concat_all(parts, |part| part.context.clone()),
+            class_ids: concat_ids(parts),
+            concat: concat_all(parts, |part| part.concat.clone()),
+            camera_pose: concat_all(parts, |part| part.camera_pose.clone()),
+            pyramid: concat_all(parts, |part| part.pyramid.clone()),
+            volume: concat_all(parts, |part| {
+                part.volume.as_ref().map(|v| v.projections.clone())
+            })
+            .zip(concat_all(parts, |part| {
+                part.volume.as_ref().map(|v| v.kept.clone())
+            }))
+            .map(|(projections, kept)| VolumeConditioning { projections, kept }),
         }
     }
 
@@ -100,6 +143,15 @@ impl Conditioning {
                 positive_embeddings: change.apply(gligen.positive_embeddings),
             }),
             class_labels: self.class_labels.clone().map(|x| change.apply(x)),
+            context: self.context.clone().map(|x| change.apply(x)),
+            class_ids: self.class_ids.clone().map(|x| change.apply_ids(x)),
+            concat: self.concat.clone().map(|x| change.apply(x)),
+            camera_pose: self.camera_pose.clone().map(|x| change.apply(x)),
+            pyramid: self.pyramid.clone().map(|x| change.apply(x)),
+            volume: self.volume.clone().map(|volume| VolumeConditioning {
+                projections: change.apply(volume.projections),
+                kept: change.apply(volume.kept),
+            }),
         }
     }
 
@@ -110,6 +162,11 @@ impl Conditioning {
         text.or(added)
             .or_else(|| self.gligen.as_ref().map(|x| x.masks.dims()[0]))
             .or_else(|| self.class_labels.as_ref().map(|x| x.dims()[0]))
+            .or_else(|| self.context.as_ref().map(|x| x.dims()[0]))
+            .or_else(|| self.class_ids.as_ref().map(|x| x.dims()[0]))
+            .or_else(|| self.concat.as_ref().map(|x| x.dims()[0]))
+            .or_else(|| self.camera_pose.as_ref().map(|x| x.dims()[0]))
+            .or_else(|| self.pyramid.as_ref().map(|x| x.dims()[0]))
     }
 }
 
@@ -121,6 +178,12 @@ fn concat_all<const D: usize>(
     tensors
         .filter(|tensors| !tensors.is_empty())
         .map(|tensors| Tensor::cat(tensors, 0))
+}
+
+fn concat_ids(parts: &[&Conditioning]) -> Option<Tensor<1, Int>> {
+    let ids: Option<Vec<_>> = parts.iter().map(|part| part.class_ids.clone()).collect();
+    ids.filter(|ids| !ids.is_empty())
+        .map(|ids| Tensor::cat(ids, 0))
 }
 
 fn concat_boxes(parts: &[&Conditioning]) -> Option<GligenConditioning> {
@@ -152,6 +215,9 @@ fn concat_boxes(parts: &[&Conditioning]) -> Option<GligenConditioning> {
 /// One change for tensors of every rank.
 trait Change {
     fn apply<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D>;
+
+    /// Whole numbers have no graph, but a device that may have one.
+    fn apply_ids(&self, ids: Tensor<1, Int>) -> Tensor<1, Int>;
 }
 
 struct Detach;
@@ -160,6 +226,10 @@ impl Change for Detach {
     fn apply<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D> {
         tensor.detach()
     }
+
+    fn apply_ids(&self, ids: Tensor<1, Int>) -> Tensor<1, Int> {
+        ids
+    }
 }
 
 struct Inner;
@@ -167,5 +237,9 @@ struct Inner;
 impl Change for Inner {
     fn apply<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D> {
         tensor.inner()
+    }
+
+    fn apply_ids(&self, ids: Tensor<1, Int>) -> Tensor<1, Int> {
+        ids.inner()
     }
 }

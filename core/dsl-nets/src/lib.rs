@@ -19,6 +19,7 @@ mod gligen;
 mod gradient_checkpointing;
 mod inspect;
 mod layers;
+mod learned_tokens;
 pub mod lora;
 mod mlp_denoiser;
 mod model;
@@ -28,6 +29,7 @@ mod pipeline;
 mod pretrained;
 mod resnet;
 mod single_file;
+mod task_modules;
 mod text_encoder;
 mod textual_inversion;
 mod tokenizer;
@@ -49,7 +51,9 @@ pub use clip::{
     ClipVisionModelConfig, ClipVisionOutput, ClipVisionTransformer, PatchEmbedding,
 };
 pub use clip_tokenizer::{ClipTokenizer, ClipTokens};
-pub use conditioning::{AddedConditioning, Conditioning, GligenConditioning};
+pub use conditioning::{
+    AddedConditioning, CameraEstimate, Conditioning, GligenConditioning, VolumeConditioning,
+};
 pub use denoiser::{Denoiser, DenoiserConfig};
 pub use embeddings::{TimestepEmbedding, Timesteps};
 pub use error::NetsError;
@@ -57,6 +61,7 @@ pub use gligen::{GatedSelfAttentionDense, PositionNet};
 pub use gradient_checkpointing::Tape;
 pub use inspect::{Inspection, PartInspection, inspect, inspect_model};
 pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, PointwiseConv, Scalar};
+pub use learned_tokens::LearnedTokens;
 pub use lora::{ConvLoraAdapter, LoraAdapter, LoraConfig, LoraInit};
 pub use lora::{LoraComponent, LoraExport, LoraFile, LoraMatrices};
 pub use mlp_denoiser::{MlpConfig, MlpDenoiser};
@@ -64,9 +69,20 @@ pub use model::{Model, ModelConfig};
 pub use parameter_init::ParameterInit;
 pub use parameters::{NamedParameter, named_parameters};
 pub use pipeline::{Pipeline, SaveOptions, read_model_index, save_folder, save_parts};
-pub use pretrained::{LoadOptions, Loaded, Pretrained, load_folder, load_weights, read_config};
+pub use pretrained::{
+    LoadOptions, Loaded, Pretrained, load_folder, load_unet_extending, load_weights, read_config,
+};
 pub use resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
 pub use single_file::{Generation, SingleFile, load_single_file};
+pub use task_modules::{
+    AcrossViews, CameraPoseConfig, CameraRegression, CameraRegressionConfig, CameraRegressor,
+    ContextConfig, FeaturePyramidConfig, MultiViewConfig, ResidualMlp, SftNorm, TaskModulesConfig,
+    ViewVolumeConfig,
+};
+pub use task_modules::{
+    CameraPoseEmbedding, ClassLabelEmbedding, ContextEmbedding, FeaturePyramid, PyramidAttention,
+    PyramidLevel, PyramidMiddle, SpatialFeatureTransform, TaskModule, TaskModuleKind,
+};
 pub use text_encoder::{
     TextAttention, TextEmbeddings, TextEncoder, TextEncoderConfig, TextEncoderLayer,
     TextEncoderLayers, TextMlp,
@@ -82,4 +98,4 @@ pub use unet_2d_condition::{
     AdditionEmbedType, AttentionType, ClassEmbedType, DownBlockType, MidBlockType, OneOrMany,
     UNet2DCondition, UNet2DConditionConfig, UpBlockType,
 };
-pub use weights::{LoadReport, WeightDType, WeightFile, WeightSet};
+pub use weights::{Extension, LoadReport, TaskShare, WeightDType, WeightFile, WeightSet};

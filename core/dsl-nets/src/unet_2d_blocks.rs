@@ -8,6 +8,8 @@ use crate::gradient_checkpointing::{Passed, PassedContext};
 use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
 use crate::parameter_init::ParameterInit;
 use crate::resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
+use crate::task_modules::MultiViewConfig;
+use crate::task_modules::SftShape;
 use crate::transformer_2d::Transformer2D;
 use crate::unet_2d_condition::{DownBlockType, UpBlockType};
 
@@ -23,17 +25,23 @@ pub(crate) struct BlockConfig {
     pub transformer_layers: usize,
     pub use_linear_projection: bool,
     pub gated: bool,
+    pub sft: Option<SftShape>,
+    pub multi_view: Option<MultiViewConfig>,
 }
 
 impl BlockConfig {
     fn resnet(&self, init: &ParameterInit, channels: [usize; 2]) -> ResnetBlock2D {
-        ResnetBlock2D::new(
+        let block = ResnetBlock2D::new(
             init,
             channels,
             Some(self.time_embed_dim),
             self.groups,
             self.norm_eps,
-        )
+        );
+        match self.sft {
+            Some(shape) => block.with_sft(init, shape),
+            None => block,
+        }
     }
 
     fn attention(&self, init: &ParameterInit, channels: usize) -> Transformer2D {
@@ -42,6 +50,7 @@ impl BlockConfig {
             cross_attention_dim: self.cross_attention_dim,
             heads: self.heads,
             gated: self.gated,
+            multi_view: self.multi_view.clone(),
         };
         Transformer2D::new(
             init,
@@ -178,14 +187,15 @@ impl DownBlock {
         let downsamplers = match self {
             Self::CrossAttnDownBlock2D(block) => {
                 for (resnet, attention) in block.resnets.iter().zip(&block.attentions) {
-                    x = attention.forward(resnet.forward(x, &temb.next()), &context.next());
+                    x = resnet.forward_with(x, &temb.next(), context.next_features());
+                    x = attention.forward(x, &context.next());
                     skips.push(x.clone());
                 }
                 &block.downsamplers
             }
             Self::DownBlock2D(block) => {
                 for resnet in &block.resnets {
-                    x = resnet.forward(x, &temb.next());
+                    x = resnet.forward_with(x, &temb.next(), context.next_features());
                     skips.push(x.clone());
                 }
                 &block.downsamplers
@@ -256,10 +266,10 @@ impl UNetMidBlock2DCrossAttn {
             .resnets
             .split_first()
             .expect("the middle is built with two residual blocks");
-        let mut x = first.forward(x, &temb.next());
+        let mut x = first.forward_with(x, &temb.next(), context.next_features());
         for (attention, resnet) in self.attentions.iter().zip(rest) {
             x = attention.forward(x, &context.next());
-            x = resnet.forward(x, &temb.next());
+            x = resnet.forward_with(x, &temb.next(), context.next_features());
         }
         x
     }
@@ -353,14 +363,14 @@ impl UpBlock {
         let upsamplers = match self {
             Self::CrossAttnUpBlock2D(block) => {
                 for (resnet, attention) in block.resnets.iter().zip(&block.attentions) {
-                    x = resnet.forward(join(x), &temb.next());
+                    x = resnet.forward_with(join(x), &temb.next(), context.next_features());
                     x = attention.forward(x, &context.next());
                 }
                 &block.upsamplers
             }
             Self::UpBlock2D(block) => {
                 for resnet in &block.resnets {
-                    x = resnet.forward(join(x), &temb.next());
+                    x = resnet.forward_with(join(x), &temb.next(), context.next_features());
                 }
                 &block.upsamplers
             }

@@ -209,7 +209,8 @@
 //!
 //! # Helpers
 //! [`image`] decodes, resizes, crops and flips; [`boxes`] moves boxes along; [`captions`] reads captions beside pictures;
-//! [`image_folder`] lists folders; [`webdataset`] reads tar shards; with the feature `metrics` there is `metrics`: PSNR, SSIM
+//! [`image_folder`] lists folders; [`webdataset`] reads tar shards; [`picture_set`] finds splits and keeps decoded pictures;
+//! [`random`] draws from a sample's seed; with the feature `metrics` there is `metrics`: PSNR, SSIM
 //! and more.
 
 mod artefacts;
@@ -223,6 +224,8 @@ mod host;
 pub mod image;
 pub mod image_folder;
 mod log;
+pub mod picture_set;
+pub mod random;
 mod task;
 pub mod webdataset;
 

@@ -63,7 +63,12 @@ fn lines(run: &Path) -> Vec<Value> {
     let mut lines = metrics(run);
     for line in &mut lines {
         let line = line.as_object_mut().unwrap();
-        line.retain(|key, _| !["images_per_second", "peak_memory_bytes"].contains(&key.as_str()));
+        let measured = [
+            "images_per_second",
+            "data_wait_fraction",
+            "peak_memory_bytes",
+        ];
+        line.retain(|key, _| !measured.contains(&key.as_str()));
     }
     lines
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config_format::{ConfigFormat, NeutralOption};
 use crate::error::NetsError;
+use crate::task_modules::TaskModulesConfig;
 
 /// One value for all blocks, or one per block, down blocks first to last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -149,6 +150,9 @@ pub struct UNet2DConditionConfig {
     pub projection_class_embeddings_input_dim: Option<usize>,
     /// What transformer blocks are made of: `gated` in GLIGEN.
     pub attention_type: AttentionType,
+    /// Layers that a task adds. Not an option of diffusers; left out of files where there are none.
+    #[serde(skip_serializing_if = "TaskModulesConfig::is_empty")]
+    pub task_modules: TaskModulesConfig,
 }
 
 impl Default for UNet2DConditionConfig {
@@ -193,6 +197,7 @@ impl Default for UNet2DConditionConfig {
             class_embed_type: None,
             projection_class_embeddings_input_dim: None,
             attention_type: AttentionType::Default,
+            task_modules: TaskModulesConfig::default(),
         }
     }
 }
@@ -417,7 +422,8 @@ impl UNet2DConditionConfig {
                 "it must be less than half the first block's channels",
             ));
         }
-        self.validate_added()
+        self.validate_added()?;
+        self.task_modules.validate(self)
     }
 
     /// Whether some block at the size of down block `index` has transformers.

@@ -1,15 +1,22 @@
 //! Tests of the networks, in one binary.
 
 mod autoencoder;
+mod camera_regression;
 mod clip;
 mod clip_tokenizer;
+mod extending;
 mod features;
 mod fixture;
 mod folders;
 mod init;
 mod key_lists;
+mod learned_tokens;
 mod lora;
+mod multi_view;
 mod single_file;
+mod task_modules;
+mod tasks;
 mod text;
 mod unet;
+mod views;
 mod weights;
