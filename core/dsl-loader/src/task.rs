@@ -97,7 +97,7 @@ impl TaskHandle {
     }
 
     /// One sample of the columns that condition the network, made of what a user gave (a JSON object): some of the columns
-    /// that the split `train` declares, in its order, never the target.
+    /// that the split `train` declares, in its order, never the target. Pictures may be of any height and width.
     ///
     /// # Errors
     /// An error of the plugin: inputs that cannot be, or [`crate::ErrorCode::Unsupported`] where the task takes none. Columns
