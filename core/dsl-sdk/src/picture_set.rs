@@ -61,6 +61,13 @@ pub enum PictureRef {
         /// Place of the member in the sample.
         member: usize,
     },
+    /// Bytes that travel inside the plugin.
+    Embedded {
+        /// A name for messages.
+        name: String,
+        /// The file.
+        bytes: &'static [u8],
+    },
 }
 
 /// How a picture becomes one of the wanted size.
@@ -136,6 +143,7 @@ impl Pictures {
                 shards.member_origin(sample, &sample.members[*member])
             }
             (Some(PictureRef::File(path)), _) => path.display().to_string(),
+            (Some(PictureRef::Embedded { name, .. }), _) => name.clone(),
             _ => String::new(),
         }
     }
@@ -177,6 +185,7 @@ impl Pictures {
             }
             (Some(PictureRef::File(path)), _) => std::fs::read(path)
                 .map_err(|error| PluginError::io_at("read the image", path, &error)),
+            (Some(PictureRef::Embedded { bytes, .. }), _) => Ok(bytes.to_vec()),
             (Some(PictureRef::Member { .. }), None) => {
                 Err(PluginError::other("a member without its shard"))
             }
