@@ -47,7 +47,7 @@ fn conditions_as_text_and_as_json_are_the_same() {
 
 #[test]
 fn conditions_that_cannot_be() {
-    let many = vec!["0,0,1,1,a"; 11].join(";");
+    let many = ["0,0,1,1,a"; 11].join(";");
     let cases: [(Value, &str); 10] = [
         (
             json!({"prompt": "x"}),
