@@ -6,7 +6,8 @@ use std::convert::Infallible;
 use anyhow::{Result, bail};
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use dsl_engine::guidance::Guidance;
-use dsl_engine::{NoiseSchedule, Stream, Streams};
+use dsl_engine::sampler::tiles::Tiles;
+use dsl_engine::{Conditions, NoiseSchedule, Stream, Streams};
 use dsl_nets::{Conditioning, Model};
 
 use crate::bridge::feed::Feed;
@@ -70,25 +71,27 @@ pub fn draw(
     let guidance =
         Guidance::new(if is_told { config.guidance_scale } else { 1.0 }).map_err(failure::usage)?;
     let streams = Streams::new(config.seed);
-    let [channels, height, width] = source.card.sample_shape;
+    let [channels, ..] = source.card.sample_shape;
     let rows_of_sample = source.feed.shape().rows;
     let at_once = subjects.at_once(CHUNK / rows_of_sample);
-    let mut values = Vec::with_capacity(samples.len() * rows_of_sample * channels * height * width);
-    let mut drawn = [channels, height, width];
+    let mut values = Vec::new();
+    let mut drawn = source.card.sample_shape;
     for first in samples.clone().step_by(at_once) {
         let range = first..(first + at_once).min(samples.end);
         let rows = range.len() * rows_of_sample;
         let first_row = (first * rows_of_sample) as u64;
+        let (given, without) = subjects.conditions(source.feed, range, guidance.is_on())?;
+        let condition = |conditions: &Conditions| {
+            conditions.conditioning(source.model, source.device, DType::F32)
+        };
+        let given = condition(&given);
+        let tiles = tiles(source, config, &given);
+        let [height, width] = tiles.size();
         let shape = [rows, channels, height, width];
         let noise = |stream: Stream, step: u64| {
             let drawn = streams.normal(stream, step, first_row, shape);
             Tensor::<4>::from_data(TensorData::new(drawn, shape), source.device)
         };
-        let (given, without) = subjects.conditions(source.feed, range, guidance.is_on())?;
-        let condition = |conditions: &dsl_engine::Conditions| {
-            conditions.conditioning(source.model, source.device, DType::F32)
-        };
-        let given = condition(&given);
         let start = match config.start_from {
             StartFrom::Noise => {
                 noise(Stream::SAMPLE, 0).mul_scalar(run.sampler().init_noise_sigma())
@@ -119,7 +122,11 @@ pub fn draw(
                 let rows = x_t.dims()[0];
                 let timestep = TensorData::new(vec![timestep as f32; rows], [rows]);
                 let timestep = Tensor::<1>::from_data(timestep, source.device);
-                Ok::<_, Infallible>(source.model.denoiser.forward(x_t, timestep, conditioning))
+                tiles.blend(x_t, |x_t, place| {
+                    let of_tile = at_tile(conditioning, &tiles, place);
+                    let denoiser = &source.model.denoiser;
+                    Ok::<_, Infallible>(denoiser.forward(x_t, timestep.clone(), &of_tile))
+                })
             })
         };
         let fresh = |step: usize| noise(Stream::SAMPLE.part("step"), step as u64 + 1);
@@ -140,6 +147,29 @@ pub fn draw(
         values,
         shape: [samples.len() * rows_of_sample, channels, height, width],
     })
+}
+
+/// Tiles over what is drawn: one, unless a conditioning picture is larger than the samples that the network was trained on.
+fn tiles(source: &SampleSource<'_>, config: &SamplingConfig, given: &Conditioning) -> Tiles {
+    let [_, height, width] = source.card.sample_shape;
+    let size = match given.pyramid.as_ref().or(given.concat.as_ref()) {
+        Some(picture) => {
+            let [_, _, height, width] = picture.dims();
+            [height, width]
+        }
+        None => [height, width],
+    };
+    Tiles::cover(size, [height, width], config.tile_overlap)
+}
+
+/// What the network is told of a tile.
+fn at_tile(conditioning: &Conditioning, tiles: &Tiles, place: [usize; 2]) -> Conditioning {
+    let cut = |picture: &Option<Tensor<4>>| picture.clone().map(|x| tiles.cut(x, place));
+    Conditioning {
+        pyramid: cut(&conditioning.pyramid),
+        concat: cut(&conditioning.concat),
+        ..conditioning.clone()
+    }
 }
 
 /// Scheduled sampling of boxes (Li et al. 2023, GLIGEN, section 3.3): they count in the first steps alone, which lay out

@@ -5,7 +5,7 @@ mod injections;
 
 use std::sync::OnceLock;
 
-use dsl_abi::{check::check_columns, task::TaskObject};
+use dsl_abi::{check::check_conditions, task::TaskObject};
 use serde_json::Value;
 
 use crate::{
@@ -125,7 +125,7 @@ impl TaskHandle {
         let rules = Rules {
             declared,
             rows: 1,
-            check: check_columns,
+            check: check_conditions,
         };
         let columns = arrived.accept(from, &rules)?;
         let target = &self.description.target;

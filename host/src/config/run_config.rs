@@ -81,6 +81,10 @@ pub struct SamplingConfig {
     /// tau); 1 is all of them.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub grounding_share: f64,
+    /// For pictures larger than those that the network was trained on, such as a user's own in super-resolution: by how much
+    /// the tiles overlap that they are drawn in, as a share of a tile.
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub tile_overlap: f64,
     /// How samples are drawn.
     pub sampler: SamplerConfig,
 }
@@ -95,6 +99,7 @@ impl Default for SamplingConfig {
             guidance_scale: 3.0,
             start_from: StartFrom::Noise,
             grounding_share: 1.0,
+            tile_overlap: 0.5,
             sampler: SamplerConfig::default(),
         }
     }

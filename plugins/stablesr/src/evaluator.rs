@@ -60,7 +60,7 @@ impl Fidelity {
         Self {
             requirements,
             color_fix,
-            host: host.filter(|host| has_lpips(host)),
+            host: host.filter(has_lpips),
             generated: Scores::default(),
             bicubic: Scores::default(),
             shown: None,

@@ -35,6 +35,11 @@ impl Tiles {
         }
     }
 
+    /// Height and width of the picture.
+    pub fn size(&self) -> [usize; 2] {
+        self.size
+    }
+
     /// Top and left of each tile.
     pub fn places(&self) -> &[[usize; 2]] {
         &self.places

@@ -105,8 +105,9 @@ impl Trainer {
     }
 
     /// Errors of both networks on the first samples of `set`, over all timesteps and per range of timesteps; and the
-    /// generator's conditioning gain: its error under the conditions of another sample, over that under the right ones. More
-    /// than 1 shows that it uses them.
+    /// generator's conditioning gain: its error under the conditions of another sample, over that under the right ones; where
+    /// words are learned, which all samples share, with the words as they were at step 0. More than 1 shows that it uses
+    /// them.
     ///
     /// # Errors
     /// Those of the data source.
@@ -117,6 +118,13 @@ impl Trainer {
     ) -> Result<ValidationReport, EngineError> {
         let plain = self.device.clone().inner();
         let model = precision::compute_copy(&self.sampling_model(), self.config.train.precision);
+        let without_words = self.first_words.clone().map(|words| {
+            let model = Model {
+                learned_tokens: Some(words),
+                ..self.sampling_model()
+            };
+            precision::compute_copy(&model, self.config.train.precision)
+        });
         let names = ["err/generator", "err/discriminator", "gap", OTHERS];
         let bins = config.bins.max(1);
         let mut sums = vec![vec![(0.0f64, 0u64); bins]; names.len()];
@@ -147,9 +155,14 @@ impl Trainer {
             let (eps_g, eps_phi) = self.predict(&noised, &model, true);
             let measure = noised.measure(&plain);
             let target = noised.target(&plain);
-            let others = match samples.conditions.is_empty() || indices.len() < 2 {
-                true => None,
-                false => {
+            let others = match (&without_words, samples.conditions.is_empty()) {
+                (Some(model), _) => {
+                    let (eps_g, _) = self.predict(&noised, model, false);
+                    Some(measure.squared_distance(eps_g, target.clone()))
+                }
+                (None, true) => None,
+                (None, false) if indices.len() < 2 => None,
+                (None, false) => {
                     let others: Vec<u64> = chunk
                         .iter()
                         .map(|index| (index + indices.len() as u64 / 2) % indices.len() as u64)

@@ -626,7 +626,7 @@ fn data_beyond_what_its_injection_says() {
         "token-never-said",
         "learned-tokens-said",
         Failed,
-        &["say `<dot>`", "such as `point "],
+        &["says `<dot>`", "such as `point "],
     );
 }
 

@@ -209,7 +209,7 @@ impl RealEsrganConfig {
         probability("clean_probability", self.clean_probability)?;
         probability("final_sinc_probability", self.final_sinc_probability)?;
         let size = self.final_sinc_size;
-        if size % 2 == 0 || size > MAX_SIDE {
+        if size.is_multiple_of(2) || size > MAX_SIDE {
             return outside(
                 "final_sinc_size",
                 size,
@@ -275,7 +275,7 @@ impl FirstStage {
             [small, large].map(f64::from),
             [1.0, f64::from(MAX_SIDE)],
         )?;
-        if small == large && small % 2 == 0 {
+        if small == large && small.is_multiple_of(2) {
             return outside(
                 &key("kernel_size"),
                 format!("[{small}, {large}]"),

@@ -171,7 +171,8 @@ fn kernels_are_drawn_as_the_shares_say() {
     stage.generalized_beta = [2.0, 2.0];
     stage.plateau_beta = [1.5, 1.5];
     let spread = Spread::isotropic(1.0);
-    let cases: [(KernelShares, fn(usize, Spread) -> Kernel); 3] = [
+    type Expected = fn(usize, Spread) -> Kernel;
+    let cases: [(KernelShares, Expected); 3] = [
         (
             KernelShares {
                 isotropic: 1.0,
