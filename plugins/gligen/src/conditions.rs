@@ -49,15 +49,7 @@ pub(crate) fn conditions(inputs: &Value, config: &DataConfig) -> Result<Batch, P
     let phrases = || regions.iter().map(|region| region.phrase.as_str());
     let caption = caption.unwrap_or_else(|| pseudo_caption(phrases()));
     let edges = regions.iter().map(|region| match region.place {
-        Place::Shares(place) | Place::Pixels(place) => {
-            let cut = |edge: f32| edge.clamp(0.0, 1.0);
-            [
-                cut(place.left),
-                cut(place.top),
-                cut(place.right),
-                cut(place.bottom),
-            ]
-        }
+        Place::Shares(place) | Place::Pixels(place) => place.normalized(1, 1),
     });
     let boxes: Vec<_> = edges.zip(phrases()).collect();
     let mut conditions = Conditions::default();

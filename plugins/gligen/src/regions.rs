@@ -120,13 +120,11 @@ pub(crate) fn shares(
         bottom,
     };
     let place = not_empty(place, origin, field)?;
-    inside(place, (1.0, 1.0), SHARE_TOLERANCE).ok_or_else(|| {
-        wrong(
-            origin,
-            field,
-            &format!("reaches outside of 0..1: {}", edges(place)),
-        )
-    })
+    let cut = inside(place, (1.0, 1.0), SHARE_TOLERANCE).ok_or_else(|| {
+        let why = format!("reaches outside of 0..1: {}", edges(place));
+        wrong(origin, field, &why)
+    })?;
+    not_empty(cut, origin, field)
 }
 
 /// Checks what only the picture can tell: whether boxes in pixels lie inside it. `height` and `width` are the file's.

@@ -83,7 +83,7 @@ fn coco_with_captions_and_without() {
         let train = all(&task, "train").unwrap();
         assert_eq!(train.texts("caption").unwrap(), ["A dog on a wall."]);
         let place = ([0.25, 0.125, 0.75, 0.375], "dog".to_owned());
-        assert_eq!(boxes(&train), [place.clone()]);
+        assert_eq!(boxes(&train), std::slice::from_ref(&place));
         let test = all(&task, "test").unwrap();
         assert_eq!(test.texts("caption").unwrap(), ["dog"]);
         assert_eq!(boxes(&test), [place]);

@@ -47,8 +47,8 @@ fn conditions_as_text_and_as_json_are_the_same() {
 
 #[test]
 fn conditions_that_cannot_be() {
-    let many = vec!["0,0,1,1,a"; 11].join(";");
-    let cases: [(Value, &str); 9] = [
+    let many = ["0,0,1,1,a"; 11].join(";");
+    let cases: [(Value, &str); 10] = [
         (
             json!({"prompt": "x"}),
             "there is no input `prompt`; there are: `caption`, `boxes`",
@@ -66,6 +66,11 @@ fn conditions_that_cannot_be() {
         (
             json!({"boxes": [{"xyxy": [0, 0, 2, 1], "phrase": "a"}]}),
             "`boxes[0].xyxy` reaches outside",
+        ),
+        (
+            // Cut at the edge, nothing is left.
+            json!({"boxes": "1,0,1.004,1,a"}),
+            "`boxes[0]` is empty",
         ),
         (json!({"boxes": "[{"}), "`boxes` is not JSON"),
         (
