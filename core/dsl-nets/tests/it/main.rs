@@ -3,6 +3,7 @@
 mod autoencoder;
 mod clip;
 mod clip_tokenizer;
+mod controllable_features;
 mod extending;
 mod features;
 mod fixture;
