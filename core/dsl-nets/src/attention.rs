@@ -9,6 +9,7 @@ use crate::gligen::GatedSelfAttentionDense;
 use crate::layers::{LayerNorm, Linear};
 use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
 use crate::parameter_init::ParameterInit;
+use crate::task_modules::MultiViewConfig;
 
 /// Multi-head attention of tokens to tokens; projections of queries, keys and values have no bias.
 #[derive(Module, Debug)]
@@ -46,6 +47,17 @@ impl Attention {
             to_out: vec![Linear::new(&init.at("to_out").at(0), channels, channels)],
             heads,
         }
+    }
+
+    /// Self attention whose output starts at zero.
+    pub(crate) fn with_zero_output(init: &ParameterInit, channels: usize, heads: usize) -> Self {
+        let mut attention = Self::new(init, channels, channels, heads);
+        let init = init.at("to_out").at(0);
+        for layer in &mut attention.to_out {
+            layer.weight = init.constant("weight", [channels, channels], 0.0);
+            layer.bias = Some(init.constant("bias", [channels], 0.0));
+        }
+        attention
     }
 
     /// # Shapes
@@ -141,13 +153,20 @@ pub struct BasicTransformerBlock {
     pub ff: FeedForward,
     /// Between `attn1` and `norm2`, in networks with `attention_type: gated`.
     pub fuser: Option<GatedSelfAttentionDense>,
+    /// Before `attn_mv`.
+    pub norm_mv: Option<LayerNorm>,
+    /// Across views, right after `attn1`, in networks with `task_modules.multi_view`.
+    pub attn_mv: Option<Attention>,
+    #[module(skip)]
+    multi_view: Option<MultiViewConfig>,
 }
 
 impl_for_each_linear!(BasicTransformerBlock {
     attn1,
     attn2,
     ff,
-    fuser
+    fuser,
+    attn_mv
 });
 
 /// Shape of a [`BasicTransformerBlock`].
@@ -158,6 +177,8 @@ pub(crate) struct TransformerBlockConfig {
     pub heads: usize,
     /// Whether there are gated layers for boxes.
     pub gated: bool,
+    /// Whether there is attention across views.
+    pub multi_view: Option<MultiViewConfig>,
 }
 
 /// What the layers of a block read beside the picture and the timestep.
@@ -179,6 +200,7 @@ impl BasicTransformerBlock {
             cross_attention_dim,
             heads,
             gated,
+            ref multi_view,
         } = config;
         Self {
             norm1: LayerNorm::new(&init.at("norm1"), channels),
@@ -191,14 +213,30 @@ impl BasicTransformerBlock {
                 let init = init.at("fuser");
                 GatedSelfAttentionDense::new(&init, channels, cross_attention_dim, heads)
             }),
+            norm_mv: multi_view
+                .as_ref()
+                .map(|_| LayerNorm::new(&init.at("norm_mv"), channels)),
+            attn_mv: multi_view
+                .as_ref()
+                .map(|_| Attention::with_zero_output(&init.at("attn_mv"), channels, heads)),
+            multi_view: multi_view.clone(),
         }
     }
 
     /// # Shapes
-    /// - `x`, result: `[batch, tokens, channels]`
-    pub fn forward(&self, x: Tensor<3>, context: &AttentionContext) -> Tensor<3> {
+    /// - `x`, result: `[batch, height * width, channels]`; `size`: height and width
+    pub fn forward(&self, x: Tensor<3>, size: [usize; 2], context: &AttentionContext) -> Tensor<3> {
         let normed = self.norm1.forward(x.clone());
-        let mut x = x + self.attn1.forward(normed.clone(), normed);
+        let mut x = match &self.multi_view {
+            Some(multi_view) => x + multi_view.within_views(&self.attn1, normed),
+            None => x + self.attn1.forward(normed.clone(), normed),
+        };
+        if let (Some(multi_view), Some(norm), Some(attn)) =
+            (&self.multi_view, &self.norm_mv, &self.attn_mv)
+        {
+            let normed = norm.forward(x.clone());
+            x = x + multi_view.across_views(attn, normed, size);
+        }
         if let (Some(fuser), Some(objects)) = (&self.fuser, &context.objects) {
             x = fuser.forward(x, objects);
         }

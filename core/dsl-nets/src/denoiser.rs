@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::conditioning::Conditioning;
+use crate::conditioning::{CameraEstimate, Conditioning};
 use crate::error::NetsError;
 use crate::lora::{self, ForEachLinear, LinearVisitor, LoraConfig};
 use crate::mlp_denoiser::{MlpConfig, MlpDenoiser};
@@ -139,6 +139,22 @@ impl Denoiser {
         match self {
             Self::Unet(unet) => unet.forward(x_t, timestep, conditioning),
             Self::Mlp(mlp) => mlp.forward(x_t, timestep),
+        }
+    }
+
+    /// As [`Self::forward`], with what a network with `camera_regression` takes the conditioning picture's camera to be.
+    ///
+    /// # Panics
+    /// As [`Self::forward`].
+    pub fn forward_with_camera(
+        &self,
+        x_t: Tensor<4>,
+        timestep: Tensor<1>,
+        conditioning: &Conditioning,
+    ) -> (Tensor<4>, Option<CameraEstimate>) {
+        match self {
+            Self::Unet(unet) => unet.forward_with_camera(x_t, timestep, conditioning),
+            Self::Mlp(mlp) => (mlp.forward(x_t, timestep), None),
         }
     }
 

@@ -78,8 +78,9 @@ pub use pretrained::{
 pub use resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
 pub use single_file::{Generation, SingleFile, load_single_file};
 pub use task_modules::{
-    AcrossViews, CameraPoseConfig, CameraRegressionConfig, ContextConfig, FeaturePyramidConfig,
-    MultiViewConfig, SftNorm, TaskModulesConfig, ViewVolumeConfig,
+    AcrossViews, CameraPoseConfig, CameraRegression, CameraRegressionConfig, CameraRegressor,
+    ContextConfig, FeaturePyramidConfig, MultiViewConfig, ResidualMlp, SftNorm, TaskModulesConfig,
+    ViewVolumeConfig,
 };
 pub use task_modules::{
     CameraPoseEmbedding, ClassLabelEmbedding, ContextEmbedding, FeaturePyramid, PyramidAttention,

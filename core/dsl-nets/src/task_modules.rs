@@ -13,14 +13,17 @@
 //! | [`CameraRegressionConfig`] | after the middle block | Li et al. 2024 (Era3D) | fresh weights |
 
 mod camera_pose;
+mod camera_regression;
 mod class_labels;
 pub(crate) mod concat;
 pub(crate) mod context;
 mod feature_pyramid;
 mod kinds;
+mod multi_view;
 mod spatial_feature_transform;
 
 pub use camera_pose::CameraPoseEmbedding;
+pub use camera_regression::{CameraRegression, CameraRegressor, ResidualMlp};
 pub use class_labels::ClassLabelEmbedding;
 pub use context::ContextEmbedding;
 pub use feature_pyramid::{FeaturePyramid, PyramidAttention, PyramidLevel, PyramidMiddle};
@@ -28,10 +31,11 @@ pub use kinds::{TaskModule, TaskModuleKind};
 pub(crate) use spatial_feature_transform::SftShape;
 pub use spatial_feature_transform::SpatialFeatureTransform;
 
-use crate::error::NetsError;
-use crate::unet_2d_condition::UNet2DConditionConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::error::NetsError;
+use crate::unet_2d_condition::UNet2DConditionConfig;
 
 /// The layers that a task adds to a UNet; none by default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -124,6 +128,20 @@ impl TaskModulesConfig {
                     format!("it must be even, and a multiple of norm_num_groups = {groups}");
                 return wrong("feature_pyramid.model_channels", channels, reason);
             }
+        }
+        self.validate_views()
+    }
+
+    /// Whether the layers that read several views of an object fit together.
+    pub(crate) fn validate_views(&self) -> Result<(), NetsError> {
+        if let Some(multi_view) = &self.multi_view {
+            multi_view.validate()?;
+        } else if let Some(regression) = &self.camera_regression {
+            return Err(NetsError::config(
+                "task_modules.camera_regression",
+                regression,
+                "it needs task_modules.multi_view, which says how many views an object has",
+            ));
         }
         Ok(())
     }

@@ -95,7 +95,7 @@ impl Transformer2D {
             .swap_dims(1, 2);
         let mut hidden = self.proj_in.forward(tokens);
         for block in &self.transformer_blocks {
-            hidden = block.forward(hidden, context);
+            hidden = block.forward(hidden, [height, width], context);
         }
         let hidden = self.proj_out.forward(hidden);
         x + hidden

@@ -8,6 +8,7 @@ use crate::gradient_checkpointing::{Passed, PassedContext};
 use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
 use crate::parameter_init::ParameterInit;
 use crate::resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
+use crate::task_modules::MultiViewConfig;
 use crate::task_modules::SftShape;
 use crate::transformer_2d::Transformer2D;
 use crate::unet_2d_condition::{DownBlockType, UpBlockType};
@@ -25,6 +26,7 @@ pub(crate) struct BlockConfig {
     pub use_linear_projection: bool,
     pub gated: bool,
     pub sft: Option<SftShape>,
+    pub multi_view: Option<MultiViewConfig>,
 }
 
 impl BlockConfig {
@@ -48,6 +50,7 @@ impl BlockConfig {
             cross_attention_dim: self.cross_attention_dim,
             heads: self.heads,
             gated: self.gated,
+            multi_view: self.multi_view.clone(),
         };
         Transformer2D::new(
             init,

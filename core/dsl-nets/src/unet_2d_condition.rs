@@ -12,12 +12,12 @@ pub use config::{
     UNet2DConditionConfig, UpBlockType,
 };
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 use dsl_kernels as kernels;
 
 use crate::attention::AttentionContext;
-use crate::conditioning::{AddedConditioning, Conditioning};
+use crate::conditioning::{AddedConditioning, CameraEstimate, Conditioning};
 use crate::embeddings::{TimestepEmbedding, Timesteps};
 use crate::error::NetsError;
 use crate::gligen::PositionNet;
@@ -28,6 +28,7 @@ use crate::parameter_init::ParameterInit;
 use crate::task_modules::{
     CameraPoseEmbedding, ClassLabelEmbedding, ContextEmbedding, FeaturePyramid,
 };
+use crate::task_modules::{CameraRegression, MultiViewConfig};
 use crate::unet_2d_blocks::{BlockConfig, DownBlock, UNetMidBlock2DCrossAttn, UpBlock};
 use task_conditioning::{Declared, PassedLevels};
 
@@ -64,6 +65,12 @@ pub struct UNet2DCondition {
     pub feature_pyramid: Option<FeaturePyramid>,
     #[module(skip)]
     declared: Declared,
+    /// Of several domains of views: added to the timestep embedding, `[domains, time_embed_dim]`.
+    pub domain_embedding: Option<Param<Tensor<2>>>,
+    /// Era3D: estimates the camera after the middle block.
+    pub camera_regression: Option<CameraRegression>,
+    #[module(skip)]
+    multi_view: Option<MultiViewConfig>,
     #[module(skip)]
     time_proj: Timesteps,
     #[module(skip)]
@@ -76,7 +83,9 @@ pub struct UNet2DCondition {
 struct Begun {
     /// The first convolution's output.
     sample: Tensor<4>,
-    /// The embedding of the timestep and of what is added to it, activated.
+    /// The embedding of the timestep and of what is added to it.
+    embedding: Tensor<2>,
+    /// The same, activated.
     temb: Tensor<2>,
     context: AttentionContext,
     /// Of a feature pyramid, one map per level.
@@ -95,6 +104,7 @@ impl_for_each_linear!(UNet2DCondition {
     context_embedding,
     camera_pose_embedding,
     feature_pyramid,
+    camera_regression,
     conv_out
 });
 
@@ -119,6 +129,7 @@ impl UNet2DCondition {
             use_linear_projection: config.use_linear_projection,
             gated: config.attention_type == AttentionType::Gated,
             sft: (task.feature_pyramid.as_ref()).map(|pyramid| pyramid.sft(config)),
+            multi_view: config.task_modules.multi_view.clone(),
         };
         let projected = |name: &str| {
             let features = config.projection_class_embeddings_input_dim.unwrap_or(0);
@@ -130,6 +141,8 @@ impl UNet2DCondition {
                 let channels = config.addition_time_embed_dim.unwrap_or(0);
                 Timesteps::new(channels, config.flip_sin_to_cos, config.freq_shift)
             });
+
+        let multi_view = config.task_modules.multi_view.clone();
 
         let down = init.at("down_blocks");
         let down_blocks = (0..=last).map(|i| {
@@ -220,6 +233,21 @@ impl UNet2DCondition {
                 text: !task.no_text && task.context.is_none(),
                 concat_channels: task.concat_channels,
             },
+            domain_embedding: multi_view.as_ref().filter(|m| m.domains > 1).map(|m| {
+                init.constant(
+                    "domain_embedding",
+                    [m.domains, config.time_embed_dim()],
+                    0.0,
+                )
+            }),
+            camera_regression: multi_view
+                .as_ref()
+                .filter(|_| config.task_modules.camera_regression.is_some())
+                .map(|m| {
+                    let init = init.at("camera_regression");
+                    CameraRegression::new(&init, m, channels[last], config.time_embed_dim())
+                }),
+            multi_view,
             time_proj: Timesteps::new(channels[0], config.flip_sin_to_cos, config.freq_shift),
             add_time_proj,
             center_input_sample: config.center_input_sample,
@@ -242,11 +270,25 @@ impl UNet2DCondition {
         timestep: Tensor<1>,
         conditioning: &Conditioning,
     ) -> Tensor<4> {
+        self.forward_with_camera(x_t, timestep, conditioning).0
+    }
+
+    /// As [`Self::forward`], with what a network with `camera_regression` takes the conditioning picture's camera to be.
+    ///
+    /// # Panics
+    /// As [`Self::forward`].
+    pub fn forward_with_camera(
+        &self,
+        x_t: Tensor<4>,
+        timestep: Tensor<1>,
+        conditioning: &Conditioning,
+    ) -> (Tensor<4>, Option<CameraEstimate>) {
         if let Err(error) = self.check_conditioning(conditioning) {
             panic!("{error}");
         }
         let Begun {
             mut sample,
+            embedding,
             temb,
             context,
             pyramid,
@@ -265,10 +307,15 @@ impl UNet2DCondition {
         sample = self
             .mid_block
             .forward(sample, &temb.next(), &next_context());
+        let camera = self.camera_regression.as_ref().map(|regression| {
+            let (estimate, of_camera) = regression.forward(&sample);
+            temb = Passed::new(&kernels::silu(embedding + of_camera));
+            estimate
+        });
         for block in &self.up_blocks {
             sample = block.forward(sample, &temb.next(), &next_context(), &mut skips);
         }
-        self.end(sample)
+        (self.end(sample), camera)
     }
 
     /// What comes before the first block.
@@ -289,8 +336,12 @@ impl UNet2DCondition {
             temb = temb + layer.forward(self.added_features(added));
         }
         temb = self.add_to_timestep(temb, conditioning);
+        if let (Some(of_domains), Some(multi_view)) = (&self.domain_embedding, &self.multi_view) {
+            temb = temb + multi_view.of_rows(of_domains.val(), batch);
+        }
+        let embedding = temb;
         // Every residual block begins by activating the embedding; once is enough.
-        let temb = kernels::silu(temb);
+        let temb = kernels::silu(embedding.clone());
 
         let x_t = if self.center_input_sample {
             x_t * 2.0 - 1.0
@@ -308,6 +359,7 @@ impl UNet2DCondition {
         };
         Begun {
             sample: self.conv_in.forward(self.with_concat(x_t, conditioning)),
+            embedding,
             temb,
             context,
             pyramid: self.pyramid(conditioning, timestep),

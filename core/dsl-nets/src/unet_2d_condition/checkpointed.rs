@@ -41,7 +41,8 @@ impl Wanted {
             || trains(&weights.add_embedding)
             || trains(&weights.class_embedding)
             || trains(&weights.class_label_embedding)
-            || trains(&weights.camera_pose_embedding);
+            || trains(&weights.camera_pose_embedding)
+            || trains(&weights.domain_embedding);
         let text = text || trains(&weights.context_embedding);
         let features = trains(&weights.feature_pyramid);
         let objects = trains(&weights.position_net);

@@ -1,6 +1,7 @@
 //! Tests of the networks, in one binary.
 
 mod autoencoder;
+mod camera_regression;
 mod clip;
 mod clip_tokenizer;
 mod controllable_features;
@@ -12,9 +13,11 @@ mod init;
 mod key_lists;
 mod learned_tokens;
 mod lora;
+mod multi_view;
 mod single_file;
 mod task_modules;
 mod tasks;
 mod text;
 mod unet;
+mod views;
 mod weights;

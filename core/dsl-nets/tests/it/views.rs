@@ -1,0 +1,135 @@
+//! Networks that read several views of an object: what their tests have in common.
+
+use burn::module::{Module, ModuleMapper, Param, ParamId};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use dsl_nets::{Conditioning, Denoiser, DenoiserConfig, ParameterInit, named_parameters};
+use serde_json::{Value, json};
+
+use crate::fixture::values;
+use crate::unet::gradients_by_key;
+
+/// A UNet of three levels, of which the second and third have transformers.
+pub fn config(task_modules: Value) -> DenoiserConfig {
+    serde_json::from_value(json!({
+        "kind": "unet",
+        "in_channels": 3,
+        "out_channels": 3,
+        "block_out_channels": [8, 16, 16],
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "attention_head_dim": 2,
+        "cross_attention_dim": 12,
+        "task_modules": task_modules
+    }))
+    .unwrap()
+}
+
+pub fn network(task_modules: Value, device: &Device) -> Denoiser {
+    config(task_modules)
+        .init(&ParameterInit::new(11, device))
+        .unwrap()
+}
+
+/// Values between -1 and 1 without a pattern, other ones for another `step`.
+pub fn wave<const D: usize>(dims: [usize; D], step: f32, device: &Device) -> Tensor<D> {
+    let count = dims.iter().product::<usize>();
+    let values: Vec<f32> = (0..count).map(|i| (i as f32 * step).sin()).collect();
+    Tensor::from_data(TensorData::new(values, dims), device)
+}
+
+/// `x_t`, a timestep for each row, and text that is the same for all rows.
+pub fn inputs(
+    rows: usize,
+    [height, width]: [usize; 2],
+    device: &Device,
+) -> (Tensor<4>, Tensor<1>, Conditioning) {
+    (
+        wave([rows, 3, height, width], 0.7391, device),
+        Tensor::full([rows], 300.0, device),
+        Conditioning::text(wave([1, 5, 12], 0.73, device).expand([rows, 5, 12])),
+    )
+}
+
+/// The rows of a batch in another order.
+pub fn reordered<const D: usize>(x: Tensor<D>, order: &[i32]) -> Tensor<D> {
+    let order = Tensor::<1, Int>::from_ints(order, &x.device());
+    x.select(0, order)
+}
+
+/// The network after some training: no parameter is as fresh ones are.
+pub fn stirred(network: &Denoiser) -> Denoiser {
+    struct Stir;
+    impl ModuleMapper for Stir {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|tensor| {
+                let (dims, device) = (tensor.dims(), tensor.device());
+                let trains = tensor.is_require_grad();
+                let tensor = (tensor + wave(dims, 1.23, &device) * 0.05).detach();
+                if trains {
+                    tensor.require_grad()
+                } else {
+                    tensor
+                }
+            })
+        }
+    }
+    network.clone().map(&mut Stir)
+}
+
+/// The network with one number of a parameter changed.
+pub fn nudged(network: &Denoiser, path: &str, index: usize, by: f32) -> Denoiser {
+    struct Nudge(ParamId, usize, f32);
+    impl ModuleMapper for Nudge {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if param.id != self.0 {
+                return param;
+            }
+            param.map(|tensor| {
+                let (dims, device) = (tensor.dims(), tensor.device());
+                let mut values = values(tensor);
+                values[self.1] += self.2;
+                Tensor::from_data(TensorData::new(values, dims), &device)
+            })
+        }
+    }
+    let id = named_parameters(network)
+        .into_iter()
+        .find(|parameter| parameter.path == path)
+        .unwrap_or_else(|| panic!("no parameter {path}"))
+        .id;
+    network.clone().map(&mut Nudge(id, index, by))
+}
+
+/// Gradients of `loss` at numbers of some parameters, against differences of its values.
+#[track_caller]
+pub fn check_gradients(
+    network: &Denoiser,
+    at: &[(&str, usize)],
+    loss: impl Fn(&Denoiser) -> Tensor<1>,
+) {
+    const STEP: f32 = 1e-2;
+    let gradients = loss(network).backward();
+    let by_key = gradients_by_key(network, &gradients);
+    for &(path, index) in at {
+        let [above, below] =
+            [STEP, -STEP].map(|by| f64::from(values(loss(&nudged(network, path, index, by)))[0]));
+        let difference = (above - below) / f64::from(2.0 * STEP);
+        // Files hold the weight of a linear layer the other way round.
+        let parameter = named_parameters(network)
+            .into_iter()
+            .find(|parameter| parameter.path == path)
+            .unwrap();
+        let place = if parameter.is_transposed {
+            let [rows, columns] = [parameter.shape[0], parameter.shape[1]];
+            index % columns * rows + index / columns
+        } else {
+            index
+        };
+        let gradient = f64::from(by_key[path][place]);
+        let close = (gradient - difference).abs() < 0.02 * difference.abs() + 2e-4;
+        assert!(close, "{path}[{index}]: {gradient} and {difference}");
+        assert!(difference != 0.0, "{path}[{index}] does nothing");
+    }
+}
