@@ -228,7 +228,7 @@ impl Denoiser {
     pub fn default_lora_targets(&self) -> Vec<String> {
         let pattern = match self {
             Self::Unet(_) => {
-                r"\.(attn[12]|fuser\.attn|attn_mv|depth_attention(\.\w+)*|attentions\.\d+\.attn)\.to_(q|k|v|out\.0)$"
+                r"\.(attn[12]|fuser\.attn|attn_mv|depth_attentions\.\d+|attentions\.\d+\.attn)\.to_(q|k|v|out|out\.0)$"
             }
             Self::Mlp(_) => r"^layers\.\d+$",
         };

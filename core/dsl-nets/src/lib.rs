@@ -25,6 +25,7 @@ mod mlp_denoiser;
 mod model;
 mod parameter_init;
 pub mod parameters;
+mod patch_discriminator;
 mod pipeline;
 mod pretrained;
 mod resnet;
@@ -41,8 +42,9 @@ pub mod weights;
 pub use attention::{Attention, AttentionContext, BasicTransformerBlock, FeedForward, GeGlu};
 pub use autoencoder_kl::{
     AutoencoderAttention, AutoencoderDownBlockType, AutoencoderKL, AutoencoderKLConfig,
-    AutoencoderMidBlock2D, AutoencoderUpBlockType, Decoder, DiagonalGaussian, DownEncoderBlock2D,
-    DownsampleAsymmetric, Encoder, Tiling, UpDecoderBlock2D,
+    AutoencoderMidBlock2D, AutoencoderUpBlockType, ControllableFeatureWrapping,
+    ControllableFeatureWrappingConfig, Decoder, DenseBlock, DiagonalGaussian, DownEncoderBlock2D,
+    DownsampleAsymmetric, Encoder, FeatureFusion, ResidualDenseBlocks, Tiling, UpDecoderBlock2D,
 };
 pub use clip::{
     ClipActivation, ClipAttention, ClipConfig, ClipEncoder, ClipEncoderLayer, ClipMlp, ClipModel,
@@ -68,6 +70,7 @@ pub use mlp_denoiser::{MlpConfig, MlpDenoiser};
 pub use model::{Model, ModelConfig};
 pub use parameter_init::ParameterInit;
 pub use parameters::{NamedParameter, named_parameters};
+pub use patch_discriminator::PatchDiscriminator;
 pub use pipeline::{Pipeline, SaveOptions, read_model_index, save_folder, save_parts};
 pub use pretrained::{
     LoadOptions, Loaded, Pretrained, load_folder, load_unet_extending, load_weights, read_config,

@@ -32,8 +32,8 @@ pub enum TaskModuleKind {
     /// A picture in every residual block: `feature_pyramid` and every `sft`. Identity: scales and shifts are 0, in networks
     /// with [`SftNorm::None`](super::SftNorm::None); the other kind has none, since it normalises.
     FeaturePyramid,
-    /// A volume made of all views: `view_volume` and every `depth_attention`. Identity: the last convolution of every
-    /// `depth_attention` is 0.
+    /// A volume made of all views: `view_volume` and all `depth_attentions`. Identity: the last convolution of each of
+    /// the latter, `conv_2`, is 0.
     ViewVolume,
     /// Attention across views: every `attn_mv` with its `norm_mv`, and `domain_embedding`. Identity: every `attn_mv.to_out` is
     /// 0; with several domains, self-attention runs over all of them even so.
@@ -85,7 +85,7 @@ impl TaskModuleKind {
                 "class_label_embedding" => Self::ClassLabels,
                 "camera_pose_embedding" => Self::CameraPose,
                 "feature_pyramid" | "sft" => Self::FeaturePyramid,
-                "view_volume" | "depth_attention" => Self::ViewVolume,
+                "view_volume" | "depth_attentions" => Self::ViewVolume,
                 "attn_mv" | "norm_mv" | "domain_embedding" => Self::MultiView,
                 "camera_regression" => Self::CameraRegression,
                 "learned_tokens" => Self::LearnedTokens,
@@ -119,7 +119,7 @@ impl TaskModuleKind {
                 path.contains(".sft.conv_gamma.") || path.contains(".sft.conv_beta.")
             }
             Self::ViewVolume => {
-                path.contains("depth_attention.") && ends(&["conv_out.weight", "conv_out.bias"])
+                path.contains("depth_attentions.") && ends(&["conv_2.weight", "conv_2.bias"])
             }
             Self::MultiView => path.contains("attn_mv.to_out."),
             Self::ConcatChannels => true,
@@ -312,4 +312,74 @@ impl ModuleVisitor for Collector {
 
 fn is_zero<const D: usize>(tensor: Tensor<D>) -> bool {
     tensor.abs().max().into_scalar::<f32>() == 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_tells_the_kind_and_whether_it_is_an_output() {
+        use TaskModuleKind as Kind;
+        let block = "up_blocks.1.attentions.0.transformer_blocks.0";
+        for (path, kind, is_output) in [
+            (
+                "position_net.linears.0.weight",
+                Kind::GroundingTokens,
+                false,
+            ),
+            ("fuser.alpha_attn", Kind::GroundingTokens, true),
+            ("fuser.attn.to_out.0.weight", Kind::GroundingTokens, false),
+            ("attn_mv.to_out.0.bias", Kind::MultiView, true),
+            ("attn_mv.to_q.weight", Kind::MultiView, false),
+            ("norm_mv.weight", Kind::MultiView, false),
+            ("domain_embedding", Kind::MultiView, false),
+            ("view_volume.unet.conv_2.weight", Kind::ViewVolume, false),
+            ("depth_attentions.0.conv_2.weight", Kind::ViewVolume, true),
+            ("depth_attentions.0.to_out.weight", Kind::ViewVolume, false),
+            ("sft.conv_gamma.bias", Kind::FeaturePyramid, true),
+            (
+                "feature_pyramid.conv_in.weight",
+                Kind::FeaturePyramid,
+                false,
+            ),
+            (
+                "camera_pose_embedding.linear_2.weight",
+                Kind::CameraPose,
+                true,
+            ),
+            (
+                "camera_regression.camera_embedding.linear_2.bias",
+                Kind::CameraRegression,
+                false,
+            ),
+        ] {
+            for path in [path.to_owned(), format!("{block}.{path}")] {
+                assert_eq!(Kind::of(&path), Some(kind), "{path}");
+            }
+            assert_eq!(
+                kind.is_output(&format!("{block}.{path}")),
+                is_output,
+                "{path}"
+            );
+            let adapter = format!("{block}.{path}.lora.lora_a");
+            assert_eq!(Kind::of(&adapter), None);
+        }
+        for path in [
+            "conv_in.weight",
+            "mid_block.resnets.0.conv1.weight",
+            "attn1.to_out.0.weight",
+        ] {
+            assert_eq!(Kind::of(path), None, "{path}");
+        }
+        assert_eq!(
+            Kind::in_unet("conv_in.weight", 4),
+            Some(Kind::ConcatChannels)
+        );
+        assert_eq!(
+            Kind::in_unet("feature_pyramid.conv_in.weight", 4),
+            Some(Kind::FeaturePyramid)
+        );
+        assert_eq!(Kind::in_unet("conv_in.weight", 0), None);
+    }
 }

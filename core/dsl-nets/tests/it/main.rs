@@ -4,6 +4,7 @@ mod autoencoder;
 mod camera_regression;
 mod clip;
 mod clip_tokenizer;
+mod controllable_features;
 mod extending;
 mod features;
 mod fixture;
