@@ -37,3 +37,8 @@ fn t2i_schema_is_up_to_date() {
 fn mixture_schema_is_up_to_date() {
     check("mixture.schema.json", Some("mixture"));
 }
+
+#[test]
+fn stablesr_schema_is_up_to_date() {
+    check("stablesr.schema.json", Some("stablesr"));
+}
