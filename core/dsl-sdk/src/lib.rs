@@ -208,7 +208,7 @@
 //!
 //! # Helpers
 //! [`image`] decodes, resizes, crops and flips; [`boxes`] moves boxes along; [`captions`] reads captions beside pictures;
-//! [`image_folder`] lists folders; [`webdataset`] reads tar shards; with the feature `metrics` there is `metrics`: PSNR, SSIM
+//! [`image_folder`] lists folders; [`inputs`] reads what users give for a sample; [`webdataset`] reads tar shards; with the feature `metrics` there is `metrics`: PSNR, SSIM
 //! and more.
 
 mod artefacts;
@@ -221,6 +221,7 @@ mod guard;
 mod host;
 pub mod image;
 pub mod image_folder;
+pub mod inputs;
 mod log;
 mod task;
 pub mod webdataset;
