@@ -209,8 +209,9 @@
 //!
 //! # Helpers
 //! [`image`] decodes, resizes, crops and flips; [`boxes`] moves boxes along; [`captions`] reads captions beside pictures;
-//! [`image_folder`] lists folders; [`webdataset`] reads tar shards; [`picture_set`] finds splits and keeps decoded pictures;
-//! [`random`] draws from a sample's seed; with the feature `metrics` there is `metrics`: PSNR, SSIM
+//! [`image_folder`] lists folders; [`inputs`] reads what users give for a sample; [`webdataset`] reads tar shards; [`picture_set`]
+//! finds splits and keeps decoded pictures; [`random`] draws from a sample's seed; with the feature `metrics` there is `metrics`:
+//! PSNR, SSIM
 //! and more.
 
 mod artefacts;
@@ -223,6 +224,7 @@ mod guard;
 mod host;
 pub mod image;
 pub mod image_folder;
+pub mod inputs;
 mod log;
 pub mod picture_set;
 pub mod random;
