@@ -109,11 +109,9 @@ impl TaskModulesConfig {
             return wrong("concat_channels", self.concat_channels, reason);
         }
         let text = unet.cross_attention_dim.at(0);
-        let levels = 0..unet.block_out_channels.len();
+        let mut levels = 0..unet.block_out_channels.len();
         if (self.context.is_some() || self.no_text)
-            && levels
-                .into_iter()
-                .any(|i| unet.cross_attention_dim.at(i) != text)
+            && levels.any(|i| unet.cross_attention_dim.at(i) != text)
         {
             return Err(NetsError::config(
                 "cross_attention_dim",
