@@ -188,6 +188,8 @@ pub struct AttentionContext {
     pub encoder_hidden_states: Tensor<3>,
     /// Tokens of boxes, `[batch, boxes, cross_attention_dim]`; without them gated layers are skipped.
     pub objects: Option<Tensor<3>>,
+    /// Features of a view volume by level, finest first, `[batch, features, depths, height, width]`; empty without one.
+    pub volume: Vec<Tensor<5>>,
 }
 
 impl BasicTransformerBlock {

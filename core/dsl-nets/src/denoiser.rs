@@ -176,7 +176,7 @@ impl Denoiser {
     /// The layers that are adapted when a configuration names none: the attention projections of a UNet, every layer of an MLP.
     pub fn default_lora_targets(&self) -> Vec<String> {
         let pattern = match self {
-            Self::Unet(_) => r"\.attn([12]|_mv)\.to_(q|k|v|out\.0)$",
+            Self::Unet(_) => r"\.(attn[12]|attn_mv|depth_attentions\.\d+)\.to_(q|k|v|out|out\.0)$",
             Self::Mlp(_) => r"^layers\.\d+$",
         };
         vec![pattern.to_owned()]

@@ -50,6 +50,7 @@ impl<const D: usize> Passed<D> {
 pub(crate) struct PassedContext {
     encoder_hidden_states: Passed<3>,
     objects: Option<Passed<3>>,
+    volume: Vec<Tensor<5>>,
 }
 
 impl PassedContext {
@@ -57,6 +58,7 @@ impl PassedContext {
         Self {
             encoder_hidden_states: Passed::new(&context.encoder_hidden_states),
             objects: context.objects.as_ref().map(Passed::new),
+            volume: context.volume.clone(),
         }
     }
 
@@ -65,6 +67,7 @@ impl PassedContext {
         AttentionContext {
             encoder_hidden_states: self.encoder_hidden_states.next(),
             objects: self.objects.as_mut().map(Passed::next),
+            volume: self.volume.clone(),
         }
     }
 }

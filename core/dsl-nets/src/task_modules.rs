@@ -14,8 +14,14 @@
 
 mod camera_regression;
 mod multi_view;
+mod view_volume;
 
 pub use camera_regression::{CameraRegression, CameraRegressor, ResidualMlp};
+pub use view_volume::{
+    Block3D, Conv3d, DepthAttention, Level3D, RowEmbedding, UNet3D, Upsample3D, ViewEncoder,
+    ViewResnetBlock, ViewVolume,
+};
+pub(crate) use view_volume::{DepthAttentionShape, ViewVolumeShape};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -50,8 +56,12 @@ impl TaskModulesConfig {
         *self == Self::default()
     }
 
-    /// Whether the layers that read several views of an object fit together.
-    pub(crate) fn validate_views(&self) -> Result<(), NetsError> {
+    /// Whether the layers that read several views of an object fit together,
+    /// in a network of `levels` sizes.
+    ///
+    /// # Errors
+    /// [`NetsError::InvalidConfig`] naming the first field that does not fit, and why.
+    pub(crate) fn validate_views(&self, levels: usize) -> Result<(), NetsError> {
         if let Some(multi_view) = &self.multi_view {
             multi_view.validate()?;
         } else if let Some(regression) = &self.camera_regression {
@@ -60,6 +70,23 @@ impl TaskModulesConfig {
                 regression,
                 "it needs task_modules.multi_view, which says how many views an object has",
             ));
+        }
+        if let Some(volume) = &self.view_volume {
+            volume.validate(levels)?;
+            let rows = self
+                .multi_view
+                .as_ref()
+                .map_or(volume.views, MultiViewConfig::rows);
+            if rows != volume.views {
+                let reason = format!(
+                    "task_modules.multi_view has {rows} rows for each object, and a volume is made of one domain's views"
+                );
+                return Err(NetsError::config(
+                    "task_modules.view_volume.views",
+                    volume.views,
+                    reason,
+                ));
+            }
         }
         Ok(())
     }

@@ -97,6 +97,7 @@ impl UNet2DCondition {
         let context = AttentionContext {
             encoder_hidden_states: begun.context.encoder_hidden_states.clone().inner(),
             objects: begun.context.objects.clone().map(Tensor::inner),
+            volume: Vec::new(),
         };
         let mut x = begun.sample.clone().inner();
         let mut skips = vec![x.clone()];
@@ -254,6 +255,7 @@ impl UNetTape {
                     .objects
                     .clone()
                     .map(|objects| leaf(objects.inner(), self.wanted.objects)),
+                volume: Vec::new(),
             },
         }
     }

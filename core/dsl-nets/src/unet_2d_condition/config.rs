@@ -422,7 +422,7 @@ impl UNet2DConditionConfig {
                 "it must be less than half the first block's channels",
             ));
         }
-        self.task_modules.validate_views()?;
+        self.task_modules.validate_views(blocks)?;
         self.validate_added()
     }
 

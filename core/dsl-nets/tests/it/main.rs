@@ -14,5 +14,6 @@ mod multi_view;
 mod single_file;
 mod text;
 mod unet;
+mod view_volume;
 mod views;
 mod weights;
