@@ -7,7 +7,7 @@
 use std::{env, process::Command, sync::Arc};
 
 use divan::Bencher;
-use dsl_host::bridge::data::tensor_data;
+use dsl_host::bridge::feed::tensor_data;
 use dsl_loader::{DatasetHandle, HostColumnData, HostTensor, Plugin, Quiet};
 use serde_json::json;
 

@@ -29,6 +29,7 @@ pub use layers::Origin;
 pub use overrides::task_part;
 pub use resolve::{Configuration, Problem, Resolved, resolve_config, resolve_over};
 pub use run_config::{
-    BaseModel, LoggingConfig, ModelSection, RunConfig, SamplingConfig, resolve, schema, schema_text,
+    BaseModel, LoggingConfig, ModelSection, RunConfig, SamplingConfig, StartFrom, TaskModuleSizes,
+    resolve, schema, schema_text,
 };
 pub use schema::{PluginParts, compose};

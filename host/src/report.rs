@@ -96,9 +96,17 @@ impl Report {
         reference: Option<Samples<'_>>,
     ) -> Result<PathBuf, ReportError> {
         let drawn: RgbImage = picture(samples, reference)?;
+        Ok(self.picture(step, &drawn)?)
+    }
+
+    /// As [`Self::samples`] for samples that are drawn already.
+    ///
+    /// # Errors
+    /// [`RunDirError::DiskFull`] or [`RunDirError::Io`].
+    pub fn picture(&mut self, step: u64, picture: &RgbImage) -> Result<PathBuf, RunDirError> {
         let path = self.samples.join(sample_name(step));
-        write_png(&path, &drawn)?;
-        self.events.image(step, "samples", &drawn)?;
+        write_png(&path, picture)?;
+        self.events.image(step, "samples", picture)?;
         Ok(path)
     }
 

@@ -11,19 +11,25 @@ use anyhow::{Context, Result, anyhow};
 use burn::tensor::Device;
 use dsl_engine::{Checkpoints, Trainer, TrainerConfig};
 use dsl_loader::{Plugin, TaskHandle};
+use dsl_nets::{Model, Tokenizer, WeightDType};
 
-pub use finished::{Finished, open_finished};
+pub use finished::{Finished, Opened, open_finished};
 
-use crate::bridge::data::{Captions, Data, Latents, caption_column};
+use crate::bridge::data::Data;
+use crate::bridge::feed::{Feed, TextReader};
+use crate::bridge::latents::LatentCoder;
 use crate::bridge::model::{self, Prepared};
+use crate::bridge::model_card;
 use crate::bridge::plugin;
 use crate::command::run::RunArgs;
-use crate::config::{self, RunConfig};
+use crate::config::{self, BaseModel, RunConfig};
 use crate::failure;
 use crate::features::FeatureService;
 use crate::interrupt::Interrupt;
 use crate::report::Report;
-use crate::run_dir::{RunDir, RunRecord, SessionRecord};
+use crate::run_dir::{BASE, RunDir, RunRecord, SessionRecord};
+
+use crate::sampling::SampleSource;
 
 /// Where runs without a name of their own go.
 const RUNS: &str = "runs";
@@ -110,6 +116,17 @@ fn begin(
     run: &RunDir,
 ) -> Result<(Session, Report)> {
     config.model.base.make_absolute();
+    if let BaseModel::Path(path) = &config.model.base
+        && RunDir::open_to_read(path).is_ok()
+    {
+        // A copy of its own: the other run may go on, or be deleted.
+        let base = open_finished(path)?;
+        let copy = run.path().join(BASE);
+        let (model, tokenizer) = (base.model.merge_lora(), base.tokenizer.as_ref());
+        model_card::write(&copy, &model, &base.card, tokenizer, WeightDType::F32)?;
+        config.model.base = BaseModel::Path(copy);
+        config.model.base.make_absolute();
+    }
     if let Some(cache) = &mut config.model.latents.cache
         && let Ok(absolute) = std::path::absolute(&*cache)
     {
@@ -155,25 +172,10 @@ fn read_config(run: &RunDir) -> Result<RunConfig> {
 struct Session {
     task: TaskHandle,
     data: Data,
-    feed: Feed,
+    feed: Arc<Feed>,
     prepared: Prepared,
     trainer: Trainer,
     device: Device,
-}
-
-/// How a split's pictures and captions become what networks read.
-#[derive(Clone)]
-pub struct Feed {
-    captions: Option<Captions>,
-    latents: Option<Latents>,
-}
-
-impl Feed {
-    /// A split that is read so.
-    pub fn apply(&self, data: Data) -> Data {
-        data.with_captions(self.captions.clone())
-            .with_latents(self.latents.clone())
-    }
 }
 
 impl Session {
@@ -183,26 +185,14 @@ impl Session {
         let task = plugin::keep_folder(|| Ok(plugin.open_task(&config.task)?))?;
         let data = Data::open(&task, "train")?;
         let prepared = model::prepare(config, plugin, &task, &data, &device)?;
-        let captions = prepared.tokenizer.as_ref().and_then(|tokenizer| {
-            let (column, dropout) = caption_column(task.describe())?;
-            Some(Captions {
-                column,
-                dropout,
-                tokenizer: tokenizer.clone(),
-                max_tokens: prepared.card.max_tokens(),
-            })
-        });
-        let latents = prepared.latents.as_ref().map(|coder| {
-            let (captions, dropout) = caption_column(task.describe()).unzip();
-            Latents {
-                captions,
-                dropout: dropout.unwrap_or(0.0),
-                coder: coder.clone(),
-                sample: config.model.latents.sample,
-            }
-        });
-        let feed = Feed { captions, latents };
-        let data = feed.apply(data);
+        let feed = Arc::new(feed_of(
+            data.feed(),
+            prepared.tokenizer.as_ref(),
+            prepared.card.max_tokens(),
+            prepared.latents.as_ref(),
+            config.model.latents.sample,
+        ));
+        let data = data.fed_by(&feed);
         let trainer = Trainer::new(trainer_config(config), prepared.model.clone(), &device)?;
         Ok(Self {
             task,
@@ -214,10 +204,43 @@ impl Session {
         })
     }
 
+    /// `model` with what is needed to sample from it.
+    fn sample_source<'a>(&'a self, model: &'a Model) -> SampleSource<'a> {
+        SampleSource {
+            model,
+            card: &self.prepared.card,
+            feed: &self.feed,
+            latents: self.prepared.latents.as_deref(),
+            device: &self.device,
+        }
+    }
+
     /// What `dsl-host sample` needs beside a checkpoint.
     fn write_model(&self, run: &RunDir) -> Result<()> {
         finished::write_model(run, &self.prepared.card, self.prepared.tokenizer.as_ref())
     }
+}
+
+/// How a task's columns become what its networks read.
+fn feed_of(
+    plain: &Feed,
+    tokenizer: Option<&Tokenizer>,
+    max_tokens: usize,
+    latents: Option<&Arc<LatentCoder>>,
+    sample_latents: bool,
+) -> Feed {
+    let text = match (latents, tokenizer) {
+        (Some(coder), _) => TextReader::Frozen(coder.clone()),
+        (None, Some(tokenizer)) => TextReader::Own {
+            tokenizer: tokenizer.clone(),
+            max_tokens,
+        },
+        (None, None) => TextReader::None,
+    };
+    plain
+        .clone()
+        .with_text(text)
+        .with_latents(latents.cloned(), sample_latents)
 }
 
 /// What of a run's configuration the engine reads.

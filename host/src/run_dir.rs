@@ -4,6 +4,7 @@
 //! runs/quickstart/
 //!   config.json          the configuration as resolved, every default spelled out
 //!   run.json             versions, plugin and its hash, device, seed; one entry per start and resume
+//!   base.safetensors     the generator that the run began with, where that is another run's
 //!   model.json           shape and meaning of the generator; tokenizer.json beside it where it reads text
 //!   metrics.jsonl        one JSON object per logged step
 //!   samples/             pictures, and prompts.json with what they show
@@ -41,6 +42,8 @@ const RECORD: &str = "run.json";
 pub(crate) const MODEL_CARD: &str = "model.json";
 /// Of generators that read text.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
+/// The generator that a run began with, where that is another run's.
+pub(crate) const BASE: &str = "base.safetensors";
 const METRICS: &str = "metrics.jsonl";
 const SAMPLES: &str = "samples";
 const EVALUATION: &str = "evaluation";
@@ -321,7 +324,7 @@ fn remove_beginning(path: &Path) {
 }
 
 /// What a run writes before `config.json`, beside event files.
-const BEGINNING: [&str; 4] = [RECORD, MODEL_CARD, TOKENIZER, METRICS];
+const BEGINNING: [&str; 5] = [RECORD, BASE, MODEL_CARD, TOKENIZER, METRICS];
 
 /// Whether a new run may begin in this existing folder: it is empty, or holds no more than what a
 /// process killed before its run had begun leaves: a lock, and files without a step in them.

@@ -149,7 +149,8 @@ pub struct TaskDescription {
 /// One way in which columns condition the network. The host builds the layers; a kind that it does not know is an error
 /// there.
 ///
-/// Kinds can be combined freely, each at most once. `dropout` is the share of samples, 0..1, whose condition is replaced by
+/// Kinds can be combined freely, each at most once. No column is the target itself, and lengths are fixed, but for those
+/// that are the target's. `dropout` is the share of samples, 0..1, whose condition is replaced by
 /// the unconditional one while training, as classifier-free guidance needs it; each kind draws for itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]

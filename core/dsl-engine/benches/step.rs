@@ -11,8 +11,8 @@ use burn::tensor::{Device, TensorData};
 use divan::Bencher;
 use dsl_engine::objective::{DslConfig, DsmConfig};
 use dsl_engine::{
-    EngineError, LossConfig, LossSpace, NoiseScheduleConfig, ObjectiveConfig, PredictionType,
-    SampleSource, Samples, Stream, Streams, TrainConfig, Trainer, TrainerConfig,
+    Conditions, EngineError, LossConfig, LossSpace, NoiseScheduleConfig, ObjectiveConfig,
+    PredictionType, SampleSource, Samples, Stream, Streams, TrainConfig, Trainer, TrainerConfig,
 };
 use dsl_nets::{DenoiserConfig, Model, ModelConfig, TextEncoderConfig};
 use serde::Deserialize;
@@ -170,9 +170,12 @@ impl SampleSource for Pictures {
             .collect();
         Ok(Samples {
             x_0: TensorData::new(pixels, [indices.len(), channels, height, width]),
-            token_ids: Some(TensorData::new(tokens, [indices.len(), Self::TOKENS])),
-            features: None,
+            conditions: Conditions::of_token_ids(TensorData::new(
+                tokens,
+                [indices.len(), Self::TOKENS],
+            )),
             views: 1,
+            domains: 1,
         })
     }
 }

@@ -1,25 +1,34 @@
 //! What the engine trains on: plain tensors, whoever made them.
 
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use dsl_nets::{AddedConditioning, Conditioning};
+use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::conditions::Conditions;
 use crate::error::EngineError;
 
 /// Samples of one micro-batch, as plain data: made on any thread, moved to the device by the trainer.
 #[derive(Debug, Clone)]
 pub struct Samples {
-    /// Clean samples, `[batch, channels, height, width]`, float32; pixels in −1..1. Vectors have height and width 1.
+    /// Clean samples, `[rows, channels, height, width]`, float32; pixels in −1..1. Vectors have height and width 1.
     pub x_0: TensorData,
-    /// Token ids of the captions, `[batch, tokens]`, int64; dropped captions are already the empty caption's. `None`
-    /// for networks without text, or whose text was encoded before.
-    pub token_ids: Option<TensorData>,
-    /// What was encoded before training, for networks whose text encoders are not trained along.
-    pub features: Option<Features>,
-    /// Rows of `x_0` that belong to one object (views of a scene), 1 elsewhere.
+    /// What the networks are told of each row.
+    pub conditions: Conditions,
+    /// Rows of `x_0` that belong to one object (views of a scene), 1 elsewhere. Losses are per object.
     pub views: usize,
+    /// Parts of an object's rows that have a timestep each, such as 2 for colour and normals; 1 elsewhere.
+    pub domains: usize,
 }
 
 impl Samples {
+    /// Samples of one row each.
+    pub fn new(x_0: TensorData, conditions: Conditions) -> Self {
+        Self {
+            x_0,
+            conditions,
+            views: 1,
+            domains: 1,
+        }
+    }
+
     /// Number of rows of `x_0`.
     pub fn len(&self) -> usize {
         self.x_0.shape().first().copied().unwrap_or(0)
@@ -30,45 +39,13 @@ impl Samples {
         self.len() == 0
     }
 
+    /// Rows that share a timestep.
+    pub(crate) fn rows_per_timestep(&self) -> usize {
+        (self.views / self.domains.max(1)).max(1)
+    }
+
     pub(crate) fn x_0(&self, device: &Device) -> Tensor<4> {
         Tensor::from_data(self.x_0.clone(), device)
-    }
-
-    pub(crate) fn token_ids(&self, device: &Device) -> Option<Tensor<2, Int>> {
-        self.token_ids
-            .clone()
-            .map(|ids| Tensor::from_data(ids, device))
-    }
-}
-
-/// Conditioning made by frozen encoders, as plain data.
-#[derive(Debug, Clone)]
-pub struct Features {
-    /// Text features for cross-attention, `[batch, tokens, cross_attention_dim]`, float32.
-    pub encoder_hidden_states: TensorData,
-    /// What SDXL adds to the timestep embedding.
-    pub added: Option<AddedFeatures>,
-}
-
-/// SDXL's part of [`Features`], see [`dsl_nets::AddedConditioning`].
-#[derive(Debug, Clone)]
-pub struct AddedFeatures {
-    /// Pooled text features, `[batch, projection_dim]`, float32.
-    pub text_embeds: TensorData,
-    /// Original height and width, top and left of the crop, target height and width, in pixels: `[batch, 6]`, float32.
-    pub time_ids: TensorData,
-}
-
-impl Features {
-    /// As networks take it, on `device` (and its graph), the text in the number format `dtype`.
-    pub fn conditioning(&self, device: &Device, dtype: DType) -> Conditioning {
-        let text = Tensor::<3>::from_data(self.encoder_hidden_states.clone(), device);
-        let mut conditioning = Conditioning::text(text.cast(dtype));
-        conditioning.added = self.added.as_ref().map(|added| AddedConditioning {
-            text_embeds: Tensor::<2>::from_data(added.text_embeds.clone(), device).cast(dtype),
-            time_ids: Tensor::from_data(added.time_ids.clone(), device),
-        });
-        conditioning
     }
 }
 

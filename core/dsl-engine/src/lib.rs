@@ -5,6 +5,7 @@
 //! the objective, move the weights, report.
 
 pub mod checkpoint;
+mod conditions;
 mod data;
 mod ema;
 mod error;
@@ -23,7 +24,8 @@ mod weights_by_id;
 pub use dsl_kernels::keep_freed_memory;
 
 pub use checkpoint::{Checkpoint, CheckpointConfig, Checkpoints};
-pub use data::{AddedFeatures, Features, SampleSource, Samples};
+pub use conditions::{AddedFeatures, Boxes, Camera, Conditions, Features, Phrases, Volume};
+pub use data::{SampleSource, Samples};
 pub use ema::{Ema, parameter_data};
 pub use error::EngineError;
 pub use loss_weighting::LossWeighting;
@@ -32,5 +34,5 @@ pub use objective::{ConfigProblem, LossConfig, ObjectiveConfig};
 pub use parameterization::{LossSpace, PredictionType};
 pub use rng::{Stream, Streams};
 pub use setting_error::SettingError;
-pub use trainable::{BiasNormConfig, NamedConfig, TrainableConfig};
+pub use trainable::{BiasNormConfig, NamedConfig, TaskModulesOnlyConfig, TrainableConfig};
 pub use trainer::{StepReport, TrainConfig, Trainer, TrainerConfig, ValidationConfig};

@@ -32,6 +32,7 @@ pub mod dpmpp_2m;
 pub mod euler;
 pub mod readout;
 pub mod sigmas;
+pub mod tiles;
 pub mod timesteps;
 
 pub use config::{

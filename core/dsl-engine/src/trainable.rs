@@ -3,6 +3,7 @@
 //! Whatever is not trained is frozen: no gradient of it is computed, and optimiser, gradient norm, moving average and
 //! checkpoints do not know it. A checkpoint then needs the frozen parameters from elsewhere, and holds their SHA-256.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
@@ -34,7 +35,15 @@ pub enum TrainableConfig {
     BiasNorm(BiasNormConfig),
     /// Parameters by name.
     Named(NamedConfig),
+    /// The layers that the task adds to the denoiser, and the embeddings of its new words: what GLIGEN, StableSR, SyncDreamer
+    /// and Textual Inversion train.
+    TaskModules(TaskModulesOnlyConfig),
 }
+
+/// Settings of `kind: task_modules`: there are none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaskModulesOnlyConfig {}
 
 /// Settings of `kind: bias_norm`: there are none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -68,7 +77,7 @@ impl TrainableConfig {
     /// Values that the schema cannot rule out; keys are below the section's own.
     pub fn problems(&self) -> Vec<ConfigProblem> {
         match self {
-            Self::All | Self::BiasNorm(_) => Vec::new(),
+            Self::All | Self::BiasNorm(_) | Self::TaskModules(_) => Vec::new(),
             Self::Lora(lora) => {
                 let targets = bad_patterns("targets", &lora.targets);
                 lora.validate()
@@ -118,6 +127,12 @@ impl TrainableConfig {
                 train_only(model, |parameter| {
                     patterns.iter().any(|found| found.is_match(parameter.path))
                 })
+            }
+            Self::TaskModules(_) => {
+                let added: HashSet<String> = (model.task_modules().into_iter())
+                    .flat_map(|module| module.parameters)
+                    .collect();
+                train_only(model, |parameter| added.contains(parameter.path))
             }
         };
         let model = model.train();

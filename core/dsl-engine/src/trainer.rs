@@ -23,7 +23,7 @@ use std::sync::OnceLock;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use dsl_nets::{Denoiser, Model};
+use dsl_nets::{Denoiser, LearnedTokens, Model};
 
 pub use config::{
     AdamWConfig, EmaConfig, LrScheduleConfig, LrScheduleKind, Precision, TrainConfig,
@@ -118,6 +118,8 @@ pub struct Trainer {
     generator: Learner<Model>,
     ema: Option<Ema<Model>>,
     adversary: Option<Adversary>,
+    /// New words of the text encoder as they were at step 0.
+    first_words: Option<LearnedTokens>,
     /// SHA-256 of the generator's frozen parameters, once it was asked for.
     frozen: OnceLock<Option<String>>,
     /// Steps done.
@@ -142,6 +144,16 @@ impl Trainer {
         config.check()?;
         precision::check(config.train.precision, device)?;
         let train = &config.train;
+        if train.gradient_checkpointing {
+            (model.denoiser.supports_gradient_checkpointing()).map_err(|error| {
+                EngineError::Config {
+                    key: "train.gradient_checkpointing".to_owned(),
+                    message: error.to_string(),
+                    help: "set `train.gradient_checkpointing: false`".to_owned(),
+                }
+            })?;
+        }
+        let first_words = model.learned_tokens.clone();
         let model = config.trainable.apply(model, train.seed)?.train();
         let ema = train.ema.decay.map(|decay| Ema::new(&model, decay));
         Ok(Self {
@@ -151,6 +163,7 @@ impl Trainer {
             generator: Learner::new(model, &train.optimizer, train.max_grad_norm),
             ema,
             adversary: None,
+            first_words,
             frozen: OnceLock::new(),
             step: 0,
             forwards: ForwardCounts::default(),

@@ -6,8 +6,8 @@ use burn::tensor::{Device, TensorData};
 use dsl_engine::objective::{DslConfig, ShareBase};
 use dsl_engine::rng::{Stream, Streams};
 use dsl_engine::{
-    EngineError, NoiseScheduleConfig, ObjectiveConfig, PredictionType, SampleSource, Samples,
-    TrainConfig, TrainableConfig, Trainer, TrainerConfig,
+    Conditions, EngineError, NoiseScheduleConfig, ObjectiveConfig, PredictionType, SampleSource,
+    Samples, TrainConfig, TrainableConfig, Trainer, TrainerConfig,
 };
 use dsl_nets::{LoraConfig, Model, ModelConfig};
 use peak_alloc::PeakAlloc;
@@ -39,9 +39,9 @@ impl SampleSource for Pictures {
         let tokens: Vec<i64> = (0..indices.len() * 8).map(|i| i as i64 % 30).collect();
         Ok(Samples {
             x_0: TensorData::new(pixels, shape),
-            token_ids: Some(TensorData::new(tokens, [indices.len(), 8])),
-            features: None,
+            conditions: Conditions::of_token_ids(TensorData::new(tokens, [indices.len(), 8])),
             views: 1,
+            domains: 1,
         })
     }
 }

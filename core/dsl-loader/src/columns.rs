@@ -23,7 +23,7 @@ pub struct HostColumn {
 pub enum HostColumnData {
     /// Numbers, still in the plugin's memory.
     Tensor(HostTensor),
-    /// One text for each sample.
+    /// Texts: as many for each sample as the column's shape says (one where it is empty), row-major, sample after sample.
     Text(Vec<String>),
 }
 
@@ -162,16 +162,16 @@ pub struct HostArtefact {
     pub bytes: Bytes,
 }
 
-/// A column lent to an evaluator for one call.
+/// A column lent to a plugin for one call.
 #[derive(Debug, Clone, Copy)]
 pub struct InputColumn<'a> {
-    /// Name that the evaluator's requirements give it.
+    /// Name that the interface or the dataset gives it.
     pub name: &'a str,
     /// Values.
     pub data: InputData<'a>,
 }
 
-/// Values lent to an evaluator: row-major, the batch axis first.
+/// Values lent to a plugin: row-major, the batch axis first.
 #[derive(Debug, Clone, Copy)]
 pub enum InputData<'a> {
     /// 32-bit floats.
@@ -195,6 +195,6 @@ pub enum InputData<'a> {
         /// As many as the shape says.
         values: &'a [i64],
     },
-    /// One text for each sample.
+    /// Texts: as many for each sample as the column's shape says (one where it is empty), row-major, sample after sample.
     Text(&'a [String]),
 }

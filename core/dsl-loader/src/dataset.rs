@@ -1,63 +1,16 @@
 //! A dataset of a task.
 
 use dsl_abi::{
-    BatchColumns, RawDType,
-    buffer::elements_of,
-    check::{FoundColumn, check_batch, check_declaration},
+    check::{check_batch, check_declaration},
     task::DatasetObject,
-    tensor::split_texts,
 };
 
 use crate::{
-    ColumnSpec, DType, HostColumn, HostColumnData, HostTensor, LoaderError,
+    ColumnSpec, HostColumn, LoaderError,
+    arrived::{Arrived, Origin, Rules},
     call::{Caller, Held},
-    columns::Lent,
-    in_call::{Label, enter},
+    in_call::Label,
 };
-
-/// Memory as it came: what is wrong with it is told with the column.
-type Memory = Result<Lent, String>;
-
-/// A numeric column as it came, unchecked.
-struct ArrivedTensor {
-    name: String,
-    dtype: RawDType,
-    shape: Vec<u64>,
-    data: Memory,
-}
-
-/// A text column as it came, unchecked.
-struct ArrivedText {
-    name: String,
-    bytes: Memory,
-    offsets: Memory,
-}
-
-/// A batch as it came. Names and shapes are copies, and buffers release themselves, by calls with names.
-struct Arrived {
-    tensors: Vec<ArrivedTensor>,
-    texts: Vec<ArrivedText>,
-}
-
-impl Arrived {
-    fn take(batch: BatchColumns, release: &'static Label) -> Self {
-        let tensors = batch.tensors.into_iter().map(|tensor| ArrivedTensor {
-            data: Lent::take(tensor.data, release),
-            name: tensor.name.into(),
-            dtype: tensor.dtype,
-            shape: tensor.shape.to_vec(),
-        });
-        let texts = batch.texts.into_iter().map(|text| ArrivedText {
-            bytes: Lent::take(text.bytes, release),
-            offsets: Lent::take(text.offsets, release),
-            name: text.name.into(),
-        });
-        Self {
-            tensors: tensors.collect(),
-            texts: texts.collect(),
-        }
-    }
-}
 
 /// A dataset of a task. `[any thread]`, several calls at once.
 pub struct DatasetHandle {
@@ -84,10 +37,7 @@ impl DatasetHandle {
         check_declaration(&columns).map_err(|breach| {
             caller.contract(
                 &call,
-                format!(
-                    "{} as the name of column `{}`",
-                    breach.expected, breach.column
-                ),
+                format!("{} for column `{}`", breach.expected, breach.column),
                 breach.found,
             )
         })?;
@@ -138,11 +88,21 @@ impl DatasetHandle {
     ) -> Result<Vec<HostColumn>, LoaderError> {
         assert_eq!(indices.len(), seeds.len(), "one seed for each index");
         let name = std::fmt::from_fn(|f| f.write_str(&self.call(indices)));
-        let batch = self.caller.call_as(self.batch, name, || {
+        let batch = self.caller.call_as(self.batch, &name, || {
             (self.object.batch(indices.into(), seeds.into(), augment))
                 .map(|batch| Arrived::take(batch, self.release))
         })?;
-        self.accept(indices, batch)
+        let from = Origin {
+            caller: &self.caller,
+            call: &name,
+            label: self.batch,
+        };
+        let rules = Rules {
+            declared: &self.columns,
+            rows: indices.len() as u64,
+            check: check_batch,
+        };
+        batch.accept(from, &rules)
     }
 
     fn call(&self, indices: &[u64]) -> String {
@@ -156,108 +116,6 @@ impl DatasetHandle {
             ),
         }
     }
-
-    fn accept(&self, indices: &[u64], batch: Arrived) -> Result<Vec<HostColumn>, LoaderError> {
-        let mut arrived = Vec::with_capacity(self.columns.len());
-        for tensor in batch.tensors {
-            arrived.push(self.accept_tensor(indices, tensor)?);
-        }
-        for text in batch.texts {
-            arrived.push(self.accept_text(indices, text)?);
-        }
-        let found: Vec<_> = (arrived.iter())
-            .map(|(column, shape)| {
-                let (dtype, elements) = match &column.data {
-                    HostColumnData::Tensor(tensor) => (
-                        tensor.dtype(),
-                        tensor.bytes().len() / tensor.dtype().size_bytes(),
-                    ),
-                    HostColumnData::Text(texts) => (DType::Text, texts.len()),
-                };
-                FoundColumn {
-                    name: &column.name,
-                    dtype,
-                    shape,
-                    elements: elements as u64,
-                }
-            })
-            .collect();
-        check_batch(&self.columns, indices.len() as u64, &found).map_err(|breach| {
-            let expected = format!("{} for column `{}`", breach.expected, breach.column);
-            self.caller
-                .contract(self.call(indices), expected, breach.found)
-        })?;
-        let position = |column: &HostColumn| {
-            self.columns
-                .iter()
-                .position(|spec| spec.name == column.name)
-        };
-        let mut columns: Vec<_> = arrived.into_iter().map(|(column, _)| column).collect();
-        columns.sort_by_key(position);
-        Ok(columns)
-    }
-
-    fn accept_tensor(
-        &self,
-        indices: &[u64],
-        tensor: ArrivedTensor,
-    ) -> Result<(HostColumn, Vec<u64>), LoaderError> {
-        let name = tensor.name;
-        let contract = |expected: String, found: String| {
-            self.caller.contract(self.call(indices), expected, found)
-        };
-        let data = (tensor.data).map_err(|found| contract(memory_of(&name), found))?;
-        let dtype = DType::from_raw(tensor.dtype).map_err(|raw| {
-            contract(
-                format!("data type u8, f32 or i64 for column `{name}`"),
-                format!("data type number {}, which this host cannot read", raw.0),
-            )
-        })?;
-        let tensor = HostTensor::new(&name, dtype, tensor.shape, data)
-            .map_err(|(expected, found)| contract(expected, found))?;
-        let shape = tensor.shape().to_vec();
-        Ok((
-            HostColumn {
-                name,
-                data: HostColumnData::Tensor(tensor),
-            },
-            shape,
-        ))
-    }
-
-    fn accept_text(
-        &self,
-        indices: &[u64],
-        text: ArrivedText,
-    ) -> Result<(HostColumn, Vec<u64>), LoaderError> {
-        let name = text.name;
-        let contract = |expected: String, found: String| {
-            self.caller.contract(self.call(indices), expected, found)
-        };
-        let unusable = |found| contract(memory_of(&name), found);
-        let bytes = text.bytes.map_err(unusable)?;
-        let offsets = text.offsets.map_err(unusable)?;
-        let texts = {
-            // All of the memory is read here.
-            let _entered = enter(self.batch);
-            elements_of::<i64>(offsets.as_bytes())
-                .ok_or_else(|| "offsets that are not whole, aligned numbers".to_owned())
-                .and_then(|offsets| split_texts(bytes.as_bytes(), offsets))
-                .map_err(|found| contract(format!("texts for column `{name}`"), found))?
-        };
-        let shape = vec![texts.len() as u64];
-        Ok((
-            HostColumn {
-                name,
-                data: HostColumnData::Text(texts),
-            },
-            shape,
-        ))
-    }
-}
-
-fn memory_of(column: &str) -> String {
-    format!("memory for column `{column}`")
 }
 
 impl std::fmt::Debug for DatasetHandle {

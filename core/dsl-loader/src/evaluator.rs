@@ -1,19 +1,14 @@
 //! An evaluator of a task.
 
 use bytes::Bytes;
-use dsl_abi::{
-    BatchView, TensorView, TextView,
-    buffer::{Element, bytes_of},
-    check::check_artefacts,
-    task::EvaluatorObject,
-    tensor::join_texts,
-};
+use dsl_abi::{check::check_artefacts, task::EvaluatorObject};
 
 use crate::{
-    DType, HostArtefact, InputColumn, InputData, LoaderError, MetricValue, Requirements,
+    HostArtefact, InputColumn, LoaderError, MetricValue, Requirements,
     call::{Caller, Held},
     columns::Lent,
     in_call::Label,
+    lend::lend,
 };
 
 /// An evaluator of a task. `[one thread at a time]`
@@ -57,37 +52,13 @@ impl EvaluatorHandle {
         inputs: &[InputColumn<'_>],
         first_index: u64,
     ) -> Result<(), LoaderError> {
-        let (mut tensors, mut joined) = (Vec::new(), Vec::new());
-        for input in inputs {
-            match input.data {
-                InputData::F32 { shape, values } => {
-                    tensors.push(view(input.name, DType::F32, shape, values))
-                }
-                InputData::U8 { shape, values } => {
-                    tensors.push(view(input.name, DType::U8, shape, values))
-                }
-                InputData::I64 { shape, values } => {
-                    tensors.push(view(input.name, DType::I64, shape, values))
-                }
-                InputData::Text(texts) => joined.push((input.name, join_texts(texts))),
-            }
-        }
-        let texts: Vec<_> = (joined.iter())
-            .map(|(name, (bytes, offsets))| TextView {
-                name: (*name).into(),
-                bytes: bytes.as_slice().into(),
-                offsets: offsets.as_slice().into(),
-            })
-            .collect();
-        let batch = BatchView {
-            tensors: tensors.as_slice().into(),
-            texts: texts.as_slice().into(),
-        };
-        self.caller.call_as(
-            self.update,
-            format_args!("update of the evaluator at sample {first_index}"),
-            || self.object.update(&batch, first_index),
-        )
+        lend(inputs, |batch| {
+            self.caller.call_as(
+                self.update,
+                format_args!("update of the evaluator at sample {first_index}"),
+                || self.object.update(batch, first_index),
+            )
+        })
     }
 
     /// The metrics of everything fed since the last call, and the files that the evaluator made; it is then as new.
@@ -138,26 +109,6 @@ impl EvaluatorHandle {
             self.caller.contract(call, expected, breach.found)
         })?;
         Ok((metrics, artefacts))
-    }
-}
-
-fn view<'a, T: Element>(
-    name: &'a str,
-    dtype: DType,
-    shape: &'a [u64],
-    values: &'a [T],
-) -> TensorView<'a> {
-    assert_eq!(
-        shape.iter().product::<u64>(),
-        values.len() as u64,
-        "values of column `{name}` for shape {shape:?}"
-    );
-    let raw = dtype.raw().expect("text is not viewed as a tensor");
-    TensorView {
-        name: name.into(),
-        dtype: raw,
-        shape: shape.into(),
-        data: bytes_of(values).into(),
     }
 }
 

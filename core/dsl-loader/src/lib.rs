@@ -22,6 +22,7 @@
 //!
 //! A plugin stays loaded until the process ends: thread-local values of a library make unloading it unsound.
 
+mod arrived;
 mod call;
 mod columns;
 mod dataset;
@@ -32,7 +33,9 @@ mod file;
 mod find;
 mod host;
 mod in_call;
+mod lend;
 mod open;
+mod picture;
 mod plugin;
 mod relog;
 mod self_test;
@@ -42,7 +45,7 @@ pub use columns::{HostArtefact, HostColumn, HostColumnData, HostTensor, InputCol
 pub use dataset::DatasetHandle;
 pub use dsl_abi::declare::{
     ColumnRole, ColumnSpec, DType, Direction, ErrorCode, FeatureInfo, FeatureKind, Injection,
-    Manifest, MetricValue, Requirements, TaskDescription,
+    Manifest, MetricValue, MultiViewAttention, Requirements, TaskDescription,
 };
 pub use error::LoaderError;
 pub use evaluator::EvaluatorHandle;
@@ -50,6 +53,7 @@ pub use features::{Pictures, known_features, missing_features};
 pub use find::{Found, all_plugins};
 pub use host::{HostCallbacks, HostError, Quiet};
 pub use in_call::{CallInProgress, calls_in_progress, end_process, explain_crashes, kill_group};
+pub use picture::RgbPicture;
 pub use plugin::Plugin;
 pub use self_test::SelfTest;
 pub use task::TaskHandle;

@@ -1,12 +1,22 @@
 //! An opened task.
 
-use dsl_abi::task::TaskObject;
+mod columns;
+mod injections;
+
+use std::sync::OnceLock;
+
+use dsl_abi::{check::check_conditions, task::TaskObject};
+use serde_json::Value;
 
 use crate::{
-    ColumnRole, ColumnSpec, DType, DatasetHandle, EvaluatorHandle, Injection, LoaderError,
+    ColumnSpec, DatasetHandle, EvaluatorHandle, HostColumn, InputColumn, LoaderError, RgbPicture,
     TaskDescription,
+    arrived::{Arrived, ArrivedTensor, Origin, Rules},
     call::{Caller, Held},
+    lend::lend,
 };
+
+use injections::Mismatch;
 
 /// An opened task. `[any thread]`
 pub struct TaskHandle {
@@ -14,6 +24,8 @@ pub struct TaskHandle {
     object: Held<TaskObject>,
     description: TaskDescription,
     splits: Vec<String>,
+    /// Columns of the split `train`, once conditions were asked for.
+    train_columns: OnceLock<Vec<ColumnSpec>>,
 }
 
 impl TaskHandle {
@@ -24,19 +36,8 @@ impl TaskHandle {
             "a task description that this host understands",
             || object.describe(),
         )?;
-        for injection in &description.injections {
-            match injection {
-                Injection::CrossAttention { column, dropout } => {
-                    if !(0.0..=1.0).contains(dropout) {
-                        let expected = format!(
-                            "the dropout of injection cross_attention of `{column}` in 0..1"
-                        );
-                        return Err(caller.contract("describe", expected, dropout.to_string()));
-                    }
-                }
-                _ => {}
-            }
-        }
+        injections::check_injections(&description.injections)
+            .map_err(|Mismatch { expected, found }| caller.contract("describe", expected, found))?;
         let splits: Vec<String> =
             caller.json("splits", "a JSON array of names", || object.splits())?;
         if splits.first().is_none_or(|first| first != "train") {
@@ -51,6 +52,7 @@ impl TaskHandle {
             object,
             description,
             splits,
+            train_columns: OnceLock::new(),
         })
     }
 
@@ -73,7 +75,12 @@ impl TaskHandle {
             self.object.dataset(split.into())
         })?;
         let dataset = DatasetHandle::new(self.caller.clone(), split, object)?;
-        self.check_columns(split, dataset.columns())?;
+        columns::check_columns(&self.description, dataset.columns()).map_err(
+            |Mismatch { expected, found }| {
+                let call = format_args!("columns of dataset `{split}`");
+                self.caller.contract(call, expected, found)
+            },
+        )?;
         Ok(dataset)
     }
 
@@ -89,56 +96,71 @@ impl TaskHandle {
             .transpose()
     }
 
-    /// The columns that the description speaks of exist, and are of the kind it needs.
-    fn check_columns(&self, split: &str, columns: &[ColumnSpec]) -> Result<(), LoaderError> {
-        let call = format!("columns of dataset `{split}`");
-        let names = || {
-            let names: Vec<_> = columns
-                .iter()
-                .map(|column| format!("`{}`", column.name))
-                .collect();
-            format!("only {}", names.join(", "))
-        };
-        let find = |name: &str, what: &str| {
-            (columns.iter().find(|column| column.name == name)).ok_or_else(|| {
-                self.caller
-                    .contract(&call, format!("the {what} column `{name}`"), names())
-            })
-        };
-        let target = find(&self.description.target, "target")?;
-        let axes = match target.role {
-            ColumnRole::Image => Some(3),
-            ColumnRole::Vector => Some(1),
-            _ => None,
-        };
-        if target.dtype != DType::F32 || axes != Some(target.shape.len()) {
-            return Err(self.caller.contract(
-                &call,
-                format!(
-                    "target `{}` as f32, an image of 3 axes or a vector of 1",
-                    target.name
-                ),
-                format!(
-                    "{} of role {:?} and {} axes",
-                    target.dtype,
-                    target.role,
-                    target.shape.len()
-                ),
-            ));
-        }
-        for injection in &self.description.injections {
-            match injection {
-                Injection::CrossAttention { column, .. } => {
-                    let found = find(column, "cross_attention")?.dtype;
-                    if found != DType::Text {
-                        let expected = format!("text in `{column}` for injection cross_attention");
-                        return Err(self.caller.contract(&call, expected, found.to_string()));
-                    }
-                }
-                _ => {}
+    /// One sample of the columns that condition the network, made of what a user gave (a JSON object): some of the columns
+    /// that the split `train` declares, in its order, never the target. Pictures may be of any height and width.
+    ///
+    /// # Errors
+    /// An error of the plugin: inputs that cannot be, or [`crate::ErrorCode::Unsupported`] where the task takes none. Columns
+    /// that are not as declared.
+    pub fn conditions(&self, inputs: &Value) -> Result<Vec<HostColumn>, LoaderError> {
+        let (call, label) = ("conditions", self.caller.label("conditions"));
+        let release = self.caller.label("release of conditions");
+        let declared = match self.train_columns.get() {
+            Some(columns) => columns,
+            None => {
+                let columns = self.dataset("train")?.columns().to_vec();
+                self.train_columns.get_or_init(|| columns)
             }
+        };
+        let inputs = inputs.to_string();
+        let arrived = self.caller.call_as(label, call, || {
+            (self.object.conditions(inputs.as_str().into()))
+                .map(|columns| Arrived::take(columns, release))
+        })?;
+        let from = Origin {
+            caller: &self.caller,
+            call: &call,
+            label,
+        };
+        let rules = Rules {
+            declared,
+            rows: 1,
+            check: check_conditions,
+        };
+        let columns = arrived.accept(from, &rules)?;
+        let target = &self.description.target;
+        if columns.iter().any(|column| column.name == *target) {
+            return Err(from.contract("conditions", format!("the target `{target}` among them")));
         }
-        Ok(())
+        Ok(columns)
+    }
+
+    /// Samples as people look at them, or nothing where the task has no way of its own to show them. `samples` are
+    /// `generated`, shaped like the target, and the conditions; the target too, where the truth is known.
+    ///
+    /// # Errors
+    /// An error of the plugin, or a picture that cannot be.
+    ///
+    /// # Panics
+    /// If a column has another number of values than its shape says: a mistake of the caller.
+    pub fn picture(&self, samples: &[InputColumn<'_>]) -> Result<Option<RgbPicture>, LoaderError> {
+        let (call, label) = ("picture", self.caller.label("picture"));
+        let release = self.caller.label("release of a picture");
+        let arrived = lend(samples, |samples| {
+            self.caller.call_as(label, call, || {
+                self.object.picture(samples).map(|picture| {
+                    (picture.into_option()).map(|picture| ArrivedTensor::take(picture, release))
+                })
+            })
+        })?;
+        let from = Origin {
+            caller: &self.caller,
+            call: &call,
+            label,
+        };
+        arrived
+            .map(|picture| RgbPicture::accept(picture, from))
+            .transpose()
     }
 }
 
@@ -149,3 +171,6 @@ impl std::fmt::Debug for TaskHandle {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

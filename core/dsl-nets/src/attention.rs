@@ -181,13 +181,16 @@ pub(crate) struct TransformerBlockConfig {
     pub multi_view: Option<MultiViewConfig>,
 }
 
-/// What transformer blocks attend to beside the picture.
+/// What the layers of a block read beside the picture and the timestep.
 #[derive(Debug, Clone)]
 pub struct AttentionContext {
     /// `[batch, tokens, cross_attention_dim]`.
     pub encoder_hidden_states: Tensor<3>,
     /// Tokens of boxes, `[batch, boxes, cross_attention_dim]`; without them gated layers are skipped.
     pub objects: Option<Tensor<3>>,
+    /// Features of a picture at the size of the block, `[batch, features, height, width]`, for residual blocks with spatial
+    /// feature transforms.
+    pub features: Option<Tensor<4>>,
     /// Features of a view volume by level, finest first, `[batch, features, depths, height, width]`; empty without one.
     pub volume: Vec<Tensor<5>>,
 }

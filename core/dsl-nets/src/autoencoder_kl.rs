@@ -4,6 +4,7 @@
 
 mod blocks;
 mod config;
+mod controllable_feature_wrapping;
 mod gaussian;
 mod tiling;
 
@@ -12,6 +13,10 @@ pub use blocks::{
     Encoder, UpDecoderBlock2D,
 };
 pub use config::{AutoencoderDownBlockType, AutoencoderKLConfig, AutoencoderUpBlockType};
+pub use controllable_feature_wrapping::{
+    ControllableFeatureWrapping, ControllableFeatureWrappingConfig, DenseBlock, FeatureFusion,
+    ResidualDenseBlocks,
+};
 pub use gaussian::DiagonalGaussian;
 pub use tiling::Tiling;
 
@@ -83,12 +88,25 @@ impl AutoencoderKL {
         DiagonalGaussian::from_moments(self.moments(image))
     }
 
+    /// As [`Self::encode`], with what the encoder saw at each size.
+    ///
+    /// # Shapes
+    /// - features: for each block, full size first, `[batch, channels, ..]`
+    pub fn encode_with_features(&self, image: Tensor<4>) -> (DiagonalGaussian, Vec<Tensor<4>>) {
+        let (moments, features) = self.encoder.forward_with_features(image);
+        let moments = self.quantised(moments);
+        (DiagonalGaussian::from_moments(moments), features)
+    }
+
     /// Mean and logarithm of the variance one after the other, the latter not clamped.
     ///
     /// # Shapes
     /// - as [`Self::encode`], with twice the channels
     pub fn moments(&self, image: Tensor<4>) -> Tensor<4> {
-        let moments = self.encoder.forward(image);
+        self.quantised(self.encoder.forward(image))
+    }
+
+    fn quantised(&self, moments: Tensor<4>) -> Tensor<4> {
         match &self.quant_conv {
             Some(conv) => conv.forward(moments),
             None => moments,
@@ -101,11 +119,20 @@ impl AutoencoderKL {
     /// - `latents`: `[batch, latent_channels, height, width]`, not scaled
     /// - result: `[batch, out_channels, f height, f width]` with f = 2^(blocks - 1), values around -1..1, not clamped
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<4> {
+        self.decode_with(latents, &mut |_, x| x)
+    }
+
+    /// As [`Self::decode`], with `change` made as in [`Decoder::forward_with`].
+    pub fn decode_with(
+        &self,
+        latents: Tensor<4>,
+        change: &mut dyn FnMut(usize, Tensor<4>) -> Tensor<4>,
+    ) -> Tensor<4> {
         let latents = match &self.post_quant_conv {
             Some(conv) => conv.forward(latents),
             None => latents,
         };
-        self.decoder.forward(latents)
+        self.decoder.forward_with(latents, change)
     }
 
     /// What a diffusion model sees: `(z - shift_factor) scaling_factor`, or `(z - latents_mean) scaling_factor / latents_std`.

@@ -162,6 +162,11 @@ impl Conditioning {
         text.or(added)
             .or_else(|| self.gligen.as_ref().map(|x| x.masks.dims()[0]))
             .or_else(|| self.class_labels.as_ref().map(|x| x.dims()[0]))
+            .or_else(|| self.context.as_ref().map(|x| x.dims()[0]))
+            .or_else(|| self.class_ids.as_ref().map(|x| x.dims()[0]))
+            .or_else(|| self.concat.as_ref().map(|x| x.dims()[0]))
+            .or_else(|| self.camera_pose.as_ref().map(|x| x.dims()[0]))
+            .or_else(|| self.pyramid.as_ref().map(|x| x.dims()[0]))
     }
 }
 

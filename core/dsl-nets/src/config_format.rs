@@ -44,7 +44,6 @@ impl ConfigFormat {
         &self,
         all: Map<String, Value>,
     ) -> Result<C, NetsError> {
-        let known = serde_json::to_value(C::default()).unwrap_or_default();
         let mut own = Map::new();
         for (field, value) in all {
             if field == "_class_name" || field == "architectures" {
@@ -58,14 +57,18 @@ impl ConfigFormat {
                     let reason = format!("{reason}; it must be {}", json_text(&allowed[0]));
                     return Err(unsupported(&field, &value, reason));
                 }
-            } else if known.get(&field).is_none() {
-                let reason = "this option is not known".to_owned();
-                return Err(unsupported(&field, &value, reason));
             } else {
-                // Every field has a default, so one alone shows whether its value can be read.
+                // Every field has a default, so one alone shows whether it is known and its value can be read.
                 let alone = Map::from_iter([(field.clone(), value.clone())]);
-                serde_json::from_value::<C>(Value::Object(alone))
-                    .map_err(|error| unsupported(&field, &value, error.to_string()))?;
+                serde_json::from_value::<C>(Value::Object(alone)).map_err(|error| {
+                    let unknown = error.to_string();
+                    let reason = if unknown.starts_with(&format!("unknown field `{field}`")) {
+                        "this option is not known".to_owned()
+                    } else {
+                        unknown
+                    };
+                    unsupported(&field, &value, reason)
+                })?;
                 own.insert(field, value);
             }
         }

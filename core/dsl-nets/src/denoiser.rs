@@ -11,7 +11,8 @@ use crate::lora::{self, ForEachLinear, LinearVisitor, LoraConfig};
 use crate::mlp_denoiser::{MlpConfig, MlpDenoiser};
 use crate::parameter_init::ParameterInit;
 use crate::parameters;
-use crate::unet_2d_condition::{UNet2DCondition, UNet2DConditionConfig};
+use crate::task_modules::TaskModulesConfig;
+use crate::unet_2d_condition::{AttentionType, UNet2DCondition, UNet2DConditionConfig};
 
 /// Which network, and its shape.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +38,55 @@ impl DenoiserConfig {
             Self::Unet(config) => Denoiser::Unet(UNet2DCondition::new(config, init)?),
             Self::Mlp(config) => Denoiser::Mlp(MlpDenoiser::new(config, init)?),
         })
+    }
+
+    /// The same network with the layers that a task adds, in the place of those that it has. `in_channels` grows by
+    /// `concat_channels`.
+    ///
+    /// # Errors
+    /// [`NetsError::InvalidConfig`] for layers that do not fit the network, and for a network that is no UNet.
+    pub fn with_task_modules(&self, modules: TaskModulesConfig) -> Result<Self, NetsError> {
+        match self {
+            Self::Unet(base) => {
+                let mut config = base.clone();
+                let own =
+                    base.in_channels - base.task_modules.concat_channels.min(base.in_channels);
+                // Of a base that has such channels without calling them so, such as zero123's, the number is already right.
+                let is_right = own == base.out_channels + modules.concat_channels;
+                config.in_channels = if is_right {
+                    own
+                } else {
+                    own + modules.concat_channels
+                };
+                config.task_modules = modules;
+                config.validate()?;
+                Ok(Self::Unet(config))
+            }
+            Self::Mlp(_) if modules.is_empty() => Ok(self.clone()),
+            Self::Mlp(_) => Err(Self::no_unet("task_modules", modules)),
+        }
+    }
+
+    /// The same network with GLIGEN's layers for boxes.
+    ///
+    /// # Errors
+    /// [`NetsError::InvalidConfig`] for a network that is no UNet.
+    pub fn with_grounding(&self) -> Result<Self, NetsError> {
+        match self {
+            Self::Unet(base) => Ok(Self::Unet(UNet2DConditionConfig {
+                attention_type: AttentionType::Gated,
+                ..base.clone()
+            })),
+            Self::Mlp(_) => Err(Self::no_unet("attention_type", AttentionType::Gated)),
+        }
+    }
+
+    fn no_unet(field: &str, found: impl Serialize) -> NetsError {
+        NetsError::config(
+            field,
+            found,
+            "only a network of `kind: unet` has such layers",
+        )
     }
 
     /// Features of the text that the network attends to; `None` for a network without text.
@@ -173,10 +223,13 @@ impl Denoiser {
         merged
     }
 
-    /// The layers that are adapted when a configuration names none: the attention projections of a UNet, every layer of an MLP.
+    /// The layers that are adapted when a configuration names none: the attention projections of a UNet, those of tasks' modules
+    /// among them, or every layer of an MLP.
     pub fn default_lora_targets(&self) -> Vec<String> {
         let pattern = match self {
-            Self::Unet(_) => r"\.(attn[12]|attn_mv|depth_attentions\.\d+)\.to_(q|k|v|out|out\.0)$",
+            Self::Unet(_) => {
+                r"\.(attn[12]|fuser\.attn|attn_mv|depth_attentions\.\d+|attentions\.\d+\.attn)\.to_(q|k|v|out|out\.0)$"
+            }
             Self::Mlp(_) => r"^layers\.\d+$",
         };
         vec![pattern.to_owned()]

@@ -122,6 +122,27 @@ pub enum NetsError {
         report: Box<crate::weights::LoadReport>,
     },
 
+    /// A base lacks something that the network has beside the modules of its task.
+    #[error(
+        "{path} is no base for this network, which has more than it and its task's modules: {report}"
+    )]
+    BaseLacks {
+        /// The base's file.
+        path: PathBuf,
+        /// What is missing or of another shape.
+        report: Box<crate::weights::LoadReport>,
+    },
+
+    /// Gradient checkpointing does not know a module of the network.
+    #[error(
+        "gradient checkpointing does not work with `{module}`: it hands values from block to block beside the picture; \
+         turn gradient checkpointing off"
+    )]
+    NoGradientCheckpointing {
+        /// Name of the module.
+        module: &'static str,
+    },
+
     /// The tokenizer could not be trained, read or applied.
     #[error("tokenizer: {action} failed: {reason}")]
     Tokenizer {

@@ -46,10 +46,11 @@ impl<const D: usize> Passed<D> {
     }
 }
 
-/// [`Passed`] for all that transformers attend to.
+/// [`Passed`] for all that the layers of a block read.
 pub(crate) struct PassedContext {
     encoder_hidden_states: Passed<3>,
     objects: Option<Passed<3>>,
+    features: Option<Passed<4>>,
     volume: Vec<Tensor<5>>,
 }
 
@@ -58,17 +59,24 @@ impl PassedContext {
         Self {
             encoder_hidden_states: Passed::new(&context.encoder_hidden_states),
             objects: context.objects.as_ref().map(Passed::new),
+            features: context.features.as_ref().map(Passed::new),
             volume: context.volume.clone(),
         }
     }
 
-    /// For the next reader.
+    /// For the next transformer.
     pub(crate) fn next(&mut self) -> AttentionContext {
         AttentionContext {
             encoder_hidden_states: self.encoder_hidden_states.next(),
             objects: self.objects.as_mut().map(Passed::next),
+            features: None,
             volume: self.volume.clone(),
         }
+    }
+
+    /// For the next residual block.
+    pub(crate) fn next_features(&mut self) -> Option<Tensor<4>> {
+        self.features.as_mut().map(Passed::next)
     }
 }
 

@@ -43,6 +43,16 @@ impl Linear {
         }
     }
 
+    /// A layer with a bias whose output starts at zero.
+    pub fn zeros(init: &ParameterInit, d_input: usize, d_output: usize) -> Self {
+        Self {
+            weight: init.constant("weight", [d_input, d_output], 0.0),
+            bias: Some(init.constant("bias", [d_output], 0.0)),
+            lora: None,
+            base_lora: None,
+        }
+    }
+
     /// # Shapes
     /// - `x`: `[.., d_input]`; result: `[.., d_output]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
@@ -92,6 +102,39 @@ impl Conv2d {
             base_lora: None,
             stride,
             padding,
+        }
+    }
+
+    /// As [`Self::new`], with output that starts at zero.
+    pub fn zeros(
+        init: &ParameterInit,
+        [channels_in, channels_out]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Self {
+        Self {
+            weight: init.constant("weight", [channels_out, channels_in, kernel, kernel], 0.0),
+            bias: init.constant("bias", [channels_out], 0.0),
+            lora: None,
+            base_lora: None,
+            stride,
+            padding,
+        }
+    }
+
+    /// The same convolution with `further` input channels behind its own, whose weights are zero: it computes what it did.
+    /// Fresh values of the others are those of the convolution without them.
+    pub(crate) fn with_zero_inputs(self, init: &ParameterInit, further: usize) -> Self {
+        if further == 0 {
+            return self;
+        }
+        let [channels_out, channels_in, kernel, _] = self.weight.lazy_shape().dims();
+        let bound = ((channels_in * kernel * kernel) as f64).powf(-0.5);
+        let shape = [channels_out, channels_in + further, kernel, kernel];
+        Self {
+            weight: init.uniform_then_zeros("weight", shape, bound, channels_in),
+            ..self
         }
     }
 

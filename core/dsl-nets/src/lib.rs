@@ -19,11 +19,13 @@ mod gligen;
 mod gradient_checkpointing;
 mod inspect;
 mod layers;
+mod learned_tokens;
 pub mod lora;
 mod mlp_denoiser;
 mod model;
 mod parameter_init;
 pub mod parameters;
+mod patch_discriminator;
 mod pipeline;
 mod pretrained;
 mod resnet;
@@ -40,8 +42,9 @@ pub mod weights;
 pub use attention::{Attention, AttentionContext, BasicTransformerBlock, FeedForward, GeGlu};
 pub use autoencoder_kl::{
     AutoencoderAttention, AutoencoderDownBlockType, AutoencoderKL, AutoencoderKLConfig,
-    AutoencoderMidBlock2D, AutoencoderUpBlockType, Decoder, DiagonalGaussian, DownEncoderBlock2D,
-    DownsampleAsymmetric, Encoder, Tiling, UpDecoderBlock2D,
+    AutoencoderMidBlock2D, AutoencoderUpBlockType, ControllableFeatureWrapping,
+    ControllableFeatureWrappingConfig, Decoder, DenseBlock, DiagonalGaussian, DownEncoderBlock2D,
+    DownsampleAsymmetric, Encoder, FeatureFusion, ResidualDenseBlocks, Tiling, UpDecoderBlock2D,
 };
 pub use clip::{
     ClipActivation, ClipAttention, ClipConfig, ClipEncoder, ClipEncoderLayer, ClipMlp, ClipModel,
@@ -60,14 +63,18 @@ pub use gligen::{GatedSelfAttentionDense, PositionNet};
 pub use gradient_checkpointing::Tape;
 pub use inspect::{Inspection, PartInspection, inspect, inspect_model};
 pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, PointwiseConv, Scalar};
+pub use learned_tokens::LearnedTokens;
 pub use lora::{ConvLoraAdapter, LoraAdapter, LoraConfig, LoraInit};
 pub use lora::{LoraComponent, LoraExport, LoraFile, LoraMatrices};
 pub use mlp_denoiser::{MlpConfig, MlpDenoiser};
 pub use model::{Model, ModelConfig};
 pub use parameter_init::ParameterInit;
 pub use parameters::{NamedParameter, named_parameters};
+pub use patch_discriminator::PatchDiscriminator;
 pub use pipeline::{Pipeline, SaveOptions, read_model_index, save_folder, save_parts};
-pub use pretrained::{LoadOptions, Loaded, Pretrained, load_folder, load_weights, read_config};
+pub use pretrained::{
+    LoadOptions, Loaded, Pretrained, load_folder, load_unet_extending, load_weights, read_config,
+};
 pub use resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
 pub use single_file::{Generation, SingleFile, load_single_file};
 pub use task_modules::{
@@ -75,6 +82,10 @@ pub use task_modules::{
     CameraRegressor, ContextConfig, Conv3d, DepthAttention, FeaturePyramidConfig, Level3D,
     MultiViewConfig, ResidualMlp, RowEmbedding, SftNorm, TaskModulesConfig, UNet3D, Upsample3D,
     ViewEncoder, ViewResnetBlock, ViewVolume, ViewVolumeConfig,
+};
+pub use task_modules::{
+    CameraPoseEmbedding, ClassLabelEmbedding, ContextEmbedding, FeaturePyramid, PyramidAttention,
+    PyramidLevel, PyramidMiddle, SpatialFeatureTransform, TaskModule, TaskModuleKind,
 };
 pub use text_encoder::{
     TextAttention, TextEmbeddings, TextEncoder, TextEncoderConfig, TextEncoderLayer,
@@ -91,4 +102,4 @@ pub use unet_2d_condition::{
     AdditionEmbedType, AttentionType, ClassEmbedType, DownBlockType, MidBlockType, OneOrMany,
     UNet2DCondition, UNet2DConditionConfig, UpBlockType,
 };
-pub use weights::{LoadReport, WeightDType, WeightFile, WeightSet};
+pub use weights::{Extension, LoadReport, TaskShare, WeightDType, WeightFile, WeightSet};

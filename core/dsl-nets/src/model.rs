@@ -1,4 +1,4 @@
-//! Everything that is trained as the generator: a denoiser, and the text encoder that feeds it.
+//! Everything that is trained as the generator: a denoiser, the text encoder that feeds it, and new words of the latter.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::conditioning::Conditioning;
 use crate::denoiser::{Denoiser, DenoiserConfig};
 use crate::error::NetsError;
+use crate::learned_tokens::LearnedTokens;
 use crate::parameter_init::ParameterInit;
 use crate::text_encoder::{TextEncoder, TextEncoderConfig};
 use crate::weights::{self, LoadReport, WeightDType, WeightFile};
@@ -56,29 +57,53 @@ impl ModelConfig {
                 Some(config) => Some(TextEncoder::new(config, &init.at("text_encoder"))?),
                 None => None,
             },
+            learned_tokens: None,
         })
     }
 }
 
-/// A denoiser with its text encoder.
+/// A denoiser with its text encoder, and new words of the latter.
 #[derive(Module, Debug)]
 pub struct Model {
     /// Predicts from x_t.
     pub denoiser: Denoiser,
     /// Makes features of tokens.
     pub text_encoder: Option<TextEncoder>,
+    /// New words, whose token ids follow those that the text encoder knows.
+    pub learned_tokens: Option<LearnedTokens>,
 }
 
 impl Model {
     /// Conditioning from token ids; none when the model has no text encoder.
     ///
     /// # Shapes
-    /// - `token_ids`: `[batch, tokens]`
+    /// - `token_ids`: `[batch, tokens]`; ids from the text encoder's `vocab_size` on are those of new words
     pub fn encode_text(&self, token_ids: Tensor<2, Int>) -> Conditioning {
         match &self.text_encoder {
-            Some(encoder) => Conditioning::text(encoder.forward(token_ids)),
+            Some(encoder) => {
+                Conditioning::text(encoder.forward_with(token_ids, self.learned_tokens.as_ref()))
+            }
             None => Conditioning::none(),
         }
+    }
+
+    /// The model with `count` new words, whose ids are `vocab_size..vocab_size + count` of its text encoder. All start from the
+    /// mean embedding of the tokens in `initializer`; nothing else changes. New words that it had are replaced.
+    ///
+    /// # Errors
+    /// [`NetsError::InvalidConfig`] for a model without a text encoder, and as [`LearnedTokens::from_table`].
+    pub fn with_learned_tokens(
+        mut self,
+        count: usize,
+        initializer: &[u32],
+    ) -> Result<Self, NetsError> {
+        let Some(encoder) = &self.text_encoder else {
+            let reason = "the model has no text encoder that could read them";
+            return Err(NetsError::config("learned_tokens", count, reason));
+        };
+        let table = &encoder.embeddings.token_embedding;
+        self.learned_tokens = Some(LearnedTokens::from_table(table, count, initializer)?);
+        Ok(self)
     }
 
     /// The same model without adapters: what they compute is added to the weights.
@@ -86,10 +111,11 @@ impl Model {
         Self {
             denoiser: self.denoiser.merge_lora(),
             text_encoder: self.text_encoder.clone(),
+            learned_tokens: self.learned_tokens.clone(),
         }
     }
 
-    /// Writes denoiser and text encoder to one safetensors file, keys `denoiser.…` and `text_encoder.…`, whole or not at all.
+    /// Writes everything to one safetensors file, keys `denoiser.…`, `text_encoder.…`, `learned_tokens.…`, whole or not at all.
     ///
     /// # Errors
     /// [`NetsError::Io`] when the file cannot be written.
@@ -118,5 +144,5 @@ impl Model {
         weights::load_complete(self, file, Self::PREFIXES)
     }
 
-    const PREFIXES: &[(&str, &str)] = &[("unet.", "denoiser.")];
+    pub(crate) const PREFIXES: &[(&str, &str)] = &[("unet.", "denoiser.")];
 }

@@ -69,10 +69,27 @@ impl ParameterInit {
         shape: [usize; D],
         bound: f64,
     ) -> Param<Tensor<D>> {
+        self.param(name, shape, move |rng| uniform(rng, bound))
+    }
+
+    /// As [`Self::uniform`], with zeros from `channels` on along the second axis; the others have the values of a
+    /// parameter without these.
+    pub(crate) fn uniform_then_zeros(
+        &self,
+        name: &str,
+        shape: [usize; 4],
+        bound: f64,
+        channels: usize,
+    ) -> Param<Tensor<4>> {
+        let mut index = 0;
         self.param(name, shape, move |rng| {
-            // 24 bits, so that every value is exact in f32 and the result does not depend on a library's conversion.
-            let unit = f64::from(rng.next_u32() >> 8) / f64::from(1u32 << 24);
-            ((2.0 * unit - 1.0) * bound) as f32
+            let channel = index / (shape[2] * shape[3]) % shape[1];
+            index = (index + 1) % shape.iter().product::<usize>();
+            if channel < channels {
+                uniform(rng, bound)
+            } else {
+                0.0
+            }
         })
     }
 
@@ -126,6 +143,13 @@ impl ParameterInit {
         param.id = id;
         param
     }
+}
+
+/// One draw from U(-bound, bound).
+fn uniform(rng: &mut ChaCha8Rng, bound: f64) -> f32 {
+    // 24 bits, so that every value is exact in f32 and the result does not depend on a library's conversion.
+    let unit = f64::from(rng.next_u32() >> 8) / f64::from(1u32 << 24);
+    ((2.0 * unit - 1.0) * bound) as f32
 }
 
 /// FNV-1a with 64 bits: short, stable for ever, and good enough to keep a few thousand paths apart.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use burn::module::Module;
-use burn::tensor::Device;
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor};
 use serde_json::{Map, Value};
 
 use crate::autoencoder_kl::{AutoencoderKL, AutoencoderKLConfig};
@@ -13,7 +13,10 @@ use crate::clip::{
 use crate::error::NetsError;
 use crate::parameter_init::ParameterInit;
 use crate::unet_2d_condition::{UNet2DCondition, UNet2DConditionConfig};
-use crate::weights::{LoadReport, Renamed, WeightDType, WeightSet, complete, load_set};
+use crate::weights::{
+    Extension, LoadReport, Renamed, TaskShare, WeightDType, WeightSet, complete, load_set,
+    load_set_extending,
+};
 
 /// A network that has a folder form.
 pub trait Pretrained: Module + Sized {
@@ -102,6 +105,39 @@ pub fn load_weights<T: Pretrained>(
     let (module, report) = load_set(module, &set, dtype)?;
     complete(&report, set.name())?;
     Ok((module, report))
+}
+
+/// As [`load_weights`] for a UNet whose `config` may have more than the weights: a task's modules, whose fresh values follow
+/// from `seed`.
+///
+/// # Errors
+/// As [`load_folder`], and [`NetsError::BaseLacks`].
+pub fn load_unet_extending(
+    config: &UNet2DConditionConfig,
+    set: WeightSet,
+    dtype: WeightDType,
+    seed: u64,
+    device: &Device,
+) -> Result<(UNet2DCondition, Extension), NetsError> {
+    let set = renamed::<UNet2DCondition>(set);
+    let module = UNet2DCondition::new(config, &ParameterInit::deferred(seed, device))?;
+    let channels = module.concat_channels();
+    let (module, extension) = load_set_extending(module, &set, dtype, |path| {
+        TaskShare::in_unet(path, channels)
+    })?;
+    read_all(&module);
+    Ok((module, extension))
+}
+
+/// Gives every parameter that still waits for it its fresh value.
+fn read_all<M: Module>(module: &M) {
+    struct Read;
+    impl ModuleVisitor for Read {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            param.val();
+        }
+    }
+    module.visit(&mut Read);
 }
 
 /// Tensors under today's names.

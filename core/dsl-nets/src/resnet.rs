@@ -8,6 +8,7 @@ use crate::gradient_checkpointing::boundary;
 use crate::layers::{Conv2d, GroupNorm, Linear, PointwiseConv};
 use crate::lora::impl_for_each_linear;
 use crate::parameter_init::ParameterInit;
+use crate::task_modules::{SftShape, SpatialFeatureTransform};
 
 /// Two convolutions around the timestep embedding, with a skip connection.
 #[derive(Module, Debug)]
@@ -24,13 +25,16 @@ pub struct ResnetBlock2D {
     pub conv2: Conv2d,
     /// On the skip connection, where the number of channels changes.
     pub conv_shortcut: Option<PointwiseConv>,
+    /// Behind the second convolution, in networks with a feature pyramid.
+    pub sft: Option<SpatialFeatureTransform>,
 }
 
 impl_for_each_linear!(ResnetBlock2D {
     conv1,
     time_emb_proj,
     conv2,
-    conv_shortcut
+    conv_shortcut,
+    sft
 });
 
 impl ResnetBlock2D {
@@ -50,7 +54,19 @@ impl ResnetBlock2D {
             conv2: Conv2d::new(&init.at("conv2"), [channels_out, channels_out], 3, 1, 1),
             conv_shortcut: (channels_in != channels_out)
                 .then(|| PointwiseConv::new(&init.at("conv_shortcut"), channels_in, channels_out)),
+            sft: None,
         }
+    }
+
+    /// The same block, whose residual features a picture scales and shifts.
+    pub(crate) fn with_sft(mut self, init: &ParameterInit, shape: SftShape) -> Self {
+        let channels = self.conv2.bias.lazy_shape().dims::<1>()[0];
+        self.sft = Some(SpatialFeatureTransform::new(
+            &init.at("sft"),
+            shape,
+            channels,
+        ));
+        self
     }
 
     /// # Shapes
@@ -58,15 +74,33 @@ impl ResnetBlock2D {
     /// - `temb`: `[batch, time_embed_dim]`, **already activated** by SiLU
     /// - result: `[batch, channels_out, height, width]`
     pub fn forward(&self, x: Tensor<4>, temb: &Tensor<2>) -> Tensor<4> {
-        self.run(x, Some(temb))
+        self.run(x, Some(temb), None)
+    }
+
+    /// As [`Self::forward`], with features of a picture for a block that has an `sft`.
+    ///
+    /// # Shapes
+    /// - `features`: `[batch, features, height, width]`
+    pub fn forward_with(
+        &self,
+        x: Tensor<4>,
+        temb: &Tensor<2>,
+        features: Option<Tensor<4>>,
+    ) -> Tensor<4> {
+        self.run(x, Some(temb), features)
     }
 
     /// As [`Self::forward`], without a timestep.
     pub fn forward_without_timestep(&self, x: Tensor<4>) -> Tensor<4> {
-        self.run(x, None)
+        self.run(x, None, None)
     }
 
-    fn run(&self, x: Tensor<4>, temb: Option<&Tensor<2>>) -> Tensor<4> {
+    fn run(
+        &self,
+        x: Tensor<4>,
+        temb: Option<&Tensor<2>>,
+        features: Option<Tensor<4>>,
+    ) -> Tensor<4> {
         let x = boundary(x);
         let mut hidden = self.conv1.forward(self.norm1.forward_silu(x.clone()));
         if let (Some(projection), Some(temb)) = (&self.time_emb_proj, temb) {
@@ -74,7 +108,10 @@ impl ResnetBlock2D {
             let [batch, channels] = temb.dims();
             hidden = hidden + temb.reshape([batch, channels, 1, 1]);
         }
-        let hidden = self.conv2.forward(self.norm2.forward_silu(hidden));
+        let mut hidden = self.conv2.forward(self.norm2.forward_silu(hidden));
+        if let (Some(sft), Some(features)) = (&self.sft, features) {
+            hidden = sft.forward(hidden, features);
+        }
         let skip = match &self.conv_shortcut {
             Some(conv) => conv.forward(x),
             None => x,

@@ -12,11 +12,25 @@
 //! | [`MultiViewConfig`] | every transformer block | Li et al. 2024 (Era3D), Shi et al. 2023 (MVDream) | zero output: the base exactly |
 //! | [`CameraRegressionConfig`] | after the middle block | Li et al. 2024 (Era3D) | fresh weights |
 
+mod camera_pose;
 mod camera_regression;
+mod class_labels;
+pub(crate) mod concat;
+pub(crate) mod context;
+mod feature_pyramid;
+mod kinds;
 mod multi_view;
+mod spatial_feature_transform;
 mod view_volume;
 
+pub use camera_pose::CameraPoseEmbedding;
 pub use camera_regression::{CameraRegression, CameraRegressor, ResidualMlp};
+pub use class_labels::ClassLabelEmbedding;
+pub use context::ContextEmbedding;
+pub use feature_pyramid::{FeaturePyramid, PyramidAttention, PyramidLevel, PyramidMiddle};
+pub use kinds::{TaskModule, TaskModuleKind};
+pub(crate) use spatial_feature_transform::SftShape;
+pub use spatial_feature_transform::SpatialFeatureTransform;
 pub use view_volume::{
     Block3D, Conv3d, DepthAttention, Level3D, RowEmbedding, UNet3D, Upsample3D, ViewEncoder,
     ViewResnetBlock, ViewVolume,
@@ -27,11 +41,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::NetsError;
+use crate::unet_2d_condition::UNet2DConditionConfig;
 
 /// The layers that a task adds to a UNet; none by default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TaskModulesConfig {
+    /// Whether the network is without text. Without `context` too, it attends to one token of zeros. With `context`, text is
+    /// never asked for.
+    pub no_text: bool,
     /// Vectors or tokens for cross-attention that no text encoder made.
     pub context: Option<ContextConfig>,
     /// Number of classes; the embedding has one more, which stands for none of them.
@@ -56,12 +74,72 @@ impl TaskModulesConfig {
         *self == Self::default()
     }
 
-    /// Whether the layers that read several views of an object fit together,
-    /// in a network of `levels` sizes.
+    /// Checks that the layers fit the network.
     ///
     /// # Errors
     /// [`NetsError::InvalidConfig`] naming the first field that does not fit, and why.
-    pub(crate) fn validate_views(&self, levels: usize) -> Result<(), NetsError> {
+    pub(crate) fn validate(&self, unet: &UNet2DConditionConfig) -> Result<(), NetsError> {
+        let wrong = |field: &str, found: usize, reason: String| {
+            Err(NetsError::config(
+                format!("task_modules.{field}"),
+                found,
+                reason,
+            ))
+        };
+        for (field, value) in [
+            (
+                "context.features",
+                self.context.as_ref().map(|context| context.features),
+            ),
+            ("class_labels", self.class_labels),
+            (
+                "camera_pose.numbers",
+                self.camera_pose.as_ref().map(|pose| pose.numbers),
+            ),
+            (
+                "feature_pyramid.in_channels",
+                self.feature_pyramid
+                    .as_ref()
+                    .map(|pyramid| pyramid.in_channels),
+            ),
+        ] {
+            if value == Some(0) {
+                return wrong(field, 0, "it must be at least 1".to_owned());
+            }
+        }
+        let (inputs, outputs) = (unet.in_channels, unet.out_channels);
+        if self.concat_channels > 0 && inputs != outputs + self.concat_channels {
+            let reason = format!(
+                "in_channels = {inputs} must be out_channels = {outputs} and these channels together"
+            );
+            return wrong("concat_channels", self.concat_channels, reason);
+        }
+        let text = unet.cross_attention_dim.at(0);
+        let levels = 0..unet.block_out_channels.len();
+        if (self.context.is_some() || self.no_text)
+            && levels
+                .into_iter()
+                .any(|i| unet.cross_attention_dim.at(i) != text)
+        {
+            return Err(NetsError::config(
+                "cross_attention_dim",
+                &unet.cross_attention_dim,
+                "tokens of `task_modules.context` are for all blocks, which must have one number",
+            ));
+        }
+        if let Some(pyramid) = &self.feature_pyramid {
+            let (channels, groups) = (pyramid.channels(unet), unet.norm_num_groups);
+            if channels == 0 || channels % groups != 0 || channels % 2 != 0 {
+                let reason =
+                    format!("it must be even, and a multiple of norm_num_groups = {groups}");
+                return wrong("feature_pyramid.model_channels", channels, reason);
+            }
+        }
+        self.validate_views(unet.block_out_channels.len())
+    }
+
+    /// Whether the layers that read several views of an object fit together, in a network of `levels` sizes.
+    fn validate_views(&self, levels: usize) -> Result<(), NetsError> {
         if let Some(multi_view) = &self.multi_view {
             multi_view.validate()?;
         } else if let Some(regression) = &self.camera_regression {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::attention::{merge_heads, split_heads};
 use crate::error::NetsError;
 use crate::layers::{Embedding, LayerNorm, Linear};
+use crate::learned_tokens::{LearnedTokens, look_up};
 use crate::parameter_init::ParameterInit;
 
 /// Shape of a [`TextEncoder`].
@@ -191,6 +192,15 @@ impl TextEncoder {
     /// - `token_ids`: `[batch, tokens]`, ids in `0..vocab_size`, at most `max_position_embeddings` tokens
     /// - result: `[batch, tokens, hidden_size]`
     pub fn forward(&self, token_ids: Tensor<2, Int>) -> Tensor<3> {
+        self.forward_with(token_ids, None)
+    }
+
+    /// As [`Self::forward`], with new words, whose ids follow those of the table.
+    pub fn forward_with(
+        &self,
+        token_ids: Tensor<2, Int>,
+        learned: Option<&LearnedTokens>,
+    ) -> Tensor<3> {
         let [_, tokens] = token_ids.dims();
         let positions = self
             .embeddings
@@ -198,8 +208,8 @@ impl TextEncoder {
             .weight
             .val()
             .narrow(0, 0, tokens);
-        let mut hidden =
-            self.embeddings.token_embedding.forward(token_ids) + positions.unsqueeze::<3>();
+        let embedded = look_up(&self.embeddings.token_embedding, learned, token_ids);
+        let mut hidden = embedded + positions.unsqueeze::<3>();
         for layer in &self.encoder.layers {
             hidden = layer.forward(hidden);
         }

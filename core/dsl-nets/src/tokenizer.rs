@@ -19,6 +19,8 @@ pub struct Tokenizer {
     start: u32,
     end: u32,
     pad: u32,
+    /// New words with their ids, longest first.
+    added: Vec<(String, i64)>,
 }
 
 impl Tokenizer {
@@ -111,7 +113,50 @@ impl Tokenizer {
             start,
             end,
             pad,
+            added: Vec::new(),
         })
+    }
+
+    /// The same tokenizer with new words: wherever one is written in a text, letter by letter, it becomes one id,
+    /// `first_id` for the first of them. Of several that begin in one place the longest counts. `first_id` is the text encoder's
+    /// `vocab_size`, which may be more than this tokenizer's. Words that it had are replaced.
+    ///
+    /// [`Self::to_json`] leaves them out: they belong to a task, not to the vocabulary.
+    ///
+    /// # Errors
+    /// [`NetsError::Tokenizer`] for a word that is empty, has white space around it, or is given twice, and for ids that are
+    /// taken.
+    pub fn with_added_tokens(&self, words: &[String], first_id: usize) -> Result<Self, NetsError> {
+        let wrong = |reason: String| NetsError::Tokenizer {
+            action: "adding words",
+            reason,
+        };
+        if first_id < self.vocab_size() {
+            let known = self.vocab_size();
+            return Err(wrong(format!(
+                "ids from {first_id} on are taken: there are {known} tokens"
+            )));
+        }
+        let mut added: Vec<(String, i64)> = Vec::new();
+        for (word, id) in words.iter().zip(first_id as i64..) {
+            if word.is_empty() || word.trim() != word {
+                return Err(wrong(format!("`{word}` is not a word")));
+            }
+            if added.iter().any(|(known, _)| known == word) {
+                return Err(wrong(format!("`{word}` is given twice")));
+            }
+            added.push((word.clone(), id));
+        }
+        added.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
+        Ok(Self {
+            added,
+            ..self.clone()
+        })
+    }
+
+    /// Number of words from [`Self::with_added_tokens`].
+    pub fn added_tokens(&self) -> usize {
+        self.added.len()
     }
 
     /// The tokenizer as the JSON that the `tokenizers` library reads; equal tokenizers give equal texts.
@@ -124,7 +169,7 @@ impl Tokenizer {
             .map_err(|e| Self::error("writing", e))
     }
 
-    /// Number of tokens; every id is below it.
+    /// Number of tokens, added words left out; every id of theirs is below it.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
@@ -146,22 +191,59 @@ impl Tokenizer {
                 "start and end need two tokens",
             ));
         }
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(|e| Self::error("encoding", e))?;
-        let mut ids = Vec::with_capacity(max_len);
-        ids.push(i64::from(self.start));
-        ids.extend(
-            encoding
-                .get_ids()
-                .iter()
-                .take(max_len - 2)
-                .map(|&id| i64::from(id)),
-        );
+        let mut ids = vec![i64::from(self.start)];
+        ids.extend(self.ids(text)?);
+        ids.truncate(max_len - 1);
         ids.push(i64::from(self.end));
         ids.resize(max_len, self.pad_id());
         Ok(ids)
+    }
+
+    /// The ids of a text, however many: no start, end or padding.
+    ///
+    /// # Errors
+    /// [`NetsError::Tokenizer`] when the text cannot be tokenized.
+    pub fn ids(&self, text: &str) -> Result<Vec<i64>, NetsError> {
+        let mut ids = Vec::new();
+        let mut rest = text;
+        while let Some((place, word, id)) = self.next_added(rest) {
+            ids.extend(self.plain_ids(&rest[..place], ids.is_empty())?);
+            ids.push(id);
+            rest = &rest[place + word.len()..];
+        }
+        ids.extend(self.plain_ids(rest, ids.is_empty())?);
+        Ok(ids)
+    }
+
+    /// The first added word in a text: its place, the word, its id.
+    fn next_added<'a>(&'a self, text: &str) -> Option<(usize, &'a str, i64)> {
+        self.added
+            .iter()
+            .filter_map(|(word, id)| Some((text.find(word.as_str())?, word.as_str(), *id)))
+            // The first of several equal ones is the longest.
+            .min_by_key(|(place, ..)| *place)
+    }
+
+    /// The ids of a text without added words. One that goes on after a word keeps the space it begins with, as it would
+    /// after any other word.
+    fn plain_ids(&self, text: &str, begins: bool) -> Result<Vec<i64>, NetsError> {
+        const ANY_WORD: &str = "a";
+        let encode = |text: &str| -> Result<Vec<i64>, NetsError> {
+            let encoding = self
+                .inner
+                .encode_fast(text, false)
+                .map_err(|e| Self::error("encoding", e))?;
+            Ok(encoding.get_ids().iter().map(|&id| i64::from(id)).collect())
+        };
+        if begins || !text.starts_with(char::is_whitespace) || text.trim().is_empty() {
+            return encode(text);
+        }
+        let word = encode(ANY_WORD)?;
+        let after = encode(&format!("{ANY_WORD}{text}"))?;
+        match after.strip_prefix(word.as_slice()) {
+            Some(after) => Ok(after.to_vec()),
+            None => encode(text),
+        }
     }
 
     fn error(action: &'static str, reason: tokenizers::Error) -> NetsError {

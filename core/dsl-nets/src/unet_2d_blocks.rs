@@ -8,7 +8,7 @@ use crate::gradient_checkpointing::{Passed, PassedContext};
 use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
 use crate::parameter_init::ParameterInit;
 use crate::resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
-use crate::task_modules::{DepthAttention, DepthAttentionShape, MultiViewConfig};
+use crate::task_modules::{DepthAttention, DepthAttentionShape, MultiViewConfig, SftShape};
 use crate::transformer_2d::Transformer2D;
 use crate::unet_2d_condition::{DownBlockType, UpBlockType};
 
@@ -24,19 +24,24 @@ pub(crate) struct BlockConfig {
     pub transformer_layers: usize,
     pub use_linear_projection: bool,
     pub gated: bool,
+    pub sft: Option<SftShape>,
     pub multi_view: Option<MultiViewConfig>,
     pub depth_attention: Option<DepthAttentionShape>,
 }
 
 impl BlockConfig {
     fn resnet(&self, init: &ParameterInit, channels: [usize; 2]) -> ResnetBlock2D {
-        ResnetBlock2D::new(
+        let block = ResnetBlock2D::new(
             init,
             channels,
             Some(self.time_embed_dim),
             self.groups,
             self.norm_eps,
-        )
+        );
+        match self.sft {
+            Some(shape) => block.with_sft(init, shape),
+            None => block,
+        }
     }
 
     fn attention(&self, init: &ParameterInit, channels: usize) -> Transformer2D {
@@ -201,14 +206,15 @@ impl DownBlock {
         let downsamplers = match self {
             Self::CrossAttnDownBlock2D(block) => {
                 for (resnet, attention) in block.resnets.iter().zip(&block.attentions) {
-                    x = attention.forward(resnet.forward(x, &temb.next()), &context.next());
+                    x = resnet.forward_with(x, &temb.next(), context.next_features());
+                    x = attention.forward(x, &context.next());
                     skips.push(x.clone());
                 }
                 &block.downsamplers
             }
             Self::DownBlock2D(block) => {
                 for resnet in &block.resnets {
-                    x = resnet.forward(x, &temb.next());
+                    x = resnet.forward_with(x, &temb.next(), context.next_features());
                     skips.push(x.clone());
                 }
                 &block.downsamplers
@@ -284,10 +290,10 @@ impl UNetMidBlock2DCrossAttn {
             .resnets
             .split_first()
             .expect("the middle is built with two residual blocks");
-        let mut x = first.forward(x, &temb.next());
+        let mut x = first.forward_with(x, &temb.next(), context.next_features());
         for (attention, resnet) in self.attentions.iter().zip(rest) {
             x = attention.forward(x, &context.next());
-            x = resnet.forward(x, &temb.next());
+            x = resnet.forward_with(x, &temb.next(), context.next_features());
         }
         for attention in &self.depth_attentions {
             x = attention.forward(x, volume);
@@ -402,7 +408,7 @@ impl UpBlock {
             Self::CrossAttnUpBlock2D(block) => {
                 let layers = block.resnets.iter().zip(&block.attentions);
                 for (layer, (resnet, attention)) in layers.enumerate() {
-                    x = resnet.forward(join(x), &temb.next());
+                    x = resnet.forward_with(join(x), &temb.next(), context.next_features());
                     x = attention.forward(x, &context.next());
                     x = look(layer, &block.depth_attentions, x);
                 }
@@ -410,7 +416,7 @@ impl UpBlock {
             }
             Self::UpBlock2D(block) => {
                 for (layer, resnet) in block.resnets.iter().enumerate() {
-                    x = resnet.forward(join(x), &temb.next());
+                    x = resnet.forward_with(join(x), &temb.next(), context.next_features());
                     x = look(layer, &block.depth_attentions, x);
                 }
                 &block.upsamplers

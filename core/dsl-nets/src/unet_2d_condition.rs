@@ -4,6 +4,7 @@
 
 mod checkpointed;
 mod config;
+mod task_conditioning;
 
 pub(crate) use checkpointed::UNetTape;
 pub use config::{
@@ -25,9 +26,11 @@ use crate::layers::{Conv2d, GroupNorm};
 use crate::lora::impl_for_each_linear;
 use crate::parameter_init::ParameterInit;
 use crate::task_modules::{
-    CameraRegression, DepthAttentionShape, MultiViewConfig, ViewVolume, ViewVolumeShape,
+    CameraPoseEmbedding, CameraRegression, ClassLabelEmbedding, ContextEmbedding,
+    DepthAttentionShape, FeaturePyramid, MultiViewConfig, ViewVolume, ViewVolumeShape,
 };
 use crate::unet_2d_blocks::{BlockConfig, DownBlock, UNetMidBlock2DCrossAttn, UpBlock};
+use task_conditioning::{Declared, PassedLevels};
 
 /// A UNet that predicts from x_t, a timestep, and text features.
 #[derive(Module, Debug)]
@@ -52,6 +55,16 @@ pub struct UNet2DCondition {
     pub class_embedding: Option<TimestepEmbedding>,
     /// GLIGEN: makes tokens of boxes.
     pub position_net: Option<PositionNet>,
+    /// Task: tokens that no text encoder made.
+    pub context_embedding: Option<ContextEmbedding>,
+    /// Task: classes, added to the timestep embedding.
+    pub class_label_embedding: Option<ClassLabelEmbedding>,
+    /// Task: numbers of a camera, added to the timestep embedding.
+    pub camera_pose_embedding: Option<CameraPoseEmbedding>,
+    /// Task: features of a picture for every residual block.
+    pub feature_pyramid: Option<FeaturePyramid>,
+    #[module(skip)]
+    declared: Declared,
     /// Of several domains of views: added to the timestep embedding, `[domains, time_embed_dim]`.
     pub domain_embedding: Option<Param<Tensor<2>>>,
     /// Era3D: estimates the camera after the middle block.
@@ -77,6 +90,8 @@ struct Begun {
     /// The same, activated.
     temb: Tensor<2>,
     context: AttentionContext,
+    /// Of a feature pyramid, one map per level.
+    pyramid: Vec<Tensor<4>>,
 }
 
 impl_for_each_linear!(UNet2DCondition {
@@ -88,6 +103,9 @@ impl_for_each_linear!(UNet2DCondition {
     add_embedding,
     class_embedding,
     position_net,
+    context_embedding,
+    camera_pose_embedding,
+    feature_pyramid,
     camera_regression,
     view_volume,
     conv_out
@@ -100,6 +118,7 @@ impl UNet2DCondition {
     /// As [`UNet2DConditionConfig::validate`].
     pub fn new(config: &UNet2DConditionConfig, init: &ParameterInit) -> Result<Self, NetsError> {
         config.validate()?;
+        let task = &config.task_modules;
         let channels = &config.block_out_channels;
         let last = channels.len() - 1;
         let block = |level: usize, layers: usize| BlockConfig {
@@ -112,6 +131,7 @@ impl UNet2DCondition {
             transformer_layers: config.transformer_layers_per_block.at(level),
             use_linear_projection: config.use_linear_projection,
             gated: config.attention_type == AttentionType::Gated,
+            sft: (task.feature_pyramid.as_ref()).map(|pyramid| pyramid.sft(config)),
             multi_view: config.task_modules.multi_view.clone(),
             depth_attention: None,
         };
@@ -169,11 +189,12 @@ impl UNet2DCondition {
         Ok(Self {
             conv_in: Conv2d::new(
                 &init.at("conv_in"),
-                [config.in_channels, channels[0]],
+                [config.in_channels - task.concat_channels, channels[0]],
                 config.conv_in_kernel,
                 1,
                 (config.conv_in_kernel - 1) / 2,
-            ),
+            )
+            .with_zero_inputs(&init.at("conv_in"), task.concat_channels),
             time_embedding: TimestepEmbedding::new(
                 &init.at("time_embedding"),
                 channels[0],
@@ -210,6 +231,25 @@ impl UNet2DCondition {
                 let features = config.cross_attention_dim.at(0);
                 PositionNet::new(&init.at("position_net"), features, features)
             }),
+            context_embedding: task.context.as_ref().map(|context| {
+                let features = config.cross_attention_dim.at(0);
+                ContextEmbedding::new(&init.at("context_embedding"), context, features)
+            }),
+            class_label_embedding: task.class_labels.map(|classes| {
+                let init = init.at("class_label_embedding");
+                ClassLabelEmbedding::new(&init, classes, config.time_embed_dim())
+            }),
+            camera_pose_embedding: task.camera_pose.as_ref().map(|pose| {
+                let init = init.at("camera_pose_embedding");
+                CameraPoseEmbedding::new(&init, pose, config.time_embed_dim())
+            }),
+            feature_pyramid: (task.feature_pyramid.as_ref())
+                .map(|pyramid| FeaturePyramid::new(&init.at("feature_pyramid"), pyramid, config)),
+            declared: Declared {
+                cross_attention_dim: config.cross_attention_dim.at(0),
+                text: !task.no_text && task.context.is_none(),
+                concat_channels: task.concat_channels,
+            },
             domain_embedding: multi_view.as_ref().filter(|m| m.domains > 1).map(|m| {
                 init.constant(
                     "domain_embedding",
@@ -244,7 +284,7 @@ impl UNet2DCondition {
     /// Predicts noise, velocity or x_0, whichever the network was trained for.
     ///
     /// # Shapes
-    /// - `x_t`: `[batch, in_channels, height, width]`, any height and width
+    /// - `x_t`: `[batch, in_channels, height, width]`, any height and width; without the channels of `conditioning.concat`
     /// - `timestep`: `[batch]`, or `[1]` for the whole batch
     /// - `conditioning`: with every part that [`Self::check_conditioning`] asks for
     /// - result: `[batch, out_channels, height, width]`
@@ -278,22 +318,29 @@ impl UNet2DCondition {
             embedding,
             temb,
             context,
+            pyramid,
         } = self.begin(x_t, timestep, conditioning);
         let (mut temb, mut context) = (Passed::new(&temb), PassedContext::new(&context));
+        let mut pyramid = PassedLevels::new(&pyramid);
+        let mut blocks = 0..;
+        let mut next_context = || AttentionContext {
+            features: (blocks.next()).and_then(|block| pyramid.next(self.level(block))),
+            ..context.next()
+        };
         let mut skips = vec![sample.clone()];
         for block in &self.down_blocks {
-            sample = block.forward(sample, &temb.next(), &context.next(), &mut skips);
+            sample = block.forward(sample, &temb.next(), &next_context(), &mut skips);
         }
         sample = self
             .mid_block
-            .forward(sample, &temb.next(), &context.next());
+            .forward(sample, &temb.next(), &next_context());
         let camera = self.camera_regression.as_ref().map(|regression| {
             let (estimate, of_camera) = regression.forward(&sample);
             temb = Passed::new(&kernels::silu(embedding + of_camera));
             estimate
         });
         for block in &self.up_blocks {
-            sample = block.forward(sample, &temb.next(), &context.next(), &mut skips);
+            sample = block.forward(sample, &temb.next(), &next_context(), &mut skips);
         }
         (self.end(sample), camera)
     }
@@ -312,7 +359,7 @@ impl UNet2DCondition {
             net.forward(x_t.clone(), timestep.clone(), cameras, camera_pose)
         });
         // Sinusoids are computed in float32: the timesteps 998 and 999 are one number in bfloat16.
-        let sinusoids = self.time_proj.forward(timestep).cast(x_t.dtype());
+        let sinusoids = self.time_proj.forward(timestep.clone()).cast(x_t.dtype());
         let mut temb = self.time_embedding.forward(sinusoids);
         if let (Some(layer), Some(labels)) = (&self.class_embedding, &conditioning.class_labels) {
             temb = temb + layer.forward(labels.clone());
@@ -320,6 +367,7 @@ impl UNet2DCondition {
         if let (Some(layer), Some(added)) = (&self.add_embedding, &conditioning.added) {
             temb = temb + layer.forward(self.added_features(added));
         }
+        temb = self.add_to_timestep(temb, conditioning);
         if let (Some(of_domains), Some(multi_view)) = (&self.domain_embedding, &self.multi_view) {
             temb = temb + multi_view.of_rows(of_domains.val(), batch);
         }
@@ -333,22 +381,21 @@ impl UNet2DCondition {
             x_t
         };
         let context = AttentionContext {
-            encoder_hidden_states: conditioning
-                .encoder_hidden_states
-                .clone()
-                .expect("checked above"),
+            encoder_hidden_states: self.attended(conditioning, &x_t),
             objects: self
                 .position_net
                 .as_ref()
                 .zip(conditioning.gligen.as_ref())
                 .map(|(net, gligen)| net.forward(gligen)),
+            features: None,
             volume: volume.unwrap_or_default(),
         };
         Begun {
-            sample: self.conv_in.forward(x_t),
+            sample: self.conv_in.forward(self.with_concat(x_t, conditioning)),
             embedding,
             temb,
             context,
+            pyramid: self.pyramid(conditioning, timestep),
         }
     }
 
@@ -364,9 +411,7 @@ impl UNet2DCondition {
     /// [`NetsError::MissingConditioning`] names the part.
     pub fn check_conditioning(&self, conditioning: &Conditioning) -> Result<(), NetsError> {
         let missing = |part, reason| Err(NetsError::MissingConditioning { part, reason });
-        if conditioning.encoder_hidden_states.is_none() {
-            return missing("encoder_hidden_states", "every block attends to text");
-        }
+        self.check_task_conditioning(conditioning)?;
         if self.add_embedding.is_some() && conditioning.added.is_none() {
             return missing(
                 "added",
@@ -378,9 +423,6 @@ impl UNet2DCondition {
                 "class_labels",
                 "the network has `class_embed_type` = \"projection\"",
             );
-        }
-        if self.view_volume.is_some() && conditioning.volume.is_none() {
-            return missing("volume", "the network has `task_modules.view_volume`");
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! `[d_output, d_input]`, as PyTorch does. Adapters are not part of these files: see [`crate::lora::peft`].
 
 mod apply;
+mod extend;
 mod file;
 mod numbers;
 mod report;
@@ -12,6 +13,7 @@ mod write;
 
 pub use apply::{compare, load, load_complete, load_set, save};
 pub(crate) use apply::{complete, file_tensors};
+pub use extend::{Extension, TaskShare, load_extending, load_set_extending};
 pub use file::{FileTensor, WeightFile};
 pub(crate) use numbers::transpose;
 pub use report::{LoadReport, MissingKey, ShapeMismatch};

@@ -3,7 +3,7 @@
 use dsl_abi::{
     BatchColumns, BatchView, Buffer, RawDType, Tensor, TextColumn,
     buffer::elements_of,
-    check::{Breach, FoundColumn, check_batch, check_columns},
+    check::{Check, FoundColumn, check_batch, check_conditions},
     tensor::{join_texts, split_texts},
 };
 
@@ -145,14 +145,14 @@ impl Batch {
         self,
         declared: &[ColumnSpec],
     ) -> Result<BatchColumns, PluginError> {
-        self.hand_over(declared, 1, check_columns)
+        self.hand_over(declared, 1, check_conditions)
     }
 
     fn hand_over(
         self,
         declared: &[ColumnSpec],
         rows: usize,
-        check: fn(&[ColumnSpec], u64, &[FoundColumn<'_>]) -> Result<(), Breach>,
+        check: Check,
     ) -> Result<BatchColumns, PluginError> {
         let shapes: Vec<_> = self
             .columns

@@ -273,9 +273,18 @@ impl<T: Task> TaskMethods for TaskAdapter<T> {
 
     fn conditions(&self, inputs: RStr<'_>) -> RResult<BatchColumns, AbiError> {
         guard(|| {
-            let inputs = serde_json::from_str(inputs.as_str()).map_err(|error| {
-                PluginError::contract(format!("the host sent inputs that are not JSON: {error}"))
-            })?;
+            let inputs: serde_json::Value =
+                serde_json::from_str(inputs.as_str()).map_err(|error| {
+                    PluginError::contract(format!(
+                        "the host sent inputs that are not JSON: {error}"
+                    ))
+                })?;
+            if !inputs.is_object() {
+                // A list would be read as the values of the fields, in order.
+                return Err(PluginError::contract(format!(
+                    "the host sent the inputs {inputs}, expected keys and values"
+                )));
+            }
             let columns = self.0.dataset("train")?.columns();
             self.0.conditions(&inputs)?.conditions_into_abi(&columns)
         })

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::PluginError;
 
+mod canvas;
 mod jpeg;
 #[cfg(test)]
 mod tests;

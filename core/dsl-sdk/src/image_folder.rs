@@ -238,7 +238,10 @@ fn read_metadata(path: &Path) -> Result<Vec<Entry>, PluginError> {
 }
 
 /// A relative path without `..`: a record must not reach files outside of its own data set.
-fn inside(name: &str) -> Result<PathBuf, &'static str> {
+///
+/// # Errors
+/// Why the name of a file cannot be taken, as the end of a sentence.
+pub fn inside(name: &str) -> Result<PathBuf, &'static str> {
     // Windows' separator is understood, so that a set written there can be read, and cannot escape either.
     let name = name.replace('\\', "/");
     let mut path = PathBuf::new();

@@ -193,9 +193,10 @@
 //! not always the same one. Items say so by the tags `[any thread]` and `[one thread at a time]`.
 //!
 //! # Shapes, ranges and units
-//! Tensors are row-major with the batch axis first. Pictures are `f32 [n, channels, height, width]` in −1..1; vectors
-//! `f32 [n, dimensions]` of about unit size, since the host adds noise of variance 1; text is UTF-8. Sizes in names end
-//! in `_bytes`, times in `_secs`.
+//! Tensors are row-major with the batch axis first. Pictures are `f32 [n, channels, height, width]` in −1..1, the views of
+//! an object `f32 [n, rows, channels, height, width]`; vectors `f32 [n, dimensions]` of about unit size, since the host adds
+//! noise of variance 1. Text is UTF-8: one for each sample, or as many as its column's shape says, sample after sample.
+//! [`Injection`] says what each way of conditioning takes. Sizes in names end in `_bytes`, times in `_secs`.
 //!
 //! # Services of the host
 //! | what | how | where there is none |
@@ -208,7 +209,8 @@
 //!
 //! # Helpers
 //! [`image`] decodes, resizes, crops and flips; [`boxes`] moves boxes along; [`captions`] reads captions beside pictures;
-//! [`image_folder`] lists folders; [`webdataset`] reads tar shards; with the feature `metrics` there is `metrics`: PSNR, SSIM
+//! [`image_folder`] lists folders; [`webdataset`] reads tar shards; [`picture_set`] finds splits and keeps decoded pictures;
+//! [`random`] draws from a sample's seed; with the feature `metrics` there is `metrics`: PSNR, SSIM
 //! and more.
 
 mod artefacts;
@@ -222,6 +224,8 @@ mod host;
 pub mod image;
 pub mod image_folder;
 mod log;
+pub mod picture_set;
+pub mod random;
 mod task;
 pub mod webdataset;
 

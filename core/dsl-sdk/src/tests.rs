@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use dsl_abi::{
-    BatchView, RawDType, RawErrorCode, Service, TensorView,
+    BatchView, RawDType, RawErrorCode, Service, TensorView, TextView,
     abi_stable::{
         sabi_trait::TD_Opaque,
         std_types::{RArc, RNone, ROption, RStr},
@@ -17,6 +17,7 @@ use dsl_abi::{
     root::Entry,
     self_test::SELF_TEST_V0,
     task::{DatasetObject, TASK_V0, TaskInterface, TaskObject},
+    tensor::join_texts,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,7 @@ use crate::{
     Artefacts, Asset, Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType,
     Dataset, Direction, Evaluator, Host, Injection, Manifest, MetricValue, PluginError,
     Requirements, Task, TaskDescription,
+    image::Picture,
 };
 
 #[derive(Serialize, Deserialize, JsonSchema, Default)]
@@ -98,6 +100,33 @@ impl Task for Faulty {
 
     fn evaluator(&self) -> Result<Option<Box<dyn Evaluator>>, PluginError> {
         Ok(Some(Box::new(Mean(Vec::new()))))
+    }
+
+    fn conditions(&self, inputs: &serde_json::Value) -> Result<Batch, PluginError> {
+        let name = inputs["name"].as_str().unwrap_or_default().to_owned();
+        let names = match self.fault.as_str() {
+            "two-conditions" => vec![name; 2],
+            _ => vec![name],
+        };
+        Ok(Batch {
+            columns: vec![Column {
+                name: "name".into(),
+                data: ColumnData::Text(names),
+            }],
+        })
+    }
+
+    fn picture(&self, samples: &Batch) -> Result<Option<Picture>, PluginError> {
+        let (shape, values) = samples.f32("generated")?;
+        if samples.texts("name")?.is_empty() {
+            return Ok(None);
+        }
+        let grey = values.iter().flat_map(|value| [*value as u8; 3]);
+        Ok(Picture::from_rgb(
+            shape[1] as u32,
+            shape[0] as u32,
+            grey.collect(),
+        ))
     }
 }
 
@@ -507,4 +536,73 @@ fn evaluators_see_what_the_host_lends() {
     let metrics: Vec<MetricValue> =
         serde_json::from_str(&evaluator.finish().unwrap().metrics).unwrap();
     assert!(metrics[0].value.is_nan());
+}
+
+#[test]
+fn conditions_of_a_user_are_one_sample_of_declared_columns() {
+    let (task, _) = open("");
+    let made = task.conditions(r#"{"name":"red"}"#.into()).unwrap();
+    assert!(made.tensors.is_empty());
+    assert_eq!(made.texts[0].name, "name");
+    assert_eq!(made.texts[0].bytes.as_bytes(), b"red");
+    for (fault, inputs, expected) in [
+        (
+            "two-conditions",
+            "{}",
+            "column `name`: expected 1 texts for 1 samples, found 2",
+        ),
+        (
+            "",
+            "[1]",
+            "the host sent the inputs [1], expected keys and values",
+        ),
+        ("", "{", "the host sent inputs that are not JSON"),
+    ] {
+        let error = open(fault).0.conditions(inputs.into()).map(drop);
+        let error = error.unwrap_err();
+        assert_eq!(error.code, RawErrorCode::CONTRACT);
+        assert!(error.message.contains(expected), "{}", error.message);
+    }
+}
+
+#[test]
+fn samples_become_a_picture_or_nothing() {
+    let (task, _) = open("");
+    let values = [1_f32, 2.0, 3.0, 4.0, 5.0, 6.0];
+    let show = |names: &[&str]| {
+        let (bytes, offsets) = join_texts(names);
+        let tensors = [TensorView {
+            name: "generated".into(),
+            dtype: RawDType::F32,
+            shape: (&[3, 2][..]).into(),
+            data: bytes_of(&values).into(),
+        }];
+        let texts = [TextView {
+            name: "name".into(),
+            bytes: bytes.as_slice().into(),
+            offsets: offsets.as_slice().into(),
+        }];
+        let samples = BatchView {
+            tensors: tensors[..].into(),
+            texts: texts[..].into(),
+        };
+        task.picture(&samples).unwrap().into_option()
+    };
+    let picture = show(&["a", "b", "c"]).unwrap();
+    assert_eq!(
+        (picture.dtype, &picture.shape[..]),
+        (RawDType::U8, &[3, 2, 3][..])
+    );
+    assert_eq!(picture.data.as_bytes()[15..], [6; 3]);
+    assert!(show(&[]).is_none());
+    let nothing = BatchView {
+        tensors: (&[][..]).into(),
+        texts: (&[][..]).into(),
+    };
+    let error = task.picture(&nothing).map(drop).unwrap_err();
+    assert!(
+        error.message.contains("column `generated`"),
+        "{}",
+        error.message
+    );
 }

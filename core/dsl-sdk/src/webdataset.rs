@@ -14,9 +14,11 @@ use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+use serde_json::{Map, Value};
 use spool::{Place, Spool};
 
 use crate::PluginError;
+use crate::image::is_picture_name;
 
 mod pattern;
 mod spool;
@@ -135,6 +137,39 @@ impl WebDataset {
     /// Shard and file name of a member, for messages.
     pub fn member_origin(&self, sample: &Sample, member: &Member) -> String {
         format!("{}.{}", self.origin(sample), member.extension)
+    }
+
+    /// The places of a sample's pictures among its members; one named by its format alone (`png`) before those with a longer
+    /// ending (`left.png`).
+    pub fn pictures(sample: &Sample) -> Vec<usize> {
+        let mut pictures: Vec<usize> = (0..sample.members.len())
+            .filter(|&member| is_picture_name(&format!("key.{}", sample.members[member].extension)))
+            .collect();
+        pictures.sort_by_key(|&member| sample.members[member].extension.contains('.'));
+        pictures
+    }
+
+    /// The .json of a sample; empty where there is none.
+    ///
+    /// # Errors
+    /// A member that cannot be read, and one that is no JSON object.
+    pub fn record(&self, sample: &Sample) -> Result<Map<String, Value>, PluginError> {
+        let Some(member) = sample.member("json") else {
+            return Ok(Map::new());
+        };
+        let bytes = self.read(sample, member)?;
+        let origin = || self.member_origin(sample, member);
+        match serde_json::from_slice(&bytes) {
+            Ok(Value::Object(record)) => Ok(record),
+            Ok(_) => Err(PluginError::config(format!(
+                "`{}` is JSON, but no object {{…}}",
+                origin()
+            ))),
+            Err(error) => Err(PluginError::config(format!(
+                "`{}` is not JSON: {error}",
+                origin()
+            ))),
+        }
     }
 
     /// The bytes of a member. `[any thread]`

@@ -1,9 +1,12 @@
 //! The cases, by what they look at.
 
+mod conditioning;
+mod conditions;
 mod config;
 mod evaluator;
 mod file;
 mod manifest;
+mod picture;
 mod repeat;
 pub(crate) mod resources;
 mod task;
@@ -26,8 +29,11 @@ pub(crate) fn all() -> Vec<Case> {
         manifest::CASES,
         config::CASES,
         task::CASES,
+        conditioning::CASES,
         repeat::CASES,
         wrong_calls::CASES,
+        conditions::CASES,
+        picture::CASES,
         evaluator::CASES,
         resources::CASES,
     ]

@@ -190,7 +190,10 @@ pub(crate) fn rows(specs: &[ColumnSpec], columns: &[HostColumn]) -> Vec<(String,
         }
         let rows = match &column.data {
             HostColumnData::Text(texts) => {
-                texts.iter().map(|text| text.clone().into_bytes()).collect()
+                let bytes = |texts: &[String]| texts.join("\0").into_bytes();
+                (texts.chunks(texts_of(specs, &column.name)))
+                    .map(bytes)
+                    .collect()
             }
             HostColumnData::Tensor(tensor) => {
                 let count = tensor.shape().first().map_or(0, |&count| count as usize);
@@ -204,6 +207,13 @@ pub(crate) fn rows(specs: &[ColumnSpec], columns: &[HostColumn]) -> Vec<(String,
         found.push((column.name.clone(), rows));
     }
     found
+}
+
+/// Texts of each sample of a column; at least 1.
+fn texts_of(specs: &[ColumnSpec], name: &str) -> usize {
+    let spec = specs.iter().find(|spec| spec.name == name);
+    let texts = spec.map_or(1, |spec| spec.shape.iter().flatten().product());
+    usize::try_from(texts).unwrap_or(1).max(1)
 }
 
 /// The first difference between two sets of rows, in words.

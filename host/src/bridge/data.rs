@@ -1,60 +1,29 @@
 //! A plugin's data set as the engine sees it: batches of plain tensors, by step or by index.
 //!
-//! Order, seeds and dropped captions are functions of (seed, step), so that a resumed run sees what an uninterrupted
+//! Order, seeds and dropped conditions are functions of (seed, step), so that a resumed run sees what an uninterrupted
 //! one would have seen.
 
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use burn::tensor::{AllocationProperty, Bytes, DType as BurnDType, TensorData};
 use dsl_engine::rng::DataOrder;
 use dsl_engine::{EngineError, SampleSource, Samples, Stream, Streams};
 use dsl_loader::{
-    ColumnRole, DatasetHandle, HostColumn, HostColumnData, HostTensor, Injection, LoaderError,
+    ColumnRole, DType, DatasetHandle, HostColumn, HostColumnData, Injection, LoaderError,
     TaskDescription, TaskHandle,
 };
-use dsl_nets::Tokenizer;
 
-use super::latents::{LatentCoder, SizeIds};
+use super::feed::{Columns, Dropped, Feed, TargetShape};
 
 /// Beyond this many samples a data set is taken as a stream: its order is not shuffled again, since a table of all
 /// indices would not fit.
 const LARGEST_SHUFFLED: u64 = 1 << 26;
 
-/// Captions on their way to token ids.
-#[derive(Clone)]
-pub struct Captions {
-    /// Column that holds them.
-    pub column: String,
-    /// Probability that a caption is replaced by the empty one.
-    pub dropout: f64,
-    /// Makes ids of them.
-    pub tokenizer: Tokenizer,
-    /// Length in tokens.
-    pub max_tokens: usize,
-}
-
-/// Pictures and captions on their way through a pipeline's encoders.
-#[derive(Clone)]
-pub struct Latents {
-    /// Column that holds the captions; none for a task without text.
-    pub captions: Option<String>,
-    /// Probability that a caption is replaced by the empty one.
-    pub dropout: f64,
-    /// Encodes.
-    pub coder: Arc<LatentCoder>,
-    /// Whether latents are drawn from the autoencoder's distribution while training.
-    pub sample: bool,
-}
-
 /// One split of a task's data.
 #[derive(Clone)]
 pub struct Data {
     dataset: Arc<DatasetHandle>,
-    target: String,
-    sample_shape: [usize; 3],
-    captions: Option<Captions>,
-    latents: Option<Latents>,
+    feed: Arc<Feed>,
 }
 
 impl Data {
@@ -68,36 +37,47 @@ impl Data {
             bail!("the split `{split}` of the data set is empty");
         }
         let description = task.describe();
-        let sample_shape = sample_shape(description, &dataset)?;
+        let shape = target_shape(description, &dataset)?;
+        let feed = Feed::new(&description.target, &description.injections, shape);
         Ok(Self {
             dataset: Arc::new(dataset),
-            target: description.target.clone(),
-            sample_shape,
-            captions: None,
-            latents: None,
+            feed: Arc::new(feed),
         })
     }
 
-    /// The same with captions.
-    pub fn with_captions(mut self, captions: Option<Captions>) -> Self {
-        self.captions = captions;
+    /// The same, read in another way.
+    pub fn fed_by(mut self, feed: &Arc<Feed>) -> Self {
+        self.feed = feed.clone();
         self
     }
 
-    /// The same, encoded.
-    pub fn with_latents(mut self, latents: Option<Latents>) -> Self {
-        self.latents = latents;
-        self
+    /// How columns become what networks read.
+    pub fn feed(&self) -> &Feed {
+        &self.feed
     }
 
-    /// Channels, height and width of a sample as the plugin gives it.
-    pub fn sample_shape(&self) -> [usize; 3] {
-        self.sample_shape
+    /// Shape of a sample as the plugin gives it.
+    pub fn shape(&self) -> TargetShape {
+        self.feed.shape()
     }
 
     /// Number of samples.
     pub fn count(&self) -> u64 {
         self.dataset.len()
+    }
+
+    /// Shape of a sample of a column, as far as it is fixed.
+    pub fn column_shape(&self, name: &str) -> Option<Vec<Option<u64>>> {
+        let mut columns = self.dataset.columns().iter();
+        columns
+            .find(|column| column.name == name)
+            .map(|column| column.shape.clone())
+    }
+
+    /// Whether a column holds text.
+    pub fn is_text(&self, name: &str) -> bool {
+        let mut columns = self.dataset.columns().iter();
+        columns.any(|column| column.name == name && column.dtype == DType::Text)
     }
 
     /// The texts of `column`, of the first `most` samples.
@@ -109,8 +89,11 @@ impl Data {
         let indices: Vec<u64> = (0..self.dataset.len().min(most)).collect();
         let mut texts = Vec::with_capacity(indices.len());
         for chunk in indices.chunks(CHUNK) {
-            let columns = self.dataset.batch(chunk, &vec![0; chunk.len()], false)?;
-            for found in columns.into_iter().filter(|found| found.name == column) {
+            for found in self
+                .columns(chunk)?
+                .into_iter()
+                .filter(|found| found.name == column)
+            {
                 if let HostColumnData::Text(found) = found.data {
                     texts.extend(found);
                 }
@@ -119,132 +102,42 @@ impl Data {
         Ok(texts)
     }
 
-    /// Samples with given seeds; `dropped` says whose caption is replaced by the empty one.
+    /// The columns of samples as the plugin gives them, without augmentation.
+    ///
+    /// # Errors
+    /// What the plugin says.
+    pub fn columns(&self, indices: &[u64]) -> Result<Vec<HostColumn>, LoaderError> {
+        self.dataset.batch(indices, &vec![0; indices.len()], false)
+    }
+
+    /// Samples with given seeds while training; without, as they are, all conditions kept.
     fn read(
         &self,
         indices: &[u64],
-        seeds: &[u64],
-        augment: bool,
-        dropped: &[bool],
+        drawn: Option<(&[u64], &Dropped)>,
     ) -> Result<Samples, EngineError> {
-        let columns = self
-            .dataset
-            .batch(indices, seeds, augment)
-            .map_err(data_error)?;
-        if let Some(latents) = &self.latents {
-            let seeds = (augment && latents.sample).then_some(seeds);
-            return self.encoded(latents, columns, seeds, dropped);
-        }
-        let mut x_0 = None;
-        let mut token_ids = None;
-        for column in columns {
-            if column.name == self.target {
-                x_0 = Some(self.target_data(column, indices.len())?);
-            } else if let (Some(captions), HostColumnData::Text(texts)) =
-                (&self.captions, &column.data)
-                && column.name == captions.column
-            {
-                token_ids = Some(encode(captions, texts, dropped)?);
-            }
-        }
-        match x_0 {
-            Some(x_0) => Ok(Samples {
-                x_0,
-                token_ids,
-                features: None,
-                views: 1,
-            }),
-            None => Err(EngineError::Batch {
-                step: 0,
-                message: format!("the plugin sent no column `{}`", self.target),
-            }),
-        }
-    }
-
-    /// Latents and text features in the place of pictures and captions.
-    fn encoded(
-        &self,
-        latents: &Latents,
-        columns: Vec<HostColumn>,
-        seeds: Option<&[u64]>,
-        dropped: &[bool],
-    ) -> Result<Samples, EngineError> {
-        let [_, height, width] = self.sample_shape;
-        let size = [height as f32, width as f32];
-        let mut sizes = vec![[size[0], size[1], 0.0, 0.0, size[0], size[1]]; dropped.len()];
-        let mut x_0 = None;
-        let mut texts = vec![String::new(); dropped.len()];
-        for column in columns {
-            if column.name == self.target {
-                x_0 = Some(self.target_data(column, dropped.len())?);
-                continue;
-            }
-            match column.data {
-                HostColumnData::Text(found) if Some(&column.name) == latents.captions.as_ref() => {
-                    texts = found;
-                }
-                HostColumnData::Tensor(tensor) if column.name == SIZES => {
-                    sizes = read_sizes(tensor);
-                }
-                _ => {}
-            }
-        }
-        let Some(x_0) = x_0 else {
-            return Err(EngineError::Batch {
-                step: 0,
-                message: format!("the plugin sent no column `{}`", self.target),
-            });
+        let columns = match drawn {
+            Some((seeds, _)) => self.dataset.batch(indices, seeds, true),
+            None => self.columns(indices),
         };
-        let texts: Vec<&str> = texts
-            .iter()
-            .zip(dropped)
-            .map(|(text, dropped)| if *dropped { "" } else { text.as_str() })
-            .collect();
+        let mut columns = Columns::new(columns.map_err(data_error)?);
+        let count = indices.len();
+        let feed = &self.feed;
+        let conditions = match drawn {
+            Some((_, dropped)) => feed.conditions(&columns, count, dropped),
+            None => feed.given(&columns, count),
+        };
+        let seeds = drawn.map(|(seeds, _)| seeds);
+        let x_0 = feed.x_0(&mut columns, count, seeds);
         let failed = |error: anyhow::Error| EngineError::Data(error.into());
+        let shape = feed.shape();
         Ok(Samples {
-            x_0: latents.coder.encode_pictures(&x_0, seeds).map_err(failed)?,
-            token_ids: None,
-            features: Some(latents.coder.encode_texts(&texts, &sizes).map_err(failed)?),
-            views: 1,
+            x_0: x_0.map_err(failed)?,
+            conditions: conditions.map_err(failed)?,
+            views: shape.rows,
+            domains: shape.domains,
         })
     }
-
-    /// The plugin's memory becomes the tensor's, without a copy.
-    fn target_data(&self, column: HostColumn, rows: usize) -> Result<TensorData, EngineError> {
-        let HostColumnData::Tensor(tensor) = column.data else {
-            return Err(EngineError::Batch {
-                step: 0,
-                message: format!("column `{}` holds text, expected numbers", self.target),
-            });
-        };
-        let [channels, height, width] = self.sample_shape;
-        Ok(tensor_data(tensor, [rows, channels, height, width]))
-    }
-}
-
-/// The floats of a plugin's tensor as data of that shape; the memory stays the plugin's, and goes back to it with the
-/// data.
-pub fn tensor_data(tensor: HostTensor, shape: [usize; 4]) -> TensorData {
-    let (_, _, bytes) = tensor.into_parts();
-    let bytes = Bytes::from_shared(bytes, AllocationProperty::Other);
-    TensorData::from_bytes(bytes, shape, BurnDType::F32)
-}
-
-/// Column with what SDXL is told of a picture's size, float32 `[6]` per sample: original height and width, top and left of
-/// the crop, target height and width, in pixels. A task without it has pictures that were never cut.
-const SIZES: &str = "size_ids";
-
-fn read_sizes(tensor: HostTensor) -> Vec<SizeIds> {
-    let (_, _, bytes) = tensor.into_parts();
-    let bytes: &[u8] = bytes.as_ref();
-    let values: Vec<f32> = bytes
-        .chunks_exact(4)
-        .map(|bytes| f32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-        .collect();
-    values
-        .chunks_exact(6)
-        .map(|row| [row[0], row[1], row[2], row[3], row[4], row[5]])
-        .collect()
 }
 
 impl SampleSource for Data {
@@ -253,12 +146,7 @@ impl SampleSource for Data {
     }
 
     fn samples(&self, indices: &[u64]) -> Result<Samples, EngineError> {
-        self.read(
-            indices,
-            &vec![0; indices.len()],
-            false,
-            &vec![false; indices.len()],
-        )
+        self.read(indices, None)
     }
 }
 
@@ -300,12 +188,12 @@ impl TrainingBatches {
                 (position / count, index)
             })
             .collect();
-        let of_captions = self.data.captions.as_ref().map(|captions| captions.dropout);
-        let of_latents = self.data.latents.as_ref().map(|latents| latents.dropout);
-        let dropout = of_captions.or(of_latents).unwrap_or(0.0);
-        let dropped = self
-            .streams
-            .bernoulli(Stream::DROP, step, 0, self.batch_size, dropout);
+        let dropped = Dropped::draw(
+            self.data.feed().injections(),
+            &self.streams,
+            step,
+            self.batch_size,
+        );
         let indices: Vec<u64> = rows.iter().map(|(_, index)| *index).collect();
         let seeds: Vec<u64> = rows
             .iter()
@@ -315,8 +203,11 @@ impl TrainingBatches {
         indices
             .chunks(part)
             .zip(seeds.chunks(part))
-            .zip(dropped.chunks(part))
-            .map(|((indices, seeds), dropped)| self.data.read(indices, seeds, true, dropped))
+            .zip((0..).step_by(part))
+            .map(|((indices, seeds), first)| {
+                let dropped = dropped.part(first..first + indices.len());
+                self.data.read(indices, Some((seeds, &dropped)))
+            })
             .collect()
     }
 }
@@ -329,32 +220,20 @@ fn data_error(error: LoaderError) -> EngineError {
     }
 }
 
-/// Token ids, `[batch, max_tokens]`.
-fn encode(
-    captions: &Captions,
-    texts: &[String],
-    dropped: &[bool],
-) -> Result<TensorData, EngineError> {
-    let mut ids = Vec::with_capacity(texts.len() * captions.max_tokens);
-    for (text, dropped) in texts.iter().zip(dropped) {
-        let text = if *dropped { "" } else { text };
-        ids.extend(captions.tokenizer.encode(text, captions.max_tokens)?);
-    }
-    Ok(TensorData::new(ids, [texts.len(), captions.max_tokens]))
-}
-
-/// The column of captions, where the task has one, and how often it is dropped.
-pub fn caption_column(description: &TaskDescription) -> Option<(String, f64)> {
+/// The column of text that a network attends to, where the task has one.
+pub fn caption_column<'a>(description: &'a TaskDescription, data: &Data) -> Option<&'a str> {
     description
         .injections
         .iter()
         .find_map(|injection| match injection {
-            Injection::CrossAttention { column, dropout } => Some((column.clone(), *dropout)),
+            Injection::CrossAttention { column, .. } if data.is_text(column) => {
+                Some(column.as_str())
+            }
             _ => None,
         })
 }
 
-fn sample_shape(description: &TaskDescription, dataset: &DatasetHandle) -> Result<[usize; 3]> {
+fn target_shape(description: &TaskDescription, dataset: &DatasetHandle) -> Result<TargetShape> {
     let Some(column) = dataset
         .columns()
         .iter()
@@ -367,9 +246,26 @@ fn sample_shape(description: &TaskDescription, dataset: &DatasetHandle) -> Resul
         .iter()
         .map(|axis| axis.and_then(|size| usize::try_from(size).ok()))
         .collect();
+    let domains = description
+        .injections
+        .iter()
+        .find_map(|injection| match injection {
+            Injection::MultiView { domains, .. } => usize::try_from(*domains).ok(),
+            _ => None,
+        });
+    let of = |rows: usize, picture: [usize; 3]| TargetShape {
+        rows,
+        domains: domains.unwrap_or(1).max(1),
+        picture,
+    };
     match (column.role, axes.as_deref()) {
-        (ColumnRole::Image, Some(&[channels, height, width])) => Ok([channels, height, width]),
-        (ColumnRole::Vector, Some(&[features])) => Ok([features, 1, 1]),
+        (ColumnRole::Image, Some(&[channels, height, width])) => {
+            Ok(of(1, [channels, height, width]))
+        }
+        (ColumnRole::Image, Some(&[rows, channels, height, width])) => {
+            Ok(of(rows, [channels, height, width]))
+        }
+        (ColumnRole::Vector, Some(&[features])) => Ok(of(1, [features, 1, 1])),
         _ => bail!(
             "samples of column `{}` have shape {:?}; training needs one fixed shape",
             column.name,

@@ -1,15 +1,22 @@
 //! Feeds a plugin's evaluator.
 
+use std::sync::Arc;
+
 use anyhow::{Result, bail};
 use burn::tensor::TensorData;
-use dsl_engine::{SampleSource, Trainer};
+use dsl_engine::{SampleSource as _, Trainer};
 use dsl_loader::{EvaluatorHandle, HostArtefact, InputColumn, InputData, Requirements, TaskHandle};
 
 use super::data::Data;
-use crate::run::Feed;
+use super::feed::Feed;
+use super::subjects::{Lending, Subjects};
+use crate::config::SamplingConfig;
+use crate::sampling::{self, SampleSource};
 
-/// Samples handed over in one call.
+/// Noised samples handed over in one call.
 const CHUNK: u64 = 512;
+/// Drawn samples handed over in one call.
+const DRAWN: u64 = 16;
 
 /// An evaluator with the data that it asks for.
 pub struct Evaluation {
@@ -32,13 +39,13 @@ impl Evaluation {
     ///
     /// # Errors
     /// What the plugin says.
-    pub fn open(task: &TaskHandle, feed: &Feed) -> Result<Option<Self>> {
+    pub fn open(task: &TaskHandle, feed: &Arc<Feed>) -> Result<Option<Self>> {
         let Some(evaluator) = task.evaluator()? else {
             return Ok(None);
         };
         let (Requirements::NoisePredictions { split, count }
         | Requirements::Samples { split, count }) = evaluator.requirements().clone();
-        let data = feed.apply(Data::open(task, &split)?);
+        let data = Data::open(task, &split)?.fed_by(feed);
         Ok(Some(Self {
             count: count.min(data.count()),
             evaluator,
@@ -54,8 +61,41 @@ impl Evaluation {
     /// The metrics of the networks as they are, name and value, and the files that the evaluator made.
     ///
     /// # Errors
-    /// What the plugin says.
-    pub fn run(&mut self, trainer: &Trainer) -> Result<Evaluated> {
+    /// What the plugin says; what drawing samples gives.
+    pub fn run(
+        &mut self,
+        trainer: &Trainer,
+        source: &SampleSource<'_>,
+        config: &SamplingConfig,
+    ) -> Result<Evaluated> {
+        match self.evaluator.requirements() {
+            Requirements::NoisePredictions { .. } => self.feed_predictions(trainer)?,
+            Requirements::Samples { .. } => self.feed_samples(source, config)?,
+        }
+        let (metrics, artefacts) = self.evaluator.finish()?;
+        Ok(Evaluated {
+            metrics: metrics
+                .into_iter()
+                .map(|metric| (metric.name, metric.value))
+                .collect(),
+            artefacts,
+        })
+    }
+
+    fn feed_samples(&mut self, source: &SampleSource<'_>, config: &SamplingConfig) -> Result<()> {
+        let subjects = Subjects::HeldOut(self.data.clone());
+        for first in (0..self.count).step_by(DRAWN as usize) {
+            let range = first as usize..(first + DRAWN).min(self.count) as usize;
+            let drawn = sampling::draw(source, config, &subjects, range.clone())?;
+            let mut lending = Lending::default();
+            lending.add(subjects.columns(range)?)?;
+            lending.add_generated(source.feed, drawn.shape, drawn.values)?;
+            self.evaluator.update(&lending.columns(), first)?;
+        }
+        Ok(())
+    }
+
+    fn feed_predictions(&mut self, trainer: &Trainer) -> Result<()> {
         let indices: Vec<u64> = (0..self.count).collect();
         for chunk in indices.chunks(CHUNK as usize) {
             let samples = self.data.samples(chunk)?;
@@ -91,13 +131,6 @@ impl Evaluation {
                 .collect();
             self.evaluator.update(&inputs, first)?;
         }
-        let (metrics, artefacts) = self.evaluator.finish()?;
-        Ok(Evaluated {
-            metrics: metrics
-                .into_iter()
-                .map(|metric| (metric.name, metric.value))
-                .collect(),
-            artefacts,
-        })
+        Ok(())
     }
 }

@@ -334,6 +334,42 @@ impl LatentCoder {
         Ok(entry)
     }
 
+    /// The pooled state of texts before any projection, as GLIGEN takes phrases: features of each, and all values.
+    ///
+    /// # Errors
+    /// As [`Self::encode_texts`].
+    pub fn encode_phrases(&self, texts: &[&str]) -> Result<(usize, Vec<f32>)> {
+        let mut values = Vec::new();
+        let mut size = 0;
+        for text in texts {
+            let mut sum = Sha256::new();
+            sum.update(format!("{} phrase\n", self.text_key).as_bytes());
+            sum.update(text.as_bytes());
+            let entry = self.cache.get_or_make(&hex(sum), &["phrase"], || {
+                let mut parts = lock(&self.text);
+                let parts = loaded(&mut parts, || self.pipeline.load_text(&self.device))?;
+                let Some(part) = parts.first() else {
+                    bail!("the pipeline has no text encoder");
+                };
+                let ids = part.tokenizer.encode(text)?.ids;
+                let tokens = ids.len();
+                let ids = TensorData::new(ids, [1, tokens]);
+                let ids = Tensor::<2, Int>::from_data(ids, &self.device);
+                let pooled = part.model.forward(ids).pooled;
+                Ok(vec![Stored {
+                    name: "phrase",
+                    shape: vec![pooled.dims()[1]],
+                    values: pooled.into_data().iter::<f32>().collect(),
+                }])
+            })?;
+            for stored in entry {
+                size = stored.values.len();
+                values.extend(stored.values);
+            }
+        }
+        Ok((size, values))
+    }
+
     /// Drops what is loaded; it is loaded again when it is needed.
     pub fn release(&self) {
         *lock(&self.vae) = None;

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::Device;
-use dsl_loader::{Plugin, TaskHandle};
-use dsl_nets::{
-    DenoiserConfig, Model, ModelConfig, Tokenizer, UNet2DConditionConfig, WeightFile, weights,
-};
+use dsl_loader::{Injection, Plugin, TaskHandle};
+use dsl_nets::weights::Extension;
+use dsl_nets::{DenoiserConfig, Model, ModelConfig, Tokenizer, UNet2DConditionConfig, WeightFile};
 
 use super::data::{Data, caption_column};
 use super::latents::LatentCoder;
+use super::learned_tokens::{LearnedWords, needs_text_encoder};
 use super::model_card::{self, ModelCard};
 use super::pipeline::Pipeline;
+use super::task_modules::with_task_modules;
 use crate::config::{BaseModel, RunConfig};
 use crate::failure;
 
@@ -59,17 +60,25 @@ pub fn prepare(
         .as_ref()
         .map(|pipeline| LatentCoder::new(pipeline.clone(), &config.model.latents, device))
         .transpose()?;
-    let model = match &pipeline {
+    let mut model = match &pipeline {
         Some(pipeline) => ModelConfig {
             denoiser: DenoiserConfig::Unet(pipeline.unet.clone()),
             text_encoder: None,
         },
-        None => model_config(config, base_card.as_ref(), task)?,
+        None => model_config(config, base_card.as_ref(), task, data)?,
     };
+    let picture = data.shape().picture;
     let sample_shape = match &latents {
-        Some(coder) => coder.latent_shape(data.sample_shape())?,
-        None => data.sample_shape(),
+        Some(coder) => coder.latent_shape(picture)?,
+        None => picture,
     };
+    model.denoiser = with_task_modules(
+        model.denoiser,
+        task.describe(),
+        data,
+        &config.model.task_modules,
+        latents.is_some().then_some(sample_shape[0]),
+    )?;
     let card = ModelCard {
         format: ModelCard::FORMAT,
         task: plugin.manifest().id.clone(),
@@ -78,7 +87,11 @@ pub fn prepare(
         noise_schedule: config.model.noise_schedule.clone(),
         sample_shape,
         pipeline: pipeline.map(|pipeline| pipeline.folder),
+        learned: LearnedWords::of_task(task.describe()),
     };
+    if card.learned.is_some() && (base.is_none() || card.model.text_encoder.is_none()) {
+        return Err(needs_text_encoder());
+    }
     check_base(base_card.as_ref(), &card)?;
     check_shape(&card)?;
 
@@ -87,7 +100,12 @@ pub fn prepare(
         (Some(_), Some(tokenizer)) => Some(tokenizer),
         (Some(encoder), None) => Some(learn_tokenizer(task, data, encoder.vocab_size)?),
     };
-    let (model, source) = at_step_0(&card, base.as_ref(), config.train.seed, device)?;
+    let (mut model, source) = at_step_0(&card, base.as_ref(), config.train.seed, device)?;
+    let mut tokenizer = tokenizer;
+    if let (Some(learned), Some(known)) = (&card.learned, &tokenizer) {
+        let (taught, words) = learned.add_to(model, known, card.model.text_encoder.as_ref())?;
+        (model, tokenizer) = (taught, Some(words));
+    }
     Ok(Prepared {
         model,
         card,
@@ -152,10 +170,11 @@ fn at_step_0(
     device: &Device,
 ) -> Result<(Model, String)> {
     if let (None, Some(folder)) = (base, &card.pipeline) {
-        let denoiser = Pipeline::open(folder)?.load_unet(device)?;
+        let pipeline = Pipeline::open(folder)?;
         let model = Model {
-            denoiser,
+            denoiser: pipeline.load_unet_as(&card.model.denoiser, seed, device)?,
             text_encoder: None,
+            learned_tokens: None,
         };
         return Ok((model, folder.display().to_string()));
     }
@@ -189,6 +208,7 @@ fn model_config(
     config: &RunConfig,
     base: Option<&ModelCard>,
     task: &TaskHandle,
+    data: &Data,
 ) -> Result<ModelConfig> {
     let section = &config.model;
     let mut model = match (base, &section.base) {
@@ -208,20 +228,15 @@ fn model_config(
             text_encoder: section.text_encoder.clone(),
         },
     };
-    let wants_text = caption_column(task.describe()).is_some();
+    let wants_text = caption_column(task.describe(), data).is_some();
     if !wants_text {
         model.text_encoder = None;
     }
-    if model.denoiser.cross_attention_dim().is_some() && model.text_encoder.is_none() {
-        return Err(failure::usage(if wants_text {
-            anyhow!(
-                "a UNet attends to text, and there is no text encoder\nhint: set `model.text_encoder`, for example `{{hidden_size: 96}}`"
-            )
-        } else {
-            anyhow!(
-                "a UNet attends to text, and this task has none\nhint: set `model.denoiser: {{kind: mlp}}`"
-            )
-        }));
+    let is_unet = model.denoiser.cross_attention_dim().is_some();
+    if is_unet && wants_text && model.text_encoder.is_none() {
+        return Err(failure::usage(anyhow!(
+            "the task has text, and there is no text encoder\nhint: set `model.text_encoder`, for example `{{hidden_size: 96}}`"
+        )));
     }
     Ok(model)
 }
@@ -272,10 +287,9 @@ fn check_shape(card: &ModelCard) -> Result<()> {
     let [channels, height, width] = card.sample_shape;
     match &card.model.denoiser {
         DenoiserConfig::Unet(unet) => {
-            if unet.in_channels != channels || unet.out_channels != channels {
+            if unet.out_channels != channels {
                 return Err(failure::usage(anyhow!(
-                    "the data has {channels} channels, and the UNet takes {} and gives {}",
-                    unet.in_channels,
+                    "the data has {channels} channels, and the UNet gives {}",
                     unet.out_channels
                 )));
             }
@@ -293,10 +307,15 @@ fn check_shape(card: &ModelCard) -> Result<()> {
 }
 
 fn learn_tokenizer(task: &TaskHandle, data: &Data, vocab_size: usize) -> Result<Tokenizer> {
-    let Some((column, _)) = caption_column(task.describe()) else {
+    let Some(column) = caption_column(task.describe(), data) else {
         bail!("the task has no captions to learn a tokenizer from");
     };
-    let texts = data.texts(&column, TOKENIZER_CAPTIONS)?;
+    let mut texts = data.texts(column, TOKENIZER_CAPTIONS)?;
+    for injection in &task.describe().injections {
+        if let Injection::GroundingTokens { phrases, .. } = injection {
+            texts.extend(data.texts(phrases, TOKENIZER_CAPTIONS)?);
+        }
+    }
     tracing::info!(captions = texts.len(), "learning the tokenizer");
     Ok(Tokenizer::train_bpe(
         texts.iter().map(String::as_str),
@@ -304,23 +323,42 @@ fn learn_tokenizer(task: &TaskHandle, data: &Data, vocab_size: usize) -> Result<
     )?)
 }
 
-/// All of the generator from our own files; the denoiser alone from others'.
+/// All of the generator from our own files; the denoiser alone from others'. What the task adds may be absent from both.
 fn load(model: Model, file: &WeightFile, is_ours: bool) -> Result<Model> {
-    if is_ours {
-        return Ok(model.load_complete(file)?);
+    let (model, extension) = match is_ours {
+        true => model.load_extending(file).map_err(failure::usage)?,
+        false => {
+            let (whole, report) = model.clone().load(file)?;
+            if report.is_complete() {
+                return Ok(whole);
+            }
+            let Model {
+                denoiser,
+                text_encoder,
+                learned_tokens,
+            } = model;
+            let (denoiser, extension) = denoiser.load_extending(file).map_err(failure::usage)?;
+            let model = Model {
+                denoiser,
+                text_encoder,
+                learned_tokens,
+            };
+            (model, extension)
+        }
+    };
+    told_fresh(&extension);
+    Ok(model)
+}
+
+/// Says which of the task's layers a base does not have.
+pub fn told_fresh(extension: &Extension) {
+    if !extension.is_empty() {
+        let kinds: Vec<&str> = extension.kinds.iter().map(|kind| kind.name()).collect();
+        tracing::info!(
+            "the base has no {}: fresh weights for them",
+            kinds.join(", ")
+        );
     }
-    let (model, report) = model.load(file)?;
-    if report.is_complete() {
-        return Ok(model);
-    }
-    let Model {
-        denoiser,
-        text_encoder,
-    } = model;
-    Ok(Model {
-        denoiser: weights::load_complete(denoiser, file, &[])?,
-        text_encoder,
-    })
 }
 
 fn json(value: &impl serde::Serialize) -> String {

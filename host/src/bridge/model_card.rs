@@ -8,6 +8,9 @@ use dsl_engine::{NoiseScheduleConfig, PredictionType};
 use dsl_nets::{Model, ModelConfig, Tokenizer, WeightDType, WeightFile};
 use serde::{Deserialize, Serialize};
 
+use super::learned_tokens::LearnedWords;
+use crate::run_dir::{MODEL_CARD, RunDir};
+
 /// Key of the card in a safetensors file's metadata.
 const CARD_KEY: &str = "dsl_host.model_card";
 /// Key of the tokenizer there.
@@ -32,6 +35,9 @@ pub struct ModelCard {
     /// The pipeline whose autoencoder made the samples, and whose text encoders the features: its folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<PathBuf>,
+    /// New words of the text encoder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learned: Option<LearnedWords>,
 }
 
 impl ModelCard {
@@ -45,6 +51,17 @@ impl ModelCard {
             .as_ref()
             .map_or(0, |encoder| encoder.max_position_embeddings)
     }
+}
+
+/// The card of a run's generator.
+///
+/// # Errors
+/// A card that is not there, or that this version cannot read.
+pub fn of_run(run: &RunDir) -> Result<ModelCard> {
+    let path = run.path().join(MODEL_CARD);
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("`{}` cannot be read", path.display()))
 }
 
 /// Writes a generator with its card and tokenizer to one safetensors file, whole or not at all.

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use burn::tensor::Device;
 use dsl_nets::{
-    AutoencoderKL, AutoencoderKLConfig, ClipTextModel, ClipTokenizer, Denoiser, LoadOptions,
-    UNet2DCondition, UNet2DConditionConfig, load_folder, read_config,
+    AutoencoderKL, AutoencoderKLConfig, ClipTextModel, ClipTokenizer, Denoiser, DenoiserConfig,
+    LoadOptions, Pretrained as _, UNet2DCondition, UNet2DConditionConfig, WeightDType, WeightSet,
+    load_folder, load_unet_extending, read_config,
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::feature_cache::hex;
+use super::model::told_fresh;
 use crate::failure;
 
 const INDEX: &str = "model_index.json";
@@ -144,6 +146,29 @@ impl Pipeline {
             device,
         );
         Ok(Denoiser::Unet(loaded.map_err(failure::usage)?.module))
+    }
+
+    /// The denoiser in the shape of `config`, which may have layers that a task adds; those get fresh values, which follow
+    /// from `seed`.
+    ///
+    /// # Errors
+    /// As [`Self::load_unet`].
+    pub fn load_unet_as(
+        &self,
+        config: &DenoiserConfig,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Denoiser> {
+        let config = match config {
+            DenoiserConfig::Unet(config) if *config != self.unet => config,
+            _ => return self.load_unet(device),
+        };
+        let folder = self.folder.join("unet");
+        let (unet, extension) = WeightSet::open_folder(&folder, UNet2DCondition::STEM, None)
+            .and_then(|set| load_unet_extending(config, set, WeightDType::F32, seed, device))
+            .map_err(failure::usage)?;
+        told_fresh(&extension);
+        Ok(Denoiser::Unet(unet))
     }
 
     /// The autoencoder.

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
+use serde_json::{Map, Value};
 
+use crate::bridge::subjects::{self, Subjects};
 use crate::failure;
 use crate::report::{self, Samples};
 use crate::run::open_finished;
@@ -16,7 +18,9 @@ use crate::sampling::{self, SampleSource};
 /// seed is the same whatever --count is.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  dsl-host sample --run runs/a --prompt \"red apple\" --count 8 --seed 1 --out grid.png"
+    after_help = "Examples:\n  dsl-host sample --run runs/a --prompt \"red apple\" --count 8 --seed 1 --out grid.png\n  \
+                  dsl-host sample --run runs/sr --input image=low.png --out high.png\n  \
+                  dsl-host sample --run runs/layout --input caption=\"two trees\" --input boxes=\"0.1,0.1,0.5,0.5,tree\" --out grid.png"
 )]
 pub struct SampleArgs {
     /// Folder of the run
@@ -25,9 +29,13 @@ pub struct SampleArgs {
     /// What the samples show; may be repeated, and is then taken in turn. The run's own prompts without it
     #[arg(long = "prompt")]
     prompts: Vec<String>,
-    /// Number of samples
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    count: u32,
+    /// What the samples are conditioned on, for tasks with more than text: KEY=VALUE, as the plugin's documentation names
+    /// them; values may be JSON. May be repeated. Held-out samples of the task's data without it
+    #[arg(long = "input", value_name = "KEY=VALUE", conflicts_with = "prompts")]
+    inputs: Vec<String>,
+    /// Number of samples, 8 without it; with --input 1
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    count: Option<u32>,
     /// Seed of the noise that they start from
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -49,7 +57,9 @@ pub struct SampleArgs {
 pub fn sample(args: &SampleArgs) -> Result<()> {
     let run = open_finished(&args.run)?;
     let mut config = run.config.sampling.clone();
-    config.count = args.count;
+    config.count = args
+        .count
+        .unwrap_or(if args.inputs.is_empty() { 8 } else { 1 });
     config.seed = args.seed;
     config.guidance_scale = args.guidance_scale.unwrap_or(config.guidance_scale);
     if let Some(steps) = args.num_inference_steps {
@@ -60,16 +70,47 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
     } else {
         &args.prompts
     };
+    let opened = run.open_task()?;
+    let subjects = match inputs(&args.inputs).map_err(failure::usage)? {
+        Some(inputs) => Subjects::Inputs(opened.task.conditions(&inputs)?),
+        None => Subjects::of_task(&opened.task, &opened.data, prompts),
+    };
+    if !args.prompts.is_empty() && !matches!(subjects, Subjects::Prompts { .. }) {
+        return Err(failure::usage(anyhow!(
+            "the task {} is told more than a text\nhint: use --input, as the plugin's documentation says",
+            run.card.task
+        )));
+    }
     let source = SampleSource {
         model: &run.model,
         card: &run.card,
-        tokenizer: run.tokenizer.as_ref(),
-        latents: run.latents.as_ref(),
+        feed: &opened.feed,
+        latents: run.latents.as_deref(),
         device: &run.device,
     };
-    let drawn = sampling::draw(&source, &config, prompts)?;
-    let picture = report::picture(Samples::new(&drawn.values, drawn.shape)?, None)?;
+    let count = sampling::count(&config, &subjects);
+    let drawn = sampling::draw(&source, &config, &subjects, 0..count)?;
+    let (feed, values) = (&opened.feed, &drawn.values);
+    let picture = match subjects::picture(&opened.task, feed, &subjects, drawn.shape, values)? {
+        Some(picture) => picture,
+        None => report::picture(Samples::new(values, drawn.shape)?, None)?,
+    };
     report::write_png(&args.out, &picture)
         .with_context(|| format!("the samples of `{}` were not written", args.run.display()))?;
     failure::print(&format!("{}\n", args.out.display()))
+}
+
+/// `KEY=VALUE`s as one JSON object; values that are no JSON are texts.
+fn inputs(given: &[String]) -> Result<Option<Value>> {
+    let mut inputs = Map::new();
+    for input in given {
+        let Some((key, value)) = input.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+            bail!("`--input {input}` is not KEY=VALUE\nhint: such as `--input image=low.png`");
+        };
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        if inputs.insert(key.to_owned(), value).is_some() {
+            bail!("`--input {key}=…` is given twice");
+        }
+    }
+    Ok((!inputs.is_empty()).then_some(Value::Object(inputs)))
 }

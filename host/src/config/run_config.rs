@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub use model::{BaseModel, ModelSection};
+pub use model::{BaseModel, ModelSection, TaskModuleSizes};
 
 use super::{
     ConfigError, ConfigErrors, Configuration, PluginParts, Problem, Resolved, export,
@@ -26,6 +26,7 @@ use crate::bridge::model_card;
 use crate::bridge::pipeline::Pipeline;
 use crate::device::DeviceSelector;
 use crate::features::FeaturesConfig;
+use crate::run_dir::RunDir;
 
 /// Configuration of a dsl-host run.
 ///
@@ -74,6 +75,16 @@ pub struct SamplingConfig {
     /// Classifier-free guidance: `uncond + guidance_scale * (cond - uncond)`; 1 is off.
     #[schemars(range(min = 0.0))]
     pub guidance_scale: f64,
+    /// What sampling starts from.
+    pub start_from: StartFrom,
+    /// For tasks with boxes: the share of the steps, from the first, in which boxes count (GLIGEN's scheduled sampling,
+    /// tau); 1 is all of them.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub grounding_share: f64,
+    /// For pictures larger than those that the network was trained on, such as a user's own in super-resolution: by how much
+    /// the tiles overlap that they are drawn in, as a share of a tile.
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub tile_overlap: f64,
     /// How samples are drawn.
     pub sampler: SamplerConfig,
 }
@@ -86,9 +97,23 @@ impl Default for SamplingConfig {
             prompts: Vec::new(),
             seed: 0,
             guidance_scale: 3.0,
+            start_from: StartFrom::Noise,
+            grounding_share: 1.0,
+            tile_overlap: 0.5,
             sampler: SamplerConfig::default(),
         }
     }
+}
+
+/// What sampling starts from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StartFrom {
+    /// Noise alone.
+    #[default]
+    Noise,
+    /// The conditioning picture, noised to the first step's level: for super-resolution (StableSR).
+    Condition,
 }
 
 /// What is written while training.
@@ -147,10 +172,14 @@ fn trained_with(base: &Path) -> anyhow::Result<Option<(String, Value)>> {
     if Pipeline::is_one(base) {
         return of_pipeline(base);
     }
-    let card = WeightFile::open(base)
-        .ok()
-        .and_then(|file| model_card::read(&file).ok().flatten());
-    let Some((card, _)) = card else {
+    let card = match RunDir::open_to_read(base) {
+        Ok(run) => model_card::of_run(&run).ok(),
+        Err(_) => WeightFile::open(base)
+            .ok()
+            .and_then(|file| model_card::read(&file).ok().flatten())
+            .map(|(card, _)| card),
+    };
+    let Some(card) = card else {
         return Ok(None);
     };
     if let Some(folder) = card.pipeline.filter(|folder| Pipeline::is_one(folder)) {

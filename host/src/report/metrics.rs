@@ -25,6 +25,7 @@ const KEY_ORDER: &[&str] = &[
     "grad_norm/discriminator",
     "learning_rate",
     "images_per_second",
+    "data_wait_fraction",
     "peak_memory_bytes",
 ];
 

@@ -267,10 +267,19 @@ pub fn describe_duration(duration: Duration) -> String {
 /// Images and steps per second over the last steps, pauses left out.
 #[derive(Debug, Clone)]
 pub struct SpeedMeter {
-    /// Time and images of single steps, oldest first.
-    steps: std::collections::VecDeque<(Duration, u64)>,
+    /// Single steps, oldest first.
+    steps: std::collections::VecDeque<MeteredStep>,
     time: Duration,
     mark: Instant,
+    /// Time that the step under way has waited for its data.
+    waited: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct MeteredStep {
+    time: Duration,
+    waited: Duration,
+    images: u64,
 }
 
 /// The time over which speed is averaged.
@@ -289,7 +298,13 @@ impl SpeedMeter {
             steps: std::collections::VecDeque::new(),
             time: Duration::ZERO,
             mark: Instant::now(),
+            waited: Duration::ZERO,
         }
+    }
+
+    /// The data of the step under way has just come, after a wait.
+    pub fn waited(&mut self, wait: Duration) {
+        self.waited += wait;
     }
 
     /// A step with so many images has just ended.
@@ -305,18 +320,30 @@ impl SpeedMeter {
     }
 
     fn record(&mut self, time: Duration, images: u64) {
-        self.steps.push_back((time, images));
+        let waited = std::mem::take(&mut self.waited);
+        self.steps.push_back(MeteredStep {
+            time,
+            waited,
+            images,
+        });
         self.time += time;
         while self.time > SPEED_WINDOW && self.steps.len() > 1 {
-            if let Some((oldest, _)) = self.steps.pop_front() {
-                self.time -= oldest;
+            if let Some(oldest) = self.steps.pop_front() {
+                self.time -= oldest.time;
             }
         }
     }
 
+    /// Share of the time that steps have waited for their data, 0..1; `None` before the first step.
+    pub fn data_wait_fraction(&self) -> Option<f64> {
+        let waited: Duration = self.steps.iter().map(|step| step.waited).sum();
+        let seconds = self.time.as_secs_f64();
+        (seconds > 0.0).then(|| waited.as_secs_f64() / seconds)
+    }
+
     /// Images per second; `None` before the first step.
     pub fn images_per_second(&self) -> Option<f64> {
-        let images: u64 = self.steps.iter().map(|(_, images)| images).sum();
+        let images: u64 = self.steps.iter().map(|step| step.images).sum();
         self.per_second(images)
     }
 

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use dsl_engine::Trainer;
-use dsl_loader::Plugin;
+use dsl_loader::{Plugin, TaskHandle};
 use dsl_nets::{Model, Tokenizer};
 
-use super::{checkpoints, read_config, trainer_config};
+use super::{checkpoints, feed_of, read_config, trainer_config};
+use crate::bridge::data::Data;
+use crate::bridge::feed::Feed;
 use crate::bridge::latents::LatentCoder;
-use crate::bridge::model_card::ModelCard;
+use crate::bridge::model_card::{self, ModelCard};
 use crate::bridge::pipeline::Pipeline;
 use crate::bridge::{model, plugin};
 use crate::config::RunConfig;
@@ -31,9 +33,11 @@ pub struct Finished {
     /// For networks with text.
     pub tokenizer: Option<Tokenizer>,
     /// For networks that work on latents.
-    pub latents: Option<LatentCoder>,
+    pub latents: Option<Arc<LatentCoder>>,
     /// What the run's own pictures show.
     pub prompts: Vec<String>,
+    /// The plugin that it was trained with.
+    plugin: PathBuf,
     /// Where the networks are.
     pub device: Device,
 }
@@ -45,8 +49,7 @@ pub struct Finished {
 pub fn open_finished(path: &Path) -> Result<Finished> {
     let run = RunDir::open_to_read(path).map_err(failure::usage)?;
     let config = read_config(&run)?;
-    let card: ModelCard = serde_json::from_str(&read(&run.path().join(MODEL_CARD))?)
-        .with_context(|| format!("`{}` cannot be read", run.path().join(MODEL_CARD).display()))?;
+    let card = model_card::of_run(&run)?;
     let tokenizer = match card.max_tokens() {
         0 => None,
         _ => Some(Tokenizer::from_json(&read(&run.path().join(TOKENIZER))?)?),
@@ -57,6 +60,14 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
         // Checkpoints hold what is trained; the rest is the base's.
         false => model::base_of_run(&config, &card, || plugin_of(&run), &device)?,
     };
+    let (model, tokenizer) = match (&card.learned, tokenizer) {
+        (Some(learned), Some(tokenizer)) => {
+            let (model, tokenizer) =
+                learned.add_to(model, &tokenizer, card.model.text_encoder.as_ref())?;
+            (model, Some(tokenizer))
+        }
+        (_, tokenizer) => (model, tokenizer),
+    };
     let loaded = checkpoints(&run, &config).load_latest()?;
     for damage in &loaded.damaged {
         tracing::warn!("{damage}; the one before it is used");
@@ -64,7 +75,8 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
     let latents = match &card.pipeline {
         Some(folder) => {
             let pipeline = Pipeline::open(folder)?;
-            Some(LatentCoder::new(pipeline, &config.model.latents, &device)?)
+            let coder = LatentCoder::new(pipeline, &config.model.latents, &device)?;
+            Some(Arc::new(coder))
         }
         None => None,
     };
@@ -72,6 +84,7 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
     trainer.restore(&loaded.checkpoint)?;
     Ok(Finished {
         prompts: config.sampling.prompts.clone(),
+        plugin: run.read_record()?.plugin.path,
         model: trainer.sampling_model(),
         config,
         card,
@@ -79,6 +92,46 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
         latents,
         device,
     })
+}
+
+/// The task of a run, for samples under its conditions.
+pub struct Opened {
+    /// The task.
+    pub task: TaskHandle,
+    /// Held-out samples; those of training where there are no others.
+    pub data: Data,
+    /// How columns become what networks read.
+    pub feed: Arc<Feed>,
+}
+
+impl Finished {
+    /// Opens the task that the run was trained with.
+    ///
+    /// # Errors
+    /// A plugin that is no longer there; what it says.
+    pub fn open_task(&self) -> Result<Opened> {
+        let features = Arc::new(FeatureService::default());
+        features.configure(&self.config.features, &self.device);
+        let plugin = plugin::open_file(&self.plugin, &Interrupt::watch()?, &features)?;
+        let task = plugin::keep_folder(|| Ok(plugin.open_task(&self.config.task)?))?;
+        let split = &self.config.validation.split;
+        let data = match task.splits().contains(split) {
+            true => Data::open(&task, split)?,
+            false => Data::open(&task, "train")?,
+        };
+        let feed = Arc::new(feed_of(
+            data.feed(),
+            self.tokenizer.as_ref(),
+            self.card.max_tokens(),
+            self.latents.as_ref(),
+            false,
+        ));
+        Ok(Opened {
+            task,
+            data: data.fed_by(&feed),
+            feed,
+        })
+    }
 }
 
 /// The plugin that the run was begun with: a base may be inside it.

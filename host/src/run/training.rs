@@ -10,6 +10,7 @@ use crate::bridge::data::{Data, TrainingBatches};
 use crate::bridge::evaluate::Evaluation;
 use crate::bridge::latents::EncodeWhen;
 use crate::bridge::prefetch::Prefetch;
+use crate::bridge::subjects::{self, Subjects};
 use crate::config::RunConfig;
 use crate::failure;
 use crate::interrupt::Interrupt;
@@ -18,7 +19,7 @@ use crate::report::{
     peak_memory_bytes, training_details,
 };
 use crate::run_dir::{RunDir, SessionEnd};
-use crate::sampling::{self, SampleSource};
+use crate::sampling;
 
 /// Points of the data that a plot of samples is drawn over.
 const REFERENCE_POINTS: u64 = 1024;
@@ -77,6 +78,7 @@ struct Training<'a> {
     checkpoints: Checkpoints,
     validation: Option<Data>,
     evaluation: Option<Evaluation>,
+    subjects: Subjects,
     reference: Option<(Vec<f32>, [usize; 4])>,
     pictures: Vec<PathBuf>,
 }
@@ -92,7 +94,7 @@ impl<'a> Training<'a> {
         let split = &config.validation.split;
         let validation = match config.validation.every_steps {
             Some(_) if session.task.splits().contains(split) => {
-                Some(session.feed.apply(Data::open(&session.task, split)?))
+                Some(Data::open(&session.task, split)?.fed_by(&session.feed))
             }
             Some(_) => {
                 tracing::info!("the data has no split `{split}`: no validation");
@@ -102,6 +104,11 @@ impl<'a> Training<'a> {
         };
         let evaluation = Evaluation::open(&session.task, &session.feed)?;
         let reference = reference_points(&session.data)?;
+        let subjects = Subjects::of_task(
+            &session.task,
+            validation.as_ref().unwrap_or(&session.data),
+            &config.sampling.prompts,
+        );
         if !quiet {
             let [trained, frozen] = session.trainer.parameter_counts();
             let parameters = match frozen {
@@ -133,6 +140,7 @@ impl<'a> Training<'a> {
             report,
             validation,
             evaluation,
+            subjects,
             reference,
             pictures: Vec::new(),
         })
@@ -145,7 +153,10 @@ impl<'a> Training<'a> {
         let mut progress = Progress::begin(ProgressMode::detect(quiet), "training", first, last);
         let mut speed = SpeedMeter::new();
         for _ in first..last {
-            let batch = match batches.next_batch() {
+            let asked = std::time::Instant::now();
+            let read = batches.next_batch();
+            speed.waited(asked.elapsed());
+            let batch = match read {
                 Err(EngineError::Interrupted) => {
                     // The plugin gave up on a batch. All of the step before it is reported.
                     self.save()?;
@@ -259,6 +270,7 @@ impl<'a> Training<'a> {
                 .steps_per_epoch(self.session.data.len());
             metrics.set("epoch", step.step as f64 / steps_per_epoch as f64);
             metrics.set_some("images_per_second", speed.images_per_second());
+            metrics.set_some("data_wait_fraction", speed.data_wait_fraction());
             metrics.set_some("peak_memory_bytes", peak_memory_bytes());
         }
         let validate = config.validation.every_steps.is_some_and(every) || last;
@@ -304,7 +316,10 @@ impl<'a> Training<'a> {
             );
         }
         if let Some(evaluation) = &mut self.evaluation {
-            let evaluated = evaluation.run(&self.session.trainer)?;
+            let model = self.session.trainer.sampling_model();
+            let source = self.session.sample_source(&model);
+            let evaluated =
+                evaluation.run(&self.session.trainer, &source, &self.config.sampling)?;
             for file in &evaluated.artefacts {
                 self.report.artefact(step, &file.name, &file.bytes)?;
             }
@@ -315,25 +330,28 @@ impl<'a> Training<'a> {
 
     fn draw(&mut self, step: u64) -> Result<()> {
         let model = self.session.trainer.sampling_model();
-        let source = SampleSource {
-            model: &model,
-            card: &self.session.prepared.card,
-            tokenizer: self.session.prepared.tokenizer.as_ref(),
-            latents: self.session.prepared.latents.as_deref(),
-            device: &self.session.device,
-        };
-        let drawn = sampling::draw(
-            &source,
-            &self.config.sampling,
-            &self.config.sampling.prompts,
+        let source = self.session.sample_source(&model);
+        let count = sampling::count(&self.config.sampling, &self.subjects);
+        let drawn = sampling::draw(&source, &self.config.sampling, &self.subjects, 0..count)?;
+        let (feed, subjects) = (&self.session.feed, &self.subjects);
+        let shown = subjects::picture(
+            &self.session.task,
+            feed,
+            subjects,
+            drawn.shape,
+            &drawn.values,
         )?;
         let reference = match &self.reference {
             Some((values, shape)) => Some(Samples::new(values, *shape)?),
             None => None,
         };
-        let path =
-            self.report
-                .samples(step, Samples::new(&drawn.values, drawn.shape)?, reference)?;
+        let path = match shown {
+            Some(picture) => self.report.picture(step, &picture)?,
+            None => {
+                let samples = Samples::new(&drawn.values, drawn.shape)?;
+                self.report.samples(step, samples, reference)?
+            }
+        };
         self.pictures.push(path);
         if let Some(coder) = &self.session.prepared.latents
             && self.config.model.latents.encode == EncodeWhen::BeforeTraining
@@ -362,7 +380,7 @@ impl<'a> Training<'a> {
 
 /// Points of the data, where samples are points of the plane.
 fn reference_points(data: &Data) -> Result<Option<(Vec<f32>, [usize; 4])>> {
-    if data.sample_shape() != [2, 1, 1] {
+    if data.shape().picture != [2, 1, 1] {
         return Ok(None);
     }
     let indices: Vec<u64> = (0..data.count().min(REFERENCE_POINTS)).collect();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use dsl_sdk::PluginError;
 use dsl_sdk::captions::CaptionChoice;
 use dsl_sdk::image::{Filter, Resize};
+pub use dsl_sdk::picture_set::{Format, OnError};
 use dsl_sdk::schemars::JsonSchema;
 use dsl_sdk::serde::{Deserialize, Deserializer, Serialize, de};
 use dsl_sdk::serde_json::Value;
@@ -111,32 +112,6 @@ impl<'de> Deserialize<'de> for Wanted {
             ))),
         }
     }
-}
-
-/// How `path` is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(crate = "dsl_sdk::serde", rename_all = "lowercase")]
-#[schemars(crate = "dsl_sdk::schemars")]
-pub enum Format {
-    /// By what is found there; the log says what was taken where both were possible.
-    #[default]
-    Auto,
-    /// A folder of pictures with metadata.jsonl, or with a .txt beside each.
-    ImageFolder,
-    /// Tar archives, plain or gzip-compressed.
-    WebDataset,
-}
-
-/// What becomes of a picture that cannot be read, or has no caption.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(crate = "dsl_sdk::serde", rename_all = "lowercase")]
-#[schemars(crate = "dsl_sdk::schemars")]
-pub enum OnError {
-    /// The run stops with an error that names it.
-    #[default]
-    Fail,
-    /// It is left out and counted. All pictures are decoded once before the first step, to know which ones.
-    Skip,
 }
 
 impl DataConfig {

@@ -3,22 +3,17 @@
 //! The way of a picture: bytes → decoded → fitted to the resolution (kept in memory, since it depends on the file alone) → cropped
 //! and mirrored as the sample's seed says → values in −1..1. Whether a picture came from the cache changes nothing.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use cache::{Cache, Fitted};
-use dsl_sdk::image::{Picture, Window};
+use dsl_sdk::image::Window;
+use dsl_sdk::picture_set::{Fitted, Fitting, Pictures};
+use dsl_sdk::random::SampleRng;
 use dsl_sdk::{
     Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Host,
     PluginError,
 };
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
-use source::{Sample, Source};
+use source::Source;
 
 use crate::config::{DataConfig, OnError};
 
-mod cache;
 pub(crate) mod locate;
 mod only;
 pub(crate) mod source;
@@ -38,22 +33,34 @@ const STOP_EVERY: usize = 16;
 pub struct CaptionedImages {
     config: DataConfig,
     source: Source,
-    cache: Cache,
+    pictures: Pictures,
     host: Host,
 }
 
 impl CaptionedImages {
     /// Makes the samples of `source` ready; under `on_error: skip` decodes them all once and leaves out those that cannot be.
     pub(crate) fn new(
-        source: Source,
+        mut source: Source,
         config: &DataConfig,
         host: &Host,
     ) -> Result<Self, PluginError> {
-        let cache = Cache::new(source.samples.len(), config.cache_mib);
+        let places = source.samples.iter().map(|sample| sample.picture.clone());
+        let fitting = Fitting {
+            resolution: config.resolution,
+            resize: config.resize,
+            filter: config.filter,
+            background: config.background,
+        };
+        let pictures = Pictures::new(
+            places.collect(),
+            source.shards.take(),
+            fitting,
+            config.cache_mib,
+        );
         let mut images = Self {
             config: config.clone(),
             source,
-            cache,
+            pictures,
             host: host.clone(),
         };
         if images.config.on_error == OnError::Skip {
@@ -70,100 +77,25 @@ impl CaptionedImages {
     /// Bytes of pictures in memory.
     #[cfg(test)]
     pub(crate) fn cached_bytes(&self) -> u64 {
-        self.cache.used_bytes()
-    }
-
-    /// The picture at its resolution, before cropping.
-    fn fitted(&self, index: usize) -> Result<Arc<Fitted>, PluginError> {
-        if let Some(picture) = self.cache.get(index) {
-            return Ok(picture);
-        }
-        let picture = Arc::new(self.decode(&self.source.samples[index])?);
-        self.cache.put(index, &picture);
-        Ok(picture)
-    }
-
-    fn decode(&self, sample: &Sample) -> Result<Fitted, PluginError> {
-        let config = &self.config;
-        let decoded = self
-            .source
-            .read(sample)
-            .and_then(|bytes| Picture::decode(&bytes, &self.source.origin(sample), config.background))
-            .map_err(|error| {
-                error.with_help(
-                    "replace or remove this picture, or set `task.data.on_error: skip` to leave out all that cannot be read",
-                )
-            })?;
-        Ok(Fitted {
-            original: [decoded.height(), decoded.width()],
-            picture: decoded.fit(
-                config.resolution,
-                config.resize,
-                config.filter,
-                config.background,
-            ),
-        })
+        self.pictures.cached_bytes()
     }
 
     fn leave_out_broken(&mut self, host: &Host) -> Result<(), PluginError> {
-        let total = self.source.samples.len();
-        let flaws = self.decode_all(host);
-        if host.cancelled() {
-            return Err(PluginError::cancelled());
-        }
+        let flaws = self.pictures.check_all(host, |_, _| Ok(()))?;
         if flaws.is_empty() {
             return Ok(());
         }
-        let mut keep = vec![true; total];
-        for (index, error) in &flaws {
-            keep[*index] = false;
+        let mut keep = vec![true; self.pictures.len()];
+        for (place, error) in &flaws {
+            keep[*place] = false;
             self.source.skip_picture(error);
         }
         let mut kept = keep.iter();
         self.source
             .samples
             .retain(|_| kept.next().copied().unwrap_or(true));
-        self.cache.retain(&keep);
+        self.pictures.retain(&keep);
         self.source.check_not_empty()
-    }
-
-    /// Decodes every picture on all processors; returns those that cannot be, in order.
-    fn decode_all(&self, host: &Host) -> Vec<(usize, PluginError)> {
-        let total = self.source.samples.len();
-        let workers = std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(total);
-        let next = AtomicUsize::new(0);
-        let work = |reports: bool| {
-            let mut flaws = Vec::new();
-            loop {
-                let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= total || (index.is_multiple_of(64) && host.cancelled()) {
-                    // Past the end for all: a cancelled pass ends everywhere.
-                    next.fetch_max(total, Ordering::Relaxed);
-                    return flaws;
-                }
-                if reports {
-                    host.progress(index as u64, total as u64, "checking pictures");
-                }
-                if let Err(error) = self.fitted(index) {
-                    flaws.push((index, error));
-                }
-            }
-        };
-        let mut flaws = std::thread::scope(|scope| {
-            let others: Vec<_> = (1..workers).map(|_| scope.spawn(|| work(false))).collect();
-            let mut flaws = work(true);
-            for other in others {
-                match other.join() {
-                    Ok(found) => flaws.extend(found),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            }
-            flaws
-        });
-        flaws.sort_by_key(|(index, _)| *index);
-        flaws
     }
 }
 
@@ -173,15 +105,13 @@ struct Draws {
     crop_x: f64,
     crop_y: f64,
     flip: f64,
-    captions: ChaCha8Rng,
+    captions: SampleRng,
 }
 
 impl Draws {
     fn new(index: u64, seed: u64) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        // Two samples that were given the same seed still differ.
-        rng.set_stream(index);
-        let (crop_x, crop_y, flip) = (uniform(&mut rng), uniform(&mut rng), uniform(&mut rng));
+        let mut rng = SampleRng::new(index, seed);
+        let (crop_x, crop_y, flip) = (rng.uniform(), rng.uniform(), rng.uniform());
         Self {
             crop_x,
             crop_y,
@@ -189,11 +119,6 @@ impl Draws {
             captions: rng,
         }
     }
-}
-
-/// A number in 0..1 of 53 random bits.
-fn uniform(rng: &mut ChaCha8Rng) -> f64 {
-    (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 impl Dataset for CaptionedImages {
@@ -246,21 +171,13 @@ impl Dataset for CaptionedImages {
             if row.is_multiple_of(STOP_EVERY) && self.host.cancelled() {
                 return Err(PluginError::cancelled());
             }
-            let place = usize::try_from(index)
-                .ok()
-                .filter(|&place| place < self.source.samples.len())
-                .ok_or_else(|| {
-                    PluginError::contract(format!(
-                        "index {index} of a dataset of {} samples",
-                        self.len()
-                    ))
-                })?;
-            let fitted = self.fitted(place)?;
+            let place = self.pictures.place(index)?;
+            let fitted = self.pictures.fitted(place)?;
             let Fitted { picture, original } = &*fitted;
             let texts = &self.source.samples[place].captions;
             let (x, y, flip, caption) = if augment {
                 let mut draws = Draws::new(index, seed);
-                let mut draw = || uniform(&mut draws.captions);
+                let mut draw = || draws.captions.uniform();
                 let caption = texts.choose(self.config.caption, Some(&mut draw));
                 (
                     draws.crop_x,

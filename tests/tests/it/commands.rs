@@ -115,6 +115,7 @@ fn a_run_leaves_its_files_and_names_them() {
         "grad_norm/generator",
         "grad_norm/discriminator",
         "images_per_second",
+        "data_wait_fraction",
         "peak_memory_bytes",
     ];
     for key in keys {

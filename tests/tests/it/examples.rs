@@ -1,25 +1,26 @@
 //! The examples run: their configurations are read as they stand, their scripts are tried at a smaller size.
 
 use std::fs;
+use std::path::Path;
 
 use crate::support::{Outcome, dsl_host, plugin, workspace};
 
-/// Which plugin a configuration of `examples/` is for.
-fn plugin_of(folder: &str) -> &'static str {
-    if folder.contains("mixture") {
-        "mixture"
-    } else {
-        "t2i"
-    }
+/// Which plugin a configuration of `examples/` is for: by its folder, or its own name.
+fn plugin_of(file: &Path) -> &'static str {
+    let place = file.strip_prefix(workspace()).unwrap_or(file);
+    let place = place.to_string_lossy();
+    ["mixture", "stablesr"]
+        .into_iter()
+        .find(|plugin| place.contains(plugin))
+        .unwrap_or("t2i")
 }
 
 #[test]
 fn every_example_configuration_is_valid() {
     let mut checked = 0;
     for folder in fs::read_dir(workspace().join("examples")).unwrap() {
-        let folder = folder.unwrap();
-        let name = folder.file_name().into_string().unwrap();
-        for file in fs::read_dir(folder.path()).into_iter().flatten() {
+        let folder = folder.unwrap().path();
+        for file in fs::read_dir(&folder).into_iter().flatten() {
             let file = file.unwrap().path();
             if file
                 .extension()
@@ -28,7 +29,7 @@ fn every_example_configuration_is_valid() {
                 let mut command = dsl_host();
                 command
                     .args(["run", "--dry-run", "--plugin"])
-                    .arg(plugin(plugin_of(&name)));
+                    .arg(plugin(plugin_of(&file)));
                 Outcome::of(command.arg("--config").arg(&file)).ok();
                 checked += 1;
             }

@@ -86,6 +86,7 @@ fn numbers(run: &Path) -> Vec<Value> {
     for line in &mut lines {
         let line = line.as_object_mut().unwrap();
         line.remove("images_per_second");
+        line.remove("data_wait_fraction");
         line.remove("peak_memory_bytes");
     }
     lines

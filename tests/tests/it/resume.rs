@@ -249,6 +249,7 @@ impl State {
         for line in &mut metrics {
             let line = line.as_object_mut().unwrap();
             line.remove("images_per_second");
+            line.remove("data_wait_fraction");
             line.remove("peak_memory_bytes");
         }
         let mut files = files(run);

@@ -17,6 +17,7 @@ static BUILT: LazyLock<Built> = LazyLock::new(|| {
     Built::of(&[
         "dsl-host",
         "mixture",
+        "stablesr",
         "t2i",
         "misbehave",
         "other-abi",

@@ -4,9 +4,12 @@
 //! parameter. Where the generator trains adapters alone, there is one base in memory, and two sets of adapters; what the
 //! generator had learned when the copy was made lies between them, as adapters that are part of the copy's base.
 
+use std::collections::HashSet;
+
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
 use dsl_nets::Denoiser;
+use dsl_nets::parameters::{parameter_infos, train_only};
 
 use super::Trainer;
 use super::config::AdamWConfig;
@@ -87,6 +90,7 @@ impl Trainer {
     /// A discriminator that answers exactly as its base does, and has not moved.
     pub(crate) fn new_adversary(&self, dsl: &DslConfig) -> Result<Adversary, EngineError> {
         let config = &dsl.discriminator;
+        self.check_can_teach(dsl)?;
         let source = match (config.base, &self.ema) {
             (DiscriminatorBase::Ema, Some(ema)) => ema.module().denoiser.clone(),
             (DiscriminatorBase::Ema, None) => return Err(no_average()),
@@ -97,9 +101,13 @@ impl Trainer {
             base = base.map(&mut OwnMemory);
         }
         let network = match config.trainable {
-            DiscriminatorTrainable::Lora => base
-                .with_lora(&config.lora, self.config.train.seed)?
-                .train(),
+            DiscriminatorTrainable::Lora => {
+                let adapted = base.with_lora(&config.lora, self.config.train.seed)?;
+                match config.train_task_modules {
+                    true => with_own_task_modules(adapted),
+                    false => adapted.train(),
+                }
+            }
             DiscriminatorTrainable::Full => base.train().set_require_grad(true),
         };
         let adamw = AdamWConfig {
@@ -114,6 +122,38 @@ impl Trainer {
                 num_train_timesteps: self.schedule.num_train_timesteps(),
             },
             updates: 0,
+        })
+    }
+
+    /// Refuses a discriminator that cannot represent what the task adds: with Eq. 3 alone the generator learns of the data
+    /// through the discriminator, and low-rank adapters over layers that compute nothing never learn their condition. The
+    /// generator would be pulled towards ignoring it.
+    fn check_can_teach(&self, dsl: &DslConfig) -> Result<(), EngineError> {
+        let config = &dsl.discriminator;
+        let learns_them =
+            config.train_task_modules || config.trainable == DiscriminatorTrainable::Full;
+        if learns_them || dsl.generator.dsm_weight > 0.0 {
+            return Ok(());
+        }
+        let modules = self.generator.module().valid().denoiser.task_modules();
+        let closed: Vec<&str> = (modules.iter())
+            .filter(|module| module.has_identity && module.at_identity)
+            .map(|module| module.kind.name())
+            .collect();
+        if closed.is_empty() {
+            return Ok(());
+        }
+        Err(EngineError::Config {
+            key: "objective.warmup_dsm_steps".to_owned(),
+            message: format!(
+                "the discriminator cannot teach what it cannot represent: {} of this task still compute nothing, and its \
+                 copy of them would stay so, while the generator learns from nothing else",
+                closed.join(", ")
+            ),
+            help: "set `objective.warmup_dsm_steps`, for example 500, so that plain DSM opens them first; or \
+                   `objective.discriminator.train_task_modules: true`; or `objective.generator.dsm_weight` above 0; or \
+                   start from a model that was trained for the task"
+                .to_owned(),
         })
     }
 
@@ -143,6 +183,17 @@ impl Trainer {
         let network = adversary.learner.module().valid().map(&mut weights).train();
         adversary.learner.replace_module(network);
     }
+}
+
+/// A network whose adapters train, and with them its copy of what the task adds.
+fn with_own_task_modules(adapted: Denoiser) -> Denoiser {
+    let mut trained: HashSet<String> = (adapted.task_modules().into_iter())
+        .flat_map(|module| module.parameters)
+        .collect();
+    let adapted = adapted.train();
+    let adapters = parameter_infos(&adapted).into_iter();
+    trained.extend(adapters.filter(|p| p.require_grad).map(|p| p.path));
+    train_only(adapted, |parameter| trained.contains(parameter.path))
 }
 
 /// `base: ema` where no average is kept.

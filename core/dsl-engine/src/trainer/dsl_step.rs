@@ -10,9 +10,9 @@ use burn::tensor::Tensor;
 use dsl_nets::Conditioning;
 
 use super::discriminator::Adversary;
-use super::dsm_step::Means;
+use super::dsm_step::{Means, with_camera};
 use super::noised::Noised;
-use super::parts::{DiscriminatorPass, GeneratorPass, PassMode, side_by_side};
+use super::parts::{CAMERA_ERRORS, DiscriminatorPass, GeneratorPass, PassMode, side_by_side};
 use super::report::StepReport;
 use super::{Trainer, precision};
 use crate::error::EngineError;
@@ -192,22 +192,28 @@ impl Trainer {
                     &hinge,
                     &noised.measure(&device),
                 );
-                let gradients = pass.gradients(&result.loss.clone().div_scalar(count));
+                let camera = pass.camera_losses(&noised, &device);
+                let loss = with_camera(result.loss.clone(), camera.as_ref());
+                let gradients = pass.gradients(&loss.div_scalar(count));
                 (
                     [result.loss.detach(), result.error.mean(), result.gap.mean()],
+                    camera.map(|camera| camera.errors),
                     gradients,
                 )
             },
         );
         let mut gradients = GradientsAccumulator::new();
         let mut means = Means::new(["loss/generator", "err/generator", "gap"], batch.len());
-        for (scalars, part) in done {
+        let mut cameras = Means::new(CAMERA_ERRORS, batch.len());
+        for (scalars, camera, part) in done {
             means.add(scalars);
             means.check("loss/generator", step)?;
+            cameras.add_some(camera);
             gradients.accumulate(self.generator.module(), part);
         }
         if update == 0 {
             means.report(report);
+            cameras.report_some(report);
         }
         // A fresh copy answers as the generator does: the loss is 0 and so is its gradient, but weight decay would
         // still shrink the weights. The generator waits for the first move of its discriminator.

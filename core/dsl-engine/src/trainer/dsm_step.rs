@@ -6,7 +6,7 @@ use dsl_nets::Model;
 
 use super::Trainer;
 use super::noised::Noised;
-use super::parts::{GeneratorPass, PassMode, side_by_side};
+use super::parts::{CAMERA_ERRORS, CameraLosses, GeneratorPass, PassMode, side_by_side};
 use super::report::StepReport;
 use crate::error::EngineError;
 use crate::objective::dsm::dsm_loss;
@@ -27,18 +27,24 @@ impl Trainer {
                 noised.target(&device),
                 &noised.measure(&device),
             );
-            let gradients = pass.gradients(&result.loss.clone().div_scalar(count));
-            ([result.loss.detach(), result.error.mean()], gradients)
+            let camera = pass.camera_losses(&noised, &device);
+            let loss = with_camera(result.loss.clone(), camera.as_ref());
+            let gradients = pass.gradients(&loss.div_scalar(count));
+            let scalars = [result.loss.detach(), result.error.mean()];
+            (scalars, camera.map(|camera| camera.errors), gradients)
         });
         let mut means = Means::new(["loss/generator", "err/generator"], batch.len());
         let mut gradients = GradientsAccumulator::new();
-        for (scalars, part) in done {
+        let mut cameras = Means::new(CAMERA_ERRORS, batch.len());
+        for (scalars, camera, part) in done {
             means.add(scalars);
             means.check("loss/generator", self.step + 1)?;
+            cameras.add_some(camera);
             gradients.accumulate(self.generator.module(), part);
         }
         let mut report = StepReport::default();
         means.report(&mut report);
+        cameras.report_some(&mut report);
         let norm = self.generator.update(
             &mut gradients,
             self.learning_rate_at(self.step),
@@ -50,12 +56,21 @@ impl Trainer {
     }
 }
 
+/// A loss with those of the camera estimate, where there are such.
+pub(super) fn with_camera(loss: Tensor<1>, camera: Option<&CameraLosses>) -> Tensor<1> {
+    match camera {
+        Some(camera) => loss + camera.loss.clone(),
+        None => loss,
+    }
+}
+
 /// Means of named scalars over the micro-batches of a step.
 pub(super) struct Means<const N: usize> {
     names: [&'static str; N],
     sums: [f64; N],
     last: [f64; N],
     count: usize,
+    added: bool,
 }
 
 impl<const N: usize> Means<N> {
@@ -65,6 +80,7 @@ impl<const N: usize> Means<N> {
             sums: [0.0; N],
             last: [0.0; N],
             count,
+            added: false,
         }
     }
 
@@ -74,9 +90,24 @@ impl<const N: usize> Means<N> {
             .into_data()
             .iter::<f32>()
             .collect();
+        self.added = true;
         for (i, value) in read.into_iter().enumerate() {
             self.last[i] = f64::from(value);
             self.sums[i] += f64::from(value);
+        }
+    }
+
+    /// [`Self::add`] of scalars that not every task has.
+    pub(super) fn add_some(&mut self, scalars: Option<[Tensor<1>; N]>) {
+        if let Some(scalars) = scalars {
+            self.add(scalars);
+        }
+    }
+
+    /// [`Self::report`], where anything was added.
+    pub(super) fn report_some(&self, report: &mut StepReport) {
+        if self.added {
+            self.report(report);
         }
     }
 

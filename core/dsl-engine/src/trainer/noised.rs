@@ -1,9 +1,12 @@
 //! A micro-batch with its timesteps and noise: what both networks see.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::Trainer;
-use crate::data::{Features, Samples};
+use crate::conditions::Conditions;
+use crate::data::Samples;
 use crate::loss_weighting::LossWeighting;
 use crate::noise_schedule::NoiseSchedule;
 use crate::objective::LossConfig;
@@ -19,8 +22,7 @@ pub struct Noised {
     eps: Tensor<4>,
     target: Tensor<4>,
     timestep: Vec<u32>,
-    token_ids: Option<Tensor<2, Int>>,
-    features: Option<Features>,
+    conditions: Arc<Conditions>,
     views: usize,
     scale: Option<Vec<f32>>,
     weight: Option<Vec<f32>>,
@@ -57,8 +59,7 @@ impl Noised {
             x_t,
             eps,
             target,
-            token_ids: samples.token_ids(device),
-            features: samples.features.clone(),
+            conditions: Arc::new(samples.conditions.clone()),
             views: samples.views,
             scale,
             weight,
@@ -98,20 +99,17 @@ impl Noised {
         Tensor::from_data(TensorData::new(values, [self.timestep.len()]), device)
     }
 
-    /// Token ids, `[batch, tokens]`.
-    pub fn token_ids(&self, device: &Device) -> Option<Tensor<2, Int>> {
-        self.token_ids.clone().map(|ids| {
-            if device.is_autodiff() {
-                Tensor::from_inner(ids)
-            } else {
-                ids
-            }
-        })
+    /// What the networks are told.
+    pub fn conditions(&self) -> &Conditions {
+        &self.conditions
     }
 
-    /// What was encoded before training.
-    pub fn features(&self) -> Option<&Features> {
-        self.features.as_ref()
+    /// The same samples, timesteps and noise under other conditions.
+    pub(super) fn under(&self, conditions: Conditions) -> Self {
+        Self {
+            conditions: Arc::new(conditions),
+            ..self.clone()
+        }
     }
 
     /// How losses of this micro-batch are measured.
@@ -165,7 +163,7 @@ impl Trainer {
             .collect()
     }
 
-    /// Noises `samples` with draws of the given streams; all views of an object share a timestep.
+    /// Noises `samples` with draws of the given streams; all views of an object share a timestep, domain by domain.
     pub(super) fn noise(
         &self,
         samples: &Samples,
@@ -175,15 +173,15 @@ impl Trainer {
         first_row: u64,
     ) -> Noised {
         let rows = samples.len();
-        let views = samples.views.max(1);
-        let objects = self.streams.uniform_timesteps(
+        let together = samples.rows_per_timestep();
+        let drawn = self.streams.uniform_timesteps(
             timestep_stream,
             step,
-            first_row / views as u64,
-            rows / views,
+            first_row / together as u64,
+            rows / together,
             self.schedule.num_train_timesteps(),
         );
-        let timestep = (0..rows).map(|row| objects[row / views]).collect();
+        let timestep = (0..rows).map(|row| drawn[row / together]).collect();
         self.noise_at(samples, timestep, noise_stream, step, first_row)
     }
 

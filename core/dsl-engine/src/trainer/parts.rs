@@ -6,9 +6,9 @@
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{Device, Gradients, Tensor};
+use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use dsl_nets::parameters::count_trainable;
-use dsl_nets::{Conditioning, Denoiser, Model, Tape};
+use dsl_nets::{CameraEstimate, Conditioning, Denoiser, Model, Tape};
 
 use super::config::{Precision, TrainConfig};
 use super::noised::Noised;
@@ -59,9 +59,22 @@ pub(super) struct GeneratorPass {
     pub(super) eps_g: Tensor<4>,
     /// What the generator saw; the discriminator gets it detached.
     pub(super) conditioning: Conditioning,
+    /// What the generator takes the conditioning picture's camera to be, in tasks that teach it.
+    camera: Option<CameraEstimate>,
     /// Of a checkpointed pass.
     tape: Option<Tape>,
 }
+
+/// The losses of a camera estimate, which the generator has beside its objective (Li et al. 2024, Era3D).
+pub(super) struct CameraLosses {
+    /// Both, weighted.
+    pub(super) loss: Tensor<1>,
+    /// Squared error of the elevation, in radians, and of the inverse focal length; means over the objects.
+    pub(super) errors: [Tensor<1>; 2],
+}
+
+/// Names of [`CameraLosses::errors`] in reports.
+pub(super) const CAMERA_ERRORS: [&str; 2] = ["loss/camera_elevation", "loss/camera_inverse_focal"];
 
 impl GeneratorPass {
     /// Runs `model` with gradients.
@@ -69,20 +82,41 @@ impl GeneratorPass {
         let weights = model.valid().train();
         let network = precision::compute_copy(&weights, mode.precision);
         let conditioning = predictions::condition(&network, noised, device, mode.precision);
-        let (eps_g, tape) = mode.forward(
+        let (eps_g, camera, tape) = mode.forward(
             &network.denoiser,
             &weights.denoiser,
             noised,
             device,
             &conditioning,
-            count_trainable(&weights.text_encoder) > 0,
+            trains_text(&weights),
         );
         Self {
             weights,
             eps_g,
             conditioning,
+            camera,
             tape,
         }
+    }
+
+    /// The losses of the camera estimate, where the network makes one and the truth is known.
+    pub(super) fn camera_losses(&self, noised: &Noised, device: &Device) -> Option<CameraLosses> {
+        let estimate = self.camera.as_ref()?;
+        let truth = noised.conditions().camera.as_ref()?;
+        let error = |estimate: &Tensor<1>, truth: &TensorData| {
+            let truth = Tensor::<1>::from_data(truth.clone(), device);
+            let difference = estimate.clone().cast(DType::F32) - truth;
+            (difference.clone() * difference).mean()
+        };
+        let errors = [
+            error(&estimate.elevation, &truth.elevation),
+            error(&estimate.inverse_focal, &truth.inverse_focal),
+        ];
+        let [elevation, inverse_focal] = errors.clone();
+        Some(CameraLosses {
+            loss: (elevation + inverse_focal).mul_scalar(truth.weight),
+            errors,
+        })
     }
 
     /// Gradients of `loss`, which was made of `eps_g`.
@@ -109,7 +143,8 @@ impl DiscriminatorPass {
     ) -> Self {
         let weights = network.valid().train();
         let network = precision::compute_copy(&weights, mode.precision);
-        let (eps_phi, tape) = mode.forward(&network, &weights, noised, device, conditioning, false);
+        let (eps_phi, _, tape) =
+            mode.forward(&network, &weights, noised, device, conditioning, false);
         Self {
             weights,
             eps_phi,
@@ -147,15 +182,29 @@ impl PassMode {
         device: &Device,
         conditioning: &Conditioning,
         trains_conditioning: bool,
-    ) -> (Tensor<4>, Option<Tape>) {
+    ) -> (Tensor<4>, Option<CameraEstimate>, Option<Tape>) {
         let x_t = precision::input(noised.x_t(device), self.precision);
         let timesteps = noised.timesteps(device);
         if self.gradient_checkpointing {
-            network.forward_checkpointed(weights, x_t, timesteps, conditioning, trains_conditioning)
+            let (output, tape) = network.forward_checkpointed(
+                weights,
+                x_t,
+                timesteps,
+                conditioning,
+                trains_conditioning,
+            );
+            // Networks that estimate cameras are not run this way.
+            (output, None, tape)
         } else {
-            (network.forward(x_t, timesteps, conditioning), None)
+            let (output, camera) = network.forward_with_camera(x_t, timesteps, conditioning);
+            (output, camera, None)
         }
     }
+}
+
+/// Whether gradients are wanted of what a model makes of text.
+fn trains_text(weights: &Model) -> bool {
+    count_trainable(&weights.text_encoder) + count_trainable(&weights.learned_tokens) > 0
 }
 
 /// Gradients of `loss` in the parameters of `weights`, those of recomputed blocks included.

@@ -104,7 +104,10 @@ impl Trainer {
         }
     }
 
-    /// Errors of both networks on the first samples of `set`, over all timesteps and per range of timesteps.
+    /// Errors of both networks on the first samples of `set`, over all timesteps and per range of timesteps; and the
+    /// generator's conditioning gain: its error under the conditions of another sample, over that under the right ones; where
+    /// words are learned, which all samples share, with the words as they were at step 0. More than 1 shows that it uses
+    /// them.
     ///
     /// # Errors
     /// Those of the data source.
@@ -115,7 +118,14 @@ impl Trainer {
     ) -> Result<ValidationReport, EngineError> {
         let plain = self.device.clone().inner();
         let model = precision::compute_copy(&self.sampling_model(), self.config.train.precision);
-        let names = ["err/generator", "err/discriminator", "gap"];
+        let without_words = self.first_words.clone().map(|words| {
+            let model = Model {
+                learned_tokens: Some(words),
+                ..self.sampling_model()
+            };
+            precision::compute_copy(&model, self.config.train.precision)
+        });
+        let names = ["err/generator", "err/discriminator", "gap", OTHERS];
         let bins = config.bins.max(1);
         let mut sums = vec![vec![(0.0f64, 0u64); bins]; names.len()];
         let indices: Vec<u64> = (0..set.len().min(config.samples)).collect();
@@ -145,12 +155,37 @@ impl Trainer {
             let (eps_g, eps_phi) = self.predict(&noised, &model, true);
             let measure = noised.measure(&plain);
             let target = noised.target(&plain);
-            let mut errors = vec![measure.squared_distance(eps_g.clone(), target.clone())];
-            if let Some(eps_phi) = eps_phi {
-                errors.push(measure.squared_distance(eps_phi.clone(), target));
-                errors.push(measure.squared_distance(eps_phi, eps_g));
-            }
+            let others = match (&without_words, samples.conditions.is_empty()) {
+                (Some(model), _) => {
+                    let (eps_g, _) = self.predict(&noised, model, false);
+                    Some(measure.squared_distance(eps_g, target.clone()))
+                }
+                (None, true) => None,
+                (None, false) if indices.len() < 2 => None,
+                (None, false) => {
+                    let others: Vec<u64> = chunk
+                        .iter()
+                        .map(|index| (index + indices.len() as u64 / 2) % indices.len() as u64)
+                        .collect();
+                    let others = noised.under(set.samples(&others)?.conditions);
+                    let (eps_g, _) = self.predict(&others, &model, false);
+                    Some(measure.squared_distance(eps_g, target.clone()))
+                }
+            };
+            let of_discriminator = eps_phi.map(|eps_phi| {
+                [
+                    measure.squared_distance(eps_phi.clone(), target.clone()),
+                    measure.squared_distance(eps_phi, eps_g.clone()),
+                ]
+            });
+            let [of_discriminator, gap] = match of_discriminator {
+                Some([error, gap]) => [Some(error), Some(gap)],
+                None => [None, None],
+            };
+            let of_generator = Some(measure.squared_distance(eps_g, target));
+            let errors = [of_generator, of_discriminator, gap, others];
             for (sums, errors) in sums.iter_mut().zip(errors) {
+                let Some(errors) = errors else { continue };
                 for (error, &t) in errors.into_data().iter::<f32>().zip(noised.timestep()) {
                     let bin = &mut sums[bin_of(t, self.schedule.num_train_timesteps(), bins)];
                     bin.0 += f64::from(error);
@@ -159,19 +194,21 @@ impl Trainer {
             }
         }
         let mut report = ValidationReport::default();
-        for (name, sums) in names.iter().zip(sums) {
-            let (total, count) = sums.iter().fold((0.0, 0), |(t, c), (s, n)| (t + s, c + n));
-            if count == 0 {
-                continue;
-            }
-            report
-                .values
-                .push((format!("validation/{name}"), total / count as f64));
-            for (bin, (sum, n)) in sums.into_iter().enumerate().filter(|(_, (_, n))| *n > 0) {
-                if bins > 1 {
+        let [of_generator, .., of_others] = &sums[..] else {
+            return Ok(report);
+        };
+        let gain = ratios(of_others, of_generator);
+        let errors = (names.iter().zip(&sums))
+            .filter(|(name, _)| **name != OTHERS)
+            .map(|(name, sums)| (*name, means(sums)));
+        for (name, (total, of_bins)) in errors.chain([("conditioning_gain", gain)]) {
+            let Some(total) = total else { continue };
+            report.values.push((format!("validation/{name}"), total));
+            for (bin, value) in of_bins.into_iter().enumerate() {
+                if let (Some(value), true) = (value, bins > 1) {
                     report
                         .values
-                        .push((format!("validation/{name}/bin_{bin}"), sum / n as f64));
+                        .push((format!("validation/{name}/bin_{bin}"), value));
                 }
             }
         }
@@ -205,17 +242,38 @@ impl Trainer {
     }
 }
 
-/// What a model's denoiser is told of a micro-batch: features that were encoded before, or what its own text encoder makes
-/// of the captions; nothing where there are neither.
+/// The generator's error under the conditions of other samples.
+const OTHERS: &str = "err/generator/others";
+
+/// A value over all timesteps, and for each range of them; nothing where nothing was measured.
+type OverBins = (Option<f64>, Vec<Option<f64>>);
+
+fn means(sums: &[(f64, u64)]) -> OverBins {
+    let mean = |(sum, count): (f64, u64)| (count > 0).then(|| sum / count as f64);
+    (mean(total(sums)), sums.iter().copied().map(mean).collect())
+}
+
+fn ratios(sums: &[(f64, u64)], over: &[(f64, u64)]) -> OverBins {
+    let ratio = |((sum, count), (over, _)): ((f64, u64), (f64, u64))| {
+        (count > 0 && over > 0.0).then(|| sum / over)
+    };
+    let of_bins = sums.iter().copied().zip(over.iter().copied()).map(ratio);
+    (ratio((total(sums), total(over))), of_bins.collect())
+}
+
+fn total(sums: &[(f64, u64)]) -> (f64, u64) {
+    sums.iter()
+        .fold((0.0, 0), |(sum, count), (s, c)| (sum + s, count + c))
+}
+
+/// What a model's denoiser is told of a micro-batch.
 pub(super) fn condition(
     model: &Model,
     noised: &Noised,
     device: &Device,
     precision: Precision,
 ) -> Conditioning {
-    match (noised.features(), noised.token_ids(device)) {
-        (Some(features), _) => features.conditioning(device, precision::dtype(precision)),
-        (None, Some(token_ids)) => model.encode_text(token_ids),
-        (None, None) => Conditioning::none(),
-    }
+    noised
+        .conditions()
+        .conditioning(model, device, precision::dtype(precision))
 }

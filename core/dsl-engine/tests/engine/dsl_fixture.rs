@@ -14,7 +14,9 @@ use dsl_engine::objective::dsm::dsm_loss;
 use dsl_engine::objective::loss::Measure;
 use dsl_engine::objective::{GeneratorConfig, HingeConfig, Reduction};
 use dsl_engine::trainer::{AdamWConfig, Learner, Noised};
-use dsl_engine::{LossConfig, NoiseSchedule, NoiseScheduleConfig, PredictionType, Samples};
+use dsl_engine::{
+    Conditions, LossConfig, NoiseSchedule, NoiseScheduleConfig, PredictionType, Samples,
+};
 use dsl_nets::{Conditioning, Denoiser, LoraFile, named_parameters};
 use serde_json::{Map, Value};
 
@@ -71,9 +73,9 @@ impl Case {
         let key = |name: &str| format!("{prefix}.{name}");
         let samples = Samples {
             x_0: self.fixture.data(&key("x0")),
-            token_ids: None,
-            features: None,
+            conditions: Conditions::default(),
             views: 1,
+            domains: 1,
         };
         let timestep = self
             .fixture

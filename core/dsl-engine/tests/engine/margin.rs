@@ -359,9 +359,9 @@ fn a_margin_that_is_not_a_number_is_an_error() {
             let x_0 = TensorData::new(vec![f32::NAN; 2 * indices.len()], [indices.len(), 2, 1, 1]);
             Ok(dsl_engine::Samples {
                 x_0,
-                token_ids: None,
-                features: None,
+                conditions: dsl_engine::Conditions::default(),
                 views: 1,
+                domains: 1,
             })
         }
     }

@@ -2,7 +2,7 @@
 
 use burn::tensor::TensorData;
 use dsl_engine::objective::{DslConfig, UpdateOrder};
-use dsl_engine::{EngineError, Samples, Trainer};
+use dsl_engine::{Conditions, EngineError, Samples, Trainer};
 
 use crate::support::{BATCH, Points, constant_margin, dsl, dsm, full_twin, state, train, trainer};
 
@@ -11,9 +11,9 @@ fn batch_with(value: f32) -> Samples {
     values[3] = value;
     Samples {
         x_0: TensorData::new(values, [BATCH, 2, 1, 1]),
-        token_ids: None,
-        features: None,
+        conditions: Conditions::default(),
         views: 1,
+        domains: 1,
     }
 }
 
@@ -117,8 +117,8 @@ fn a_batch_that_does_not_fit_is_told() {
             .step(
                 &[Samples {
                     x_0,
-                    token_ids: None,
-                    features: None,
+                    conditions: Conditions::default(),
+                    domains: 1,
                     views,
                 }],
                 &set,

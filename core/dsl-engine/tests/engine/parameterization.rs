@@ -6,8 +6,8 @@ use dsl_engine::objective::dsl::{discriminator_loss, generator_loss};
 use dsl_engine::objective::{GeneratorConfig, HingeConfig};
 use dsl_engine::trainer::Noised;
 use dsl_engine::{
-    LossConfig, LossSpace, LossWeighting, NoiseSchedule, NoiseScheduleConfig, PredictionType,
-    Samples,
+    Conditions, LossConfig, LossSpace, LossWeighting, NoiseSchedule, NoiseScheduleConfig,
+    PredictionType, Samples,
 };
 
 use crate::support::{BATCH, Points, assert_near, dsl, normal, train, trainer, values};
@@ -26,9 +26,9 @@ fn losses(native: PredictionType, loss: &LossConfig, schedule: &NoiseSchedule) -
     let x_0 = normal("x_0", SHAPE, &device).into_data();
     let samples = Samples {
         x_0,
-        token_ids: None,
-        features: None,
+        conditions: Conditions::default(),
         views: 1,
+        domains: 1,
     };
     let eps: TensorData = normal("eps", SHAPE, &device).into_data();
     let noised = Noised::new(
@@ -124,9 +124,9 @@ fn a_native_loss_is_left_as_it_is() {
     let device = Device::flex();
     let samples = Samples {
         x_0: normal("x_0", SHAPE, &device).into_data(),
-        token_ids: None,
-        features: None,
+        conditions: Conditions::default(),
         views: 1,
+        domains: 1,
     };
     let error = |space| {
         let loss = LossConfig {

@@ -8,8 +8,8 @@ use dsl_engine::objective::{DiscriminatorTrainable, DslConfig, DsmConfig, Margin
 use dsl_engine::rng::{Stream, Streams};
 use dsl_engine::trainer::AdamWConfig;
 use dsl_engine::{
-    EngineError, NoiseScheduleConfig, ObjectiveConfig, PredictionType, SampleSource, Samples,
-    StepReport, TrainConfig, TrainableConfig, Trainer, TrainerConfig,
+    Conditions, EngineError, NoiseScheduleConfig, ObjectiveConfig, PredictionType, SampleSource,
+    Samples, StepReport, TrainConfig, TrainableConfig, Trainer, TrainerConfig,
 };
 use dsl_nets::{DenoiserConfig, MlpConfig, Model, ModelConfig, named_parameters};
 
@@ -64,9 +64,9 @@ impl SampleSource for Points {
         );
         Ok(Samples {
             x_0,
-            token_ids: None,
-            features: None,
+            conditions: Conditions::default(),
             views: self.views,
+            domains: 1,
         })
     }
 }
@@ -133,12 +133,12 @@ impl SampleSource for Pictures {
                 pixels.map(|p| p.tanh()).collect::<Vec<f32>>(),
                 [indices.len(), 3, 8, 8],
             ),
-            token_ids: Some(TensorData::new(
+            conditions: Conditions::of_token_ids(TensorData::new(
                 tokens.collect::<Vec<i64>>(),
                 [indices.len(), 6],
             )),
-            features: None,
             views: 1,
+            domains: 1,
         })
     }
 }

@@ -120,7 +120,8 @@ fn merged_adapters_give_the_same_pictures() {
     let paths: Vec<String> = weights(&merged).into_iter().map(|w| w.0).collect();
     assert_eq!(paths, plain, "no adapter is left");
     let device = Device::flex();
-    let ids = Pictures(1).samples(&[0]).unwrap().token_ids.unwrap();
+    let ids = Pictures(1).samples(&[0]).unwrap();
+    let ids = ids.conditions.token_ids.unwrap();
     let run = |model: &dsl_nets::Model| {
         let x = crate::support::normal("x", [1, 3, 8, 8], &device);
         let t = burn::tensor::Tensor::from_floats([500.0], &device);

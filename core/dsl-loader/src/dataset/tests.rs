@@ -3,16 +3,18 @@
 use std::sync::Mutex;
 
 use dsl_abi::{
-    AbiError, Buffer, Tensor, TextColumn,
+    AbiError, BatchColumns, Buffer, RawDType, Tensor, TextColumn,
     abi_stable::{
         sabi_trait::TD_Opaque,
         std_types::{ROk, RResult, RSlice, RString},
     },
+    buffer::elements_of,
     task::{DatasetMethods, DatasetMethods_TO},
     tensor::join_texts,
 };
 
 use super::*;
+use crate::HostColumnData;
 
 /// Answers with what it was given.
 struct Raw {
@@ -124,6 +126,26 @@ fn a_batch_arrives_in_the_declared_order_without_a_copy() {
 }
 
 #[test]
+fn a_sample_may_have_several_texts() {
+    let columns = r#"[{"name":"caption","dtype":"text","shape":[2,3],"role":"text"}]"#;
+    let batch = |texts: &[&str]| {
+        handle(columns, vec![], vec![caption(texts)])
+            .unwrap()
+            .batch(&[4, 2], &[0, 0], false)
+    };
+    let texts = ["a", "b", "c", "d", "e", "f", "g", "h", "", "", "k", "l"];
+    let HostColumnData::Text(found) = &batch(&texts).unwrap()[0].data else {
+        panic!()
+    };
+    assert_eq!(found, &texts);
+    let error = batch(&texts[..11]).unwrap_err().to_string();
+    assert!(
+        error.ends_with("expected 12 texts for 2 samples for column `caption`, found 11"),
+        "{error}"
+    );
+}
+
+#[test]
 fn the_memory_of_the_plugin_lives_as_long_as_the_bytes() {
     let columns = batch(vec![image(&[2, 3, 2], 12)], vec![caption(&["a", "b"])]).unwrap();
     let HostColumnData::Tensor(tensor) = columns.into_iter().nth(1).unwrap().data else {
@@ -165,7 +187,7 @@ fn batches_that_break_the_contract_are_refused_with_column_expected_and_found() 
     check_refused(
         vec![image(&[2, 3, 2], 12)],
         vec![caption(&["a"])],
-        "expected 2 texts, one per index for column `caption`, found 1",
+        "expected 2 texts for 2 samples for column `caption`, found 1",
     );
     let torn = TextColumn {
         offsets: Buffer::from_vec(vec![0_i64, 2, 1]),
@@ -205,7 +227,11 @@ fn declarations_that_cannot_be_read_are_refused() {
         ),
         (
             r#"[{"name":"a","dtype":"u8","shape":[],"role":"other"},{"name":"a","dtype":"u8","shape":[],"role":"other"}]"#,
-            "two columns of that name",
+            "expected a name used once for column `a`, found two columns of that name",
+        ),
+        (
+            r#"[{"name":"a","dtype":"text","shape":[null],"role":"text"}]"#,
+            "expected a shape of fixed lengths for text for column `a`, found shape [_]",
         ),
     ] {
         let error = handle(columns, vec![], vec![]).unwrap_err().to_string();

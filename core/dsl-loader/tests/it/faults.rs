@@ -84,7 +84,7 @@ fn broken_contracts_name_column_expected_and_found() {
     );
     assert_eq!(
         dataset("wrong-dropout").unwrap_err().to_string(),
-        "plugin `misbehave`, describe: expected the dropout of injection cross_attention of `name` in 0..1, found 2"
+        "plugin `misbehave`, describe: expected a dropout in 0..1 for injection cross_attention, found 2.0"
     );
 }
 

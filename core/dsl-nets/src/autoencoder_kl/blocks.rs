@@ -11,7 +11,7 @@ use crate::parameter_init::ParameterInit;
 use crate::resnet::{ResnetBlock2D, Upsample2D};
 
 /// Every norm of an autoencoder adds this to the variance.
-const NORM_EPS: f64 = 1e-6;
+pub(super) const NORM_EPS: f64 = 1e-6;
 
 fn resnet(
     init: &ParameterInit,
@@ -192,11 +192,23 @@ impl Encoder {
     /// # Shapes
     /// - `x`: `[batch, in_channels, height, width]`; result: `[batch, 2 * latent_channels, height / f, width / f]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        self.run(x, &mut |_| ())
+    }
+
+    /// As [`Self::forward`], with the output of each block before it is halved, full size first.
+    pub fn forward_with_features(&self, x: Tensor<4>) -> (Tensor<4>, Vec<Tensor<4>>) {
+        let mut features = Vec::new();
+        let moments = self.run(x, &mut |x| features.push(x.clone()));
+        (moments, features)
+    }
+
+    fn run(&self, x: Tensor<4>, see: &mut dyn FnMut(&Tensor<4>)) -> Tensor<4> {
         let mut x = self.conv_in.forward(x);
         for block in &self.down_blocks {
             for resnet in &block.resnets {
                 x = resnet.forward_without_timestep(x);
             }
+            see(&x);
             for downsampler in &block.downsamplers {
                 x = downsampler.forward(x);
             }
@@ -259,11 +271,22 @@ impl Decoder {
     /// # Shapes
     /// - `z`: `[batch, latent_channels, height, width]`; result: `[batch, out_channels, f height, f width]`
     pub fn forward(&self, z: Tensor<4>) -> Tensor<4> {
+        self.forward_with(z, &mut |_, x| x)
+    }
+
+    /// As [`Self::forward`], with `change` made to the features of each block before they are doubled. Blocks are numbered as
+    /// they run.
+    pub fn forward_with(
+        &self,
+        z: Tensor<4>,
+        change: &mut dyn FnMut(usize, Tensor<4>) -> Tensor<4>,
+    ) -> Tensor<4> {
         let mut x = self.mid_block.forward(self.conv_in.forward(z));
-        for block in &self.up_blocks {
+        for (i, block) in self.up_blocks.iter().enumerate() {
             for resnet in &block.resnets {
                 x = resnet.forward_without_timestep(x);
             }
+            x = change(i, x);
             for upsampler in &block.upsamplers {
                 let [_, _, height, width] = x.dims();
                 x = upsampler.forward(x, [2 * height, 2 * width]);

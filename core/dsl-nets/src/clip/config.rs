@@ -302,7 +302,7 @@ impl ClipModelConfig {
     pub fn from_transformers_json(text: &str) -> Result<Self, NetsError> {
         /// The fields beside the towers.
         #[derive(Serialize, Deserialize)]
-        #[serde(default)]
+        #[serde(default, deny_unknown_fields)]
         struct Shared {
             projection_dim: usize,
         }

@@ -72,7 +72,7 @@ impl ClipModel {
     /// # Shapes
     /// - `token_ids`: `[batch, tokens]`; result: `[batch, projection_dim]`
     pub fn text_features(&self, token_ids: Tensor<2, Int>) -> Tensor<2> {
-        let (_, last) = self.text_model.forward(token_ids.clone(), None);
+        let (_, last) = self.text_model.forward(token_ids.clone(), None, None);
         self.text_projection
             .forward(self.text_model.pool(&last, token_ids))
     }

@@ -7,6 +7,7 @@ use super::config::ClipConfig;
 use super::encoder::ClipEncoder;
 use crate::error::NetsError;
 use crate::layers::{Embedding, LayerNorm, Linear};
+use crate::learned_tokens::{LearnedTokens, look_up};
 use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
 use crate::parameter_init::ParameterInit;
 
@@ -103,7 +104,29 @@ impl ClipTextModel {
     /// # Shapes
     /// - `token_ids`: `[batch, tokens]`, ids in `0..vocab_size`, at most `max_position_embeddings` tokens
     pub fn forward(&self, token_ids: Tensor<2, Int>) -> ClipTextOutput {
-        self.run(token_ids, None)
+        self.run(token_ids, None, None)
+    }
+
+    /// As [`Self::forward`], with new words, whose ids follow those of the table.
+    pub fn forward_with(
+        &self,
+        token_ids: Tensor<2, Int>,
+        learned: &LearnedTokens,
+    ) -> ClipTextOutput {
+        self.run(token_ids, None, Some(learned))
+    }
+
+    /// `count` new words for [`Self::forward_with`], all of which start from the mean embedding of the tokens in `initializer`.
+    ///
+    /// # Errors
+    /// As [`LearnedTokens::from_table`].
+    pub fn learned_tokens(
+        &self,
+        count: usize,
+        initializer: &[u32],
+    ) -> Result<LearnedTokens, NetsError> {
+        let table = &self.text_model.embeddings.token_embedding;
+        LearnedTokens::from_table(table, count, initializer)
     }
 
     /// As [`Self::forward`], with tokens that nobody sees where `attention_mask` is 0.
@@ -115,11 +138,26 @@ impl ClipTextModel {
         token_ids: Tensor<2, Int>,
         attention_mask: Tensor<2>,
     ) -> ClipTextOutput {
-        self.run(token_ids, Some(attention_mask))
+        self.run(token_ids, Some(attention_mask), None)
     }
 
-    fn run(&self, token_ids: Tensor<2, Int>, mask: Option<Tensor<2>>) -> ClipTextOutput {
-        let (hidden_states, last_hidden_state) = self.text_model.forward(token_ids.clone(), mask);
+    fn run(
+        &self,
+        token_ids: Tensor<2, Int>,
+        mask: Option<Tensor<2>>,
+        learned: Option<&LearnedTokens>,
+    ) -> ClipTextOutput {
+        let (hidden_states, last_hidden_state) =
+            self.text_model.forward(token_ids.clone(), mask, learned);
+        // New words are no end of a text, whatever their ids.
+        let token_ids = match learned {
+            Some(_) => {
+                let vocab_size = self.vocab_size() as i64;
+                let is_new = token_ids.clone().greater_equal_elem(vocab_size);
+                token_ids.mask_fill(is_new, 0)
+            }
+            None => token_ids,
+        };
         let pooled = self.text_model.pool(&last_hidden_state, token_ids);
         let text_embeds = self
             .text_projection
@@ -202,11 +240,12 @@ impl ClipTextTransformer {
         &self,
         token_ids: Tensor<2, Int>,
         mask: Option<Tensor<2>>,
+        learned: Option<&LearnedTokens>,
     ) -> (Vec<Tensor<3>>, Tensor<3>) {
         let [_, tokens] = token_ids.dims();
         let positions = self.embeddings.position_embedding.weight.val();
         let positions = positions.narrow(0, 0, tokens).unsqueeze::<3>();
-        let x = self.embeddings.token_embedding.forward(token_ids) + positions;
+        let x = look_up(&self.embeddings.token_embedding, learned, token_ids) + positions;
         let bias = causal_bias(&x, mask);
         let states = self.encoder.forward(x.clone(), Some(&bias));
         let last = states.last().cloned().unwrap_or(x);

@@ -28,6 +28,8 @@ struct Wanted {
     temb: bool,
     text: bool,
     objects: bool,
+    /// Of a feature pyramid, which every block reads.
+    features: bool,
     /// Number of blocks at the start of the network that need no backward pass.
     blocks_before: usize,
 }
@@ -38,7 +40,11 @@ impl Wanted {
         let temb = trains(&weights.time_embedding)
             || trains(&weights.add_embedding)
             || trains(&weights.class_embedding)
+            || trains(&weights.class_label_embedding)
+            || trains(&weights.camera_pose_embedding)
             || trains(&weights.domain_embedding);
+        let text = text || trains(&weights.context_embedding);
+        let features = trains(&weights.feature_pyramid);
         let objects = trains(&weights.position_net);
         let reads = text || objects;
         let down = weights
@@ -54,7 +60,8 @@ impl Wanted {
             temb,
             text,
             objects,
-            blocks_before: if sample || temb {
+            features,
+            blocks_before: if sample || temb || features {
                 0
             } else {
                 first.unwrap_or(blocks)
@@ -79,6 +86,8 @@ struct Flow {
     temb: Option<Tensor<2>>,
     text: Option<Tensor<3>>,
     objects: Option<Tensor<3>>,
+    /// By level.
+    features: Vec<Option<Tensor<4>>>,
 }
 
 impl UNet2DCondition {
@@ -97,21 +106,27 @@ impl UNet2DCondition {
         let context = AttentionContext {
             encoder_hidden_states: begun.context.encoder_hidden_states.clone().inner(),
             objects: begun.context.objects.clone().map(Tensor::inner),
+            features: None,
             volume: Vec::new(),
+        };
+        let mut blocks = 0..;
+        let mut next_context = || AttentionContext {
+            features: (blocks.next()).and_then(|block| begun.features(self.level(block))),
+            ..context.clone()
         };
         let mut x = begun.sample.clone().inner();
         let mut skips = vec![x.clone()];
         let mut inputs = Vec::new();
         for block in &plain.down_blocks {
             inputs.push(x.clone());
-            x = block.forward(x, &temb, &context, &mut skips);
+            x = block.forward(x, &temb, &next_context(), &mut skips);
         }
         inputs.push(x.clone());
-        x = plain.mid_block.forward(x, &temb, &context);
+        x = plain.mid_block.forward(x, &temb, &next_context());
         let all_skips = skips.clone();
         for block in &plain.up_blocks {
             inputs.push(x.clone());
-            x = block.forward(x, &temb, &context, &mut skips);
+            x = block.forward(x, &temb, &next_context(), &mut skips);
         }
         let last = Tensor::from_inner(x).require_grad();
         let output = self.end(last.clone());
@@ -140,6 +155,7 @@ impl UNetTape {
             temb: None,
             text: None,
             objects: None,
+            features: self.begun.pyramid.iter().map(|_| None).collect(),
         };
         let down = network.down_blocks.len();
         // Blocks are numbered as they run.
@@ -164,7 +180,7 @@ impl UNetTape {
             for (skip, taken) in flow.skips[skips].iter_mut().zip(&taken) {
                 *skip = taken.grad_remove(&mut gradients);
             }
-            flow.pass(&leaves, &mut gradients);
+            flow.pass(&leaves, network.level(down + 1 + i), &mut gradients);
             collect(&mut gradients);
         }
 
@@ -176,7 +192,7 @@ impl UNetTape {
             .mid_block
             .forward(leaves.x.clone(), &leaves.temb, &leaves.context);
         let mut gradients = product(x, flow.x.clone()).backward();
-        flow.pass(&leaves, &mut gradients);
+        flow.pass(&leaves, network.level(down), &mut gradients);
         collect(&mut gradients);
 
         let mut end = self.skips.len();
@@ -208,7 +224,7 @@ impl UNetTape {
             }
             let Some(loss) = loss else { return };
             let mut gradients = loss.backward();
-            flow.pass(&leaves, &mut gradients);
+            flow.pass(&leaves, network.level(i), &mut gradients);
             collect(&mut gradients);
         }
         self.begin_backward(flow, collect);
@@ -231,7 +247,15 @@ impl UNetTape {
                 .zip(self.begun.context.objects.clone())
                 .map(|(gradient, objects)| product(objects, gradient)),
         ];
-        let loss = parts.into_iter().flatten().reduce(|a, b| a + b);
+        let levels = flow.features.into_iter().zip(&self.begun.pyramid);
+        let levels = levels.filter_map(|(gradient, features)| {
+            gradient.map(|gradient| product(features.clone(), gradient))
+        });
+        let loss = parts
+            .into_iter()
+            .flatten()
+            .chain(levels)
+            .reduce(|a, b| a + b);
         if let Some(loss) = loss {
             collect(&mut loss.backward());
         }
@@ -255,15 +279,26 @@ impl UNetTape {
                     .objects
                     .clone()
                     .map(|objects| leaf(objects.inner(), self.wanted.objects)),
+                features: self
+                    .begun
+                    .features(self.network.level(index))
+                    .map(|features| leaf(features, self.wanted.features)),
                 volume: Vec::new(),
             },
         }
     }
 }
 
+impl Begun {
+    /// The features of a pyramid's level, off the graph.
+    fn features(&self, level: usize) -> Option<Tensor<4>> {
+        self.pyramid.get(level).cloned().map(Tensor::inner)
+    }
+}
+
 impl Flow {
     /// Goes on to the block before.
-    fn pass(&mut self, leaves: &Leaves, gradients: &mut Gradients) {
+    fn pass(&mut self, leaves: &Leaves, level: usize, gradients: &mut Gradients) {
         if let Some(x) = leaves.x.grad_remove(gradients) {
             self.x = x;
         }
@@ -274,6 +309,10 @@ impl Flow {
         let objects = leaves.context.objects.as_ref();
         let objects = objects.and_then(|objects| objects.grad_remove(gradients));
         self.objects = join(objects, self.objects.take());
+        let features = leaves.context.features.as_ref();
+        if let (Some(features), Some(sum)) = (features, self.features.get_mut(level)) {
+            *sum = join(features.grad_remove(gradients), sum.take());
+        }
     }
 }
 

@@ -422,8 +422,8 @@ impl UNet2DConditionConfig {
                 "it must be less than half the first block's channels",
             ));
         }
-        self.task_modules.validate_views(blocks)?;
-        self.validate_added()
+        self.validate_added()?;
+        self.task_modules.validate(self)
     }
 
     /// Whether some block at the size of down block `index` has transformers.

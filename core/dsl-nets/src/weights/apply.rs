@@ -7,6 +7,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Tensor, TensorData};
 use half::{bf16, f16};
 
+use super::extend::TaskShare;
 use super::numbers::Number;
 use super::set::Renamed;
 use super::write::write_tensors;
@@ -30,13 +31,17 @@ pub fn load<M: Module>(
     file: &WeightFile,
     prefixes: &[(&str, &str)],
 ) -> Result<(M, LoadReport), NetsError> {
-    let set = WeightSet::from(file.clone()).rename(|key| {
+    load_set(module, &prefixed(file, prefixes), WeightDType::F32)
+}
+
+/// The tensors of a file under the module's names.
+pub(super) fn prefixed(file: &WeightFile, prefixes: &[(&str, &str)]) -> WeightSet {
+    WeightSet::from(file.clone()).rename(|key| {
         let renamed = prefixes
             .iter()
             .find_map(|(from, to)| key.strip_prefix(from).map(|rest| format!("{to}{rest}")));
         Some(Renamed::As(renamed.unwrap_or_else(|| key.to_owned())))
-    });
-    load_set(module, &set, WeightDType::F32)
+    })
 }
 
 /// Gives `module` the values in `set` as numbers of `dtype`, straight to its device, and reports what became of each key.
@@ -48,12 +53,26 @@ pub fn load_set<M: Module>(
     set: &WeightSet,
     dtype: WeightDType,
 ) -> Result<(M, LoadReport), NetsError> {
+    let (module, report, _) = load_set_sharing(module, set, dtype, &|_| None)?;
+    Ok((module, report))
+}
+
+/// As [`load_set`], with columns of zeros where a file lacks those that `share` says to be a task's; the third result names
+/// the parameters that got them.
+pub(super) fn load_set_sharing<M: Module>(
+    module: M,
+    set: &WeightSet,
+    dtype: WeightDType,
+    share: &dyn Fn(&str) -> Option<TaskShare>,
+) -> Result<(M, LoadReport, Vec<String>), NetsError> {
     // Buffers that old files hold beside their weights.
     let buffer = |key: &str| key.ends_with("position_ids");
     let unused = set.keys().filter(|key| !buffer(key)).map(str::to_owned);
     let mut loader = Loader {
         set,
         dtype,
+        share,
+        widened: Vec::new(),
         unused: unused.collect(),
         path: ParameterPath::default(),
         report: LoadReport::default(),
@@ -64,6 +83,7 @@ pub fn load_set<M: Module>(
         mut report,
         unused,
         failure,
+        widened,
         ..
     } = loader;
     if let Some(error) = failure {
@@ -75,7 +95,7 @@ pub fn load_set<M: Module>(
         missing.did_you_mean = nearest(&missing.key, &unused);
     }
     report.unused = unused.into_iter().collect();
-    Ok((module, report))
+    Ok((module, report, widened))
 }
 
 /// What [`load_set`] would report, from names and shapes alone: nothing is read.
@@ -185,6 +205,8 @@ pub fn save<M: Module>(
 struct Loader<'a> {
     set: &'a WeightSet,
     dtype: WeightDType,
+    share: &'a dyn Fn(&str) -> Option<TaskShare>,
+    widened: Vec<String>,
     unused: BTreeSet<String>,
     path: ParameterPath,
     report: LoadReport,
@@ -208,7 +230,10 @@ impl Loader<'_> {
             return None;
         };
         self.unused.remove(path);
-        if !same_but_for_ones(&found, &expected) {
+        let widens = (self.share)(path)
+            .and_then(|share| share.columns)
+            .is_some_and(|columns| is_narrower(&found, &expected, columns));
+        if !widens && !same_but_for_ones(&found, &expected) {
             self.report.mismatched.push(ShapeMismatch {
                 key: path.to_owned(),
                 expected,
@@ -216,11 +241,18 @@ impl Loader<'_> {
             });
             return None;
         }
-        let turn = transposed.then_some([expected[0], *expected.last().unwrap_or(&1)]);
+        let layout = if widens {
+            self.widened.push(path.to_owned());
+            Layout::Widened(found)
+        } else if transposed {
+            Layout::Transposed([expected[0], *expected.last().unwrap_or(&1)])
+        } else {
+            Layout::AsItIs
+        };
         let data = match self.dtype {
-            WeightDType::F32 => read::<f32>(self.set, path, shape, turn),
-            WeightDType::F16 => read::<f16>(self.set, path, shape, turn),
-            WeightDType::Bf16 => read::<bf16>(self.set, path, shape, turn),
+            WeightDType::F32 => read::<f32>(self.set, path, shape, &layout),
+            WeightDType::F16 => read::<f16>(self.set, path, shape, &layout),
+            WeightDType::Bf16 => read::<bf16>(self.set, path, shape, &layout),
         };
         match data {
             Ok(data) => {
@@ -235,16 +267,52 @@ impl Loader<'_> {
     }
 }
 
+/// How a file's values become a parameter's.
+enum Layout {
+    AsItIs,
+    /// Rows and columns of the matrix in the file.
+    Transposed([usize; 2]),
+    /// Zeros behind the columns of this shape in the file.
+    Widened(Vec<usize>),
+}
+
+/// Whether only the last `columns` along the second axis are not there.
+fn is_narrower(found: &[usize], expected: &[usize], columns: usize) -> bool {
+    found.len() == expected.len()
+        && found.len() > 1
+        && found
+            .iter()
+            .zip(expected)
+            .enumerate()
+            .all(
+                |(axis, (a, b))| {
+                    if axis == 1 { a + columns == *b } else { a == b }
+                },
+            )
+}
+
+/// `values` of shape `found` with zeros up to `shape`, which has more along the second axis.
+fn widen<T: Copy + Default>(values: &[T], found: &[usize], shape: &[usize]) -> Vec<T> {
+    let [old, new] = [found, shape].map(|shape| shape[1..].iter().product::<usize>());
+    let mut wide = Vec::with_capacity(shape[0] * new);
+    for row in values.chunks(old.max(1)) {
+        wide.extend_from_slice(row);
+        wide.resize(wide.len() + new - old, T::default());
+    }
+    wide
+}
+
 fn read<T: Number + Default + burn::tensor::Element>(
     set: &WeightSet,
     key: &str,
     shape: &[usize],
-    turn: Option<[usize; 2]>,
+    layout: &Layout,
 ) -> Result<TensorData, NetsError> {
     let values = set.read_as(key, T::convert)?;
-    let values = match turn {
-        Some([rows, columns]) => transpose(&values, rows, columns),
-        None => values,
+    let values = match layout {
+        Layout::AsItIs => values,
+        Layout::Transposed([rows, columns]) => transpose(&values, *rows, *columns),
+        Layout::Widened(found) => widen(&values, found, shape),
     };
     Ok(TensorData::new(values, shape.to_vec()))
 }

@@ -34,7 +34,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "evaluator-many-samples",
-        "An evaluation of several batches of different size works, with a discriminator and without",
+        "An evaluation of several batches of different size works; of predictions also without a discriminator",
         many_samples,
     ),
     case(
@@ -74,8 +74,10 @@ fn open(context: &Context) -> Result<(TaskHandle, EvaluatorHandle), Verdict> {
 
 fn requirements(context: &Context) -> Outcome {
     let (task, evaluator) = open(context)?;
-    let (Requirements::NoisePredictions { split, count } | Requirements::Samples { split, count }) =
-        evaluator.requirements();
+    let (what, split, count) = match evaluator.requirements() {
+        Requirements::NoisePredictions { split, count } => ("noised", split, count),
+        Requirements::Samples { split, count } => ("drawn", split, count),
+    };
     if !task.splits().contains(split) {
         return Err(Verdict::failed(format!(
             "the evaluator wants the split `{split}`; there are {:?}",
@@ -85,12 +87,15 @@ fn requirements(context: &Context) -> Outcome {
     if *count == 0 {
         return Err(Verdict::failed("the evaluator wants 0 samples"));
     }
-    Ok(Verdict::passed(format!("{count} samples of `{split}`")))
+    Ok(Verdict::passed(format!(
+        "{count} {what} samples of `{split}`"
+    )))
 }
 
-fn no_panic(outcome: Result<(), LoaderError>) -> Result<Option<LoaderError>, Verdict> {
+/// The error of a call that may fail, but not by a panic or a broken contract of the boundary.
+pub(super) fn no_panic<T>(outcome: Result<T, LoaderError>) -> Result<Option<LoaderError>, Verdict> {
     match outcome {
-        Ok(()) => Ok(None),
+        Ok(_) => Ok(None),
         Err(
             error @ LoaderError::Plugin {
                 code: ErrorCode::Panic,
@@ -120,7 +125,7 @@ fn without_samples(context: &Context) -> Outcome {
             }
         }
         Err(error) => {
-            no_panic(Err(error))?;
+            no_panic::<()>(Err(error))?;
             Ok(Verdict::passed("an error"))
         }
     }
@@ -138,7 +143,7 @@ fn evaluate(
     feed: &Feed,
     evaluator: &mut EvaluatorHandle,
     ends: &[usize],
-    leave: Leave,
+    leave: Leave<'_>,
 ) -> Result<(Vec<MetricValue>, Vec<HostArtefact>), LoaderError> {
     let mut from = 0;
     for &to in ends {
@@ -269,14 +274,19 @@ fn artefacts(context: &Context) -> Outcome {
 fn missing_column(context: &Context) -> Outcome {
     let (task, mut evaluator) = open(context)?;
     let feed = Feed::new(&task, &evaluator, 4)?;
-    let outcome = feed.feed(&mut evaluator, 0, 4, Leave::XT);
+    let main = feed.main();
+    // The others first, for a panic; what is said of this one counts.
+    for name in feed.names() {
+        no_panic(feed.feed(&mut evaluator, 0, 4, Leave::Column(name)))?;
+    }
+    let outcome = feed.feed(&mut evaluator, 0, 4, Leave::Main);
     match no_panic(outcome)? {
-        Some(error) if !error.to_string().contains("x_t") => Ok(Verdict::warning(format!(
-            "the error does not name the column `x_t`: {error}"
+        Some(error) if !error.to_string().contains(main) => Ok(Verdict::warning(format!(
+            "the error does not name the column `{main}`: {error}"
         ))),
         Some(_) => Ok(Verdict::passed("")),
-        None => Ok(Verdict::skipped(
-            "the evaluator does not need the column `x_t`",
-        )),
+        None => Ok(Verdict::skipped(format!(
+            "the evaluator does not need the column `{main}`"
+        ))),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use dsl_loader::{ColumnSpec, Direction, Injection, Requirements};
+use dsl_loader::{ColumnSpec, Direction, Injection, MultiViewAttention, Requirements};
 
 use super::Inspection;
 
@@ -24,6 +24,62 @@ fn rows(f: &mut Formatter<'_>, rows: &[[String; 3]]) -> Result {
         writeln!(f, "{}", line.trim_end())?;
     }
     Ok(())
+}
+
+/// One way of conditioning, in a line.
+fn conditioning(injection: &Injection) -> String {
+    let dropped = |dropout: &f64| format!("dropped in {:.0} % of samples", 100.0 * dropout);
+    let said = match injection {
+        Injection::CrossAttention { column, dropout }
+        | Injection::ConcatChannels { column, dropout }
+        | Injection::FeaturePyramid { column, dropout }
+        | Injection::CameraPose { column, dropout } => {
+            format!("from `{column}`, {}", dropped(dropout))
+        }
+        Injection::ClassLabel {
+            column,
+            classes,
+            dropout,
+        } => format!("from `{column}` of {classes} classes, {}", dropped(dropout)),
+        Injection::GroundingTokens {
+            boxes,
+            phrases,
+            mask,
+            dropout,
+        } => format!(
+            "from boxes `{boxes}`, phrases `{phrases}` and mask `{mask}`, {}",
+            dropped(dropout)
+        ),
+        Injection::LearnedTokens {
+            tokens,
+            initializer,
+        } => format!("{} from the word `{initializer}`", tokens.join(", ")),
+        Injection::ViewVolume {
+            projections,
+            half_side,
+            depth_range: [near, far],
+            dropout,
+        } => format!(
+            "from `{projections}`, cube of half side {half_side}, depths {near} to {far}, {}",
+            dropped(dropout)
+        ),
+        Injection::MultiView { attention, domains } => {
+            let attention = match attention {
+                MultiViewAttention::Dense => "dense",
+                MultiViewAttention::RowWise => "row-wise",
+            };
+            match domains {
+                1 => attention.to_owned(),
+                _ => format!("{attention}, {domains} domains"),
+            }
+        }
+        Injection::CameraRegression {
+            elevation,
+            inverse_focal,
+            weight,
+        } => format!("of `{elevation}` and `{inverse_focal}`, weight {weight}"),
+    };
+    format!("{} {said}", injection.kind())
 }
 
 impl Display for Inspection {
@@ -79,20 +135,19 @@ impl Display for Inspection {
                 writeln!(f, "  none")?;
             }
             for injection in &self.conditioning {
-                match injection {
-                    Injection::CrossAttention { column, dropout } => writeln!(
-                        f,
-                        "  cross_attention from `{column}`, dropped in {:.0} % of samples",
-                        100.0 * dropout
-                    )?,
-                    other => writeln!(f, "  {}", other.kind())?,
-                }
+                writeln!(f, "  {}", conditioning(injection))?;
             }
         }
         if let Some(evaluator) = &self.evaluator {
-            let (Requirements::NoisePredictions { split, count }
-            | Requirements::Samples { split, count }) = &evaluator.requirements;
-            writeln!(f, "\nMetrics, on {count} noised samples of `{split}`")?;
+            let on = match &evaluator.requirements {
+                Requirements::NoisePredictions { split, count } => {
+                    format!("{count} noised samples of `{split}`")
+                }
+                Requirements::Samples { split, count } => {
+                    format!("{count} samples drawn under the conditions of `{split}`")
+                }
+            };
+            writeln!(f, "\nMetrics, on {on}")?;
             let metrics: Vec<_> = (evaluator.metrics.iter())
                 .map(|metric| {
                     let direction = match metric.direction {

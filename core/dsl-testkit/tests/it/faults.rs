@@ -383,6 +383,18 @@ fn libraries_that_end_the_process() {
     let release = "`release of a batch of dataset `train``";
     ends("text-abort", case, release, "SIGABRT");
     ends(
+        "conditions-abort",
+        "conditions-odd-inputs",
+        "`release of conditions`",
+        "SIGABRT",
+    );
+    ends(
+        "picture-abort",
+        "picture-repeatable",
+        "`release of a picture`",
+        "SIGABRT",
+    );
+    ends(
         "abort-in-release-of-a-wrong-batch",
         case,
         release,
@@ -578,6 +590,134 @@ fn evaluators() {
         "evaluator-requirements",
         Failed,
         &["`nowhere`"],
+    );
+    misbehaves(
+        "panic-without-truth",
+        "evaluator-missing-column",
+        Failed,
+        &["update of the evaluator", "told to panic without truth"],
+    );
+}
+
+#[test]
+fn data_beyond_what_its_injection_says() {
+    for (fault, said) in [
+        (
+            "label-out-of-range",
+            "column `label` has the class 3, expected 0..3",
+        ),
+        (
+            "box-out-of-range",
+            "column `boxes` has the box [0.25, 0.25, 1.5, 0.5]",
+        ),
+        ("mask-between", "column `mask` has the value 0.5"),
+        (
+            "phrase-without-box",
+            "column `phrases` has the phrase `part 1",
+        ),
+        (
+            "elevation-in-degrees",
+            "column `elevation` has the value 30, expected radians",
+        ),
+    ] {
+        misbehaves(fault, "conditioning-in-range", Failed, &[said]);
+    }
+    misbehaves(
+        "token-never-said",
+        "learned-tokens-said",
+        Failed,
+        &["says `<dot>`", "such as `point "],
+    );
+}
+
+#[test]
+fn conditions_of_a_user() {
+    misbehaves(
+        "any-inputs",
+        "conditions-unknown-key-refused",
+        Failed,
+        &["for the unknown input `no_such_key_as_this`"],
+    );
+    let called = "plugin `misbehave`, conditions: ";
+    misbehaves(
+        "panic-in-conditions",
+        "conditions-unknown-key-refused",
+        Failed,
+        &[called, "told to panic in conditions"],
+    );
+    misbehaves(
+        "panic-on-odd-input",
+        "conditions-odd-inputs",
+        Failed,
+        &[called, "told to panic at an odd input"],
+    );
+    misbehaves(
+        "conditions-twice",
+        "conditions-odd-inputs",
+        Failed,
+        &[
+            called,
+            "column `name`: expected 1 texts for 1 samples, found 2",
+        ],
+    );
+    misbehaves(
+        "conditions-change",
+        "conditions-repeatable",
+        Failed,
+        &["a second time: column `name` of sample 0 differs"],
+    );
+    rough(
+        "conditions-target",
+        "conditions-repeatable",
+        Failed,
+        &["conditions: ", "the target `point` among them"],
+    );
+}
+
+#[test]
+fn pictures_of_samples() {
+    let called = "plugin `misbehave`, picture: ";
+    misbehaves(
+        "panic-in-picture",
+        "picture-with-and-without-truth",
+        Failed,
+        &[called, "told to panic in a picture"],
+    );
+    misbehaves(
+        "picture-needs-truth",
+        "picture-with-and-without-truth",
+        Failed,
+        &[called, "column `point`"],
+    );
+    misbehaves(
+        "picture-changes",
+        "picture-repeatable",
+        Failed,
+        &["another picture"],
+    );
+    misbehaves(
+        "panic-on-missing-condition",
+        "picture-missing-column",
+        Failed,
+        &[called, "told to panic without names"],
+    );
+    misbehaves(
+        "pictures-nothing",
+        "picture-missing-column",
+        Failed,
+        &["without the column `generated`"],
+    );
+    rough(
+        "picture-four-channels",
+        "picture-repeatable",
+        Failed,
+        &["plugin `rough`, picture: ", "found u8 [2, 2, 4]"],
+    );
+    rough(
+        "picture-null",
+        "picture-repeatable",
+        Failed,
+        &["memory for column `picture`", "a null pointer to 12 bytes"],
     );
 }
 

@@ -40,6 +40,48 @@ fn everything_is_told() {
     );
 }
 
+#[test]
+fn every_way_of_conditioning_and_of_feeding_is_told() {
+    let options = CheckOptions::default();
+    let ask = |fault| {
+        let launcher = launcher("DSL_MISBEHAVE", fault);
+        inspect(&launcher, &plugin("misbehave"), &options).unwrap()
+    };
+    let mut found = ask("conditioned");
+    assert_eq!(found.problem, None);
+    let more = serde_json::json!([
+        {"kind": "concat_channels", "column": "low", "dropout": 0.25},
+        {"kind": "feature_pyramid", "column": "low", "dropout": 0},
+        {"kind": "view_volume", "projections": "views", "half_side": 0.5, "depth_range": [1, 2.5], "dropout": 0.1},
+        {"kind": "multi_view", "attention": "row_wise", "domains": 2},
+        {"kind": "camera_pose", "column": "pose", "dropout": 0},
+    ]);
+    let more: Vec<dsl_loader::Injection> = serde_json::from_value(more).unwrap();
+    found.conditioning.extend(more);
+    says(
+        &found.to_string(),
+        &[
+            "on 64 noised samples of `test`",
+            "  cross_attention from `name`, dropped in 10 % of samples",
+            "  class_label from `label` of 3 classes, dropped in 10 % of samples",
+            "  grounding_tokens from boxes `boxes`, phrases `phrases` and mask `mask`, dropped in 10 % of samples",
+            "  learned_tokens <dot> from the word `point`",
+            "  camera_regression of `elevation` and `inverse_focal`, weight 1",
+            "  concat_channels from `low`, dropped in 25 % of samples",
+            "  feature_pyramid from `low`, dropped in 0 % of samples",
+            "  view_volume from `views`, cube of half side 0.5, depths 1 to 2.5, dropped in 10 % of samples",
+            "  multi_view row-wise, 2 domains",
+            "  camera_pose from `pose`, dropped in 0 % of samples",
+            "text [2]",
+        ],
+    );
+    let text = ask("measures-samples").to_string();
+    says(
+        &text,
+        &["on 64 samples drawn under the conditions of `test`"],
+    );
+}
+
 /// What programs read: keys may come, and none may go without another number in `format`.
 #[test]
 fn the_keys_of_the_json_are_these() {

@@ -21,20 +21,64 @@ fn conforms(name: &str, skipped: &[&str]) {
 
 #[test]
 fn mixture_conforms() {
-    conforms("mixture", &["artefacts-well-formed"]);
+    conforms(
+        "mixture",
+        &[
+            "artefacts-well-formed",
+            "conditioning",
+            "learned-tokens",
+            "conditions",
+            "picture",
+        ],
+    );
 }
 
 #[test]
 fn t2i_conforms() {
     conforms(
         "t2i",
-        &["evaluator", "metrics", "artefacts", "seeds-change"],
+        &[
+            "evaluator",
+            "metrics",
+            "artefacts",
+            "seeds-change",
+            "learned-tokens",
+            "conditions",
+            "picture",
+        ],
     );
 }
 
 #[test]
 fn misbehave_conforms_when_told_nothing() {
-    conforms("misbehave", &["seeds-change"]);
+    conforms("misbehave", &["seeds-change", "learned-tokens"]);
+}
+
+/// Every case of the evaluator, of one that is fed drawn samples with all columns of the data.
+#[test]
+fn an_evaluator_of_drawn_samples_conforms() {
+    let options = CheckOptions {
+        filter: Some("evaluator".to_owned()),
+        ..CheckOptions::default()
+    };
+    let report = report("misbehave", "DSL_MISBEHAVE", "measures-samples", &options);
+    assert_eq!(report.counts.passed, report.cases.len(), "{report}");
+    let of = report.case("evaluator-requirements").unwrap();
+    assert_eq!(of.message, "64 drawn samples of `test`");
+}
+
+/// Classes, boxes with phrases (several texts a sample), words and a camera: the cases that look at them, and those that
+/// compare samples.
+#[test]
+fn data_that_conditions_in_many_ways_conforms() {
+    for filter in ["condition", "learned-tokens", "same-", "batch", "picture"] {
+        let options = CheckOptions {
+            filter: Some(filter.to_owned()),
+            ..CheckOptions::default()
+        };
+        let report = report("misbehave", "DSL_MISBEHAVE", "conditioned", &options);
+        assert_eq!(report.counts.passed, report.cases.len(), "{report}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use dsl_engine::{NoiseScheduleConfig, PredictionType, TrainableConfig};
-use dsl_nets::{DenoiserConfig, TextEncoderConfig};
+use dsl_nets::{DenoiserConfig, SftNorm, TextEncoderConfig, ViewVolumeConfig};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,53 @@ pub struct ModelSection {
     pub noise_schedule: NoiseScheduleConfig,
     /// Of bases that work on latents: pipelines as diffusers keeps them.
     pub latents: LatentsConfig,
+    /// Sizes of the layers that a task adds to the denoiser, where it adds such.
+    pub task_modules: TaskModuleSizes,
+}
+
+/// Sizes of the layers that tasks add. Which ones there are, the plugin declares.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaskModuleSizes {
+    /// A picture in every residual block (StableSR).
+    pub feature_pyramid: FeaturePyramidSizes,
+    /// A volume made of all views (SyncDreamer).
+    pub view_volume: ViewVolumeSizes,
+}
+
+/// Sizes of a time-aware feature pyramid.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FeaturePyramidSizes {
+    /// Features of its first level. null: the denoiser's first block's. The reference has 256.
+    pub model_channels: Option<usize>,
+    /// Whether residual features are normalised before they are scaled and shifted.
+    pub sft_norm: SftNorm,
+}
+
+/// Sizes of a view volume; the defaults are the reference's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ViewVolumeSizes {
+    /// Grid points along each side of the cube.
+    #[schemars(range(min = 8))]
+    pub resolution: usize,
+    /// Depths at which each pixel's ray is sampled.
+    #[schemars(range(min = 8))]
+    pub depths: usize,
+    /// Features of its networks by level, finest first.
+    #[schemars(length(min = 1))]
+    pub channels: Vec<usize>,
+}
+
+impl Default for ViewVolumeSizes {
+    fn default() -> Self {
+        Self {
+            resolution: ViewVolumeConfig::default_resolution(),
+            depths: ViewVolumeConfig::default_depths(),
+            channels: ViewVolumeConfig::default_channels(),
+        }
+    }
 }
 
 /// Where the weights come from at step 0.
@@ -38,7 +85,7 @@ pub enum BaseModel {
     Bundled,
     /// Fresh weights: training from scratch.
     None,
-    /// A safetensors file, or a folder as diffusers writes it: a UNet's, or a whole pipeline's.
+    /// A safetensors file; the folder of a run; or a folder as diffusers writes it: a UNet's, or a whole pipeline's.
     Path(PathBuf),
 }
 
@@ -81,13 +128,13 @@ impl JsonSchema for BaseModel {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "description": "Where the weights come from at step 0: `bundled` (the model inside the plugin), `none` \
-                            (from scratch), or the path of a safetensors file or of a folder as diffusers writes it (a UNet's, or a \
-                            pipeline's with `model_index.json`).",
+                            (from scratch), or the path of a safetensors file, of a run's folder, or of a folder as diffusers \
+                            writes it (a UNet's, or a pipeline's with `model_index.json`).",
             "anyOf": [
                 {"enum": ["bundled", "none"]},
                 {"type": "string", "format": "path", "minLength": 1}
             ],
-            "examples": ["bundled", "none", "model.safetensors"],
+            "examples": ["bundled", "none", "model.safetensors", "runs/t2i"],
         })
     }
 }

@@ -1,13 +1,12 @@
 //! The samples of one split: which picture, and which texts.
 
-use std::path::PathBuf;
-
 use dsl_sdk::captions::{self, Captions};
 use dsl_sdk::image_folder::{ImageFolder, Reading};
+use dsl_sdk::picture_set::PictureRef;
 use dsl_sdk::serde_json::{Map, Value};
 use dsl_sdk::webdataset::WebDataset;
 use dsl_sdk::{Host, PluginError};
-use shards::{ShardNotes, record_of, shard_sample};
+use shards::{ShardNotes, shard_sample};
 
 use super::locate::Location;
 use super::only::{Kept, Only};
@@ -22,7 +21,7 @@ const REPORT_EVERY: usize = 1000;
 #[derive(Debug)]
 pub(crate) struct Source {
     pub samples: Vec<Sample>,
-    shards: Option<WebDataset>,
+    pub shards: Option<WebDataset>,
     /// What was left out, under `on_error: skip`.
     pub skipped: Skipped,
     /// What `only` kept, where it is set.
@@ -35,13 +34,7 @@ pub(crate) struct Source {
 #[derive(Debug)]
 pub(crate) struct Sample {
     pub captions: Captions,
-    picture: PictureRef,
-}
-
-#[derive(Debug)]
-enum PictureRef {
-    File(PathBuf),
-    Member { sample: usize, member: usize },
+    pub picture: PictureRef,
 }
 
 /// Samples that were left out.
@@ -117,33 +110,6 @@ impl Source {
             self.skipped.total()
         ))
         .with_help("set `task.data.on_error: fail` and mend what it names"))
-    }
-
-    /// The file of a sample's picture. `[any thread]`
-    pub(crate) fn read(&self, sample: &Sample) -> Result<Vec<u8>, PluginError> {
-        match (&sample.picture, &self.shards) {
-            (PictureRef::Member { sample, member }, Some(shards)) => {
-                let sample = &shards.samples()[*sample];
-                shards.read(sample, &sample.members[*member])
-            }
-            (PictureRef::File(path), _) => std::fs::read(path)
-                .map_err(|error| PluginError::io_at("read the image", path, &error)),
-            (PictureRef::Member { .. }, None) => {
-                Err(PluginError::other("a member without its shard"))
-            }
-        }
-    }
-
-    /// The name of a sample's picture, for messages.
-    pub(crate) fn origin(&self, sample: &Sample) -> String {
-        match (&sample.picture, &self.shards) {
-            (PictureRef::Member { sample, member }, Some(shards)) => {
-                let sample = &shards.samples()[*sample];
-                shards.member_origin(sample, &sample.members[*member])
-            }
-            (PictureRef::File(path), _) => path.display().to_string(),
-            (PictureRef::Member { .. }, None) => String::new(),
-        }
     }
 
     fn empty(shards: Option<WebDataset>) -> Self {
@@ -232,7 +198,7 @@ impl Source {
             report(host, index, total)?;
             let sample = match &mut only {
                 None => shard_sample(&shards, index, None, config, &mut notes),
-                Some(only) => match record_of(&shards, sample) {
+                Some(only) => match shards.record(sample) {
                     Ok(record) if only.keeps(&record) => {
                         shard_sample(&shards, index, Some(record), config, &mut notes)
                     }

@@ -15,7 +15,10 @@ use dsl_sdk::{
     PluginError, tracing,
 };
 
-use crate::fault::{Fault, hang};
+use crate::{
+    conditioning,
+    fault::{Fault, hang},
+};
 
 /// How many datasets there were so far.
 static DATASETS: AtomicU64 = AtomicU64::new(0);
@@ -154,10 +157,14 @@ impl Dataset for Line {
             Fault::Large => LARGE as u64,
             _ => 2,
         };
-        vec![
+        let mut columns = vec![
             column("point", DType::F32, vec![Some(width)], ColumnRole::Vector),
             column("name", DType::Text, vec![], role),
-        ]
+        ];
+        if self.fault.is_conditioned() {
+            columns.extend(conditioning::columns());
+        }
+        columns
     }
 
     fn batch(&self, request: &BatchRequest<'_>) -> Result<Batch, PluginError> {
@@ -253,7 +260,11 @@ impl Dataset for Line {
             .collect();
         let mut names: Vec<String> = indices
             .iter()
-            .map(|index| format!("point {index}"))
+            .map(|index| match self.fault {
+                Fault::TokenNeverSaid => format!("point {index}"),
+                fault if fault.is_conditioned() => format!("{} {index}", conditioning::WORD),
+                _ => format!("point {index}"),
+            })
             .collect();
         if fault == Fault::FewTexts {
             names.pop();
@@ -276,6 +287,9 @@ impl Dataset for Line {
         }
         if fault == Fault::ExtraColumn {
             columns.push(column("surprise", ColumnData::Text(names)));
+        }
+        if self.fault.is_conditioned() {
+            columns.extend(conditioning::batch(self.fault, &indices));
         }
         Ok(Batch { columns })
     }

@@ -1,4 +1,4 @@
-//! The mean square of the predicted noise.
+//! The mean square of the predicted noise, or of drawn samples.
 
 use dsl_sdk::{
     Artefacts, Batch, Direction, Evaluator, Host, MetricValue, PluginError, Requirements,
@@ -9,14 +9,14 @@ use crate::{
     services,
 };
 
-pub(crate) struct MeanNoise {
+pub(crate) struct MeanSquare {
     fault: Fault,
     host: Host,
     sum: f64,
     count: f64,
 }
 
-impl MeanNoise {
+impl MeanSquare {
     pub(crate) fn new(fault: Fault, host: Host) -> Self {
         Self {
             fault,
@@ -25,9 +25,16 @@ impl MeanNoise {
             count: 0.0,
         }
     }
+
+    const fn measures_samples(&self) -> bool {
+        matches!(
+            self.fault,
+            Fault::MeasuresSamples | Fault::PanicWithoutTruth
+        )
+    }
 }
 
-impl Evaluator for MeanNoise {
+impl Evaluator for MeanSquare {
     fn requirements(&self) -> Requirements {
         self.fault
             .panic_if(Fault::PanicInRequirements, "in the requirements");
@@ -35,15 +42,24 @@ impl Evaluator for MeanNoise {
             Fault::EvaluatorSplit => "nowhere",
             _ => "test",
         };
-        Requirements::NoisePredictions {
-            split: split.into(),
-            count: 64,
+        let (split, count) = (split.into(), 64);
+        match self.measures_samples() {
+            true => Requirements::Samples { split, count },
+            false => Requirements::NoisePredictions { split, count },
         }
     }
 
     fn update(&mut self, inputs: &Batch, _: u64) -> Result<(), PluginError> {
         self.fault.panic_if(Fault::PanicInUpdate, "when fed");
-        let column = inputs.f32("x_t");
+        let (first, measured) = match self.measures_samples() {
+            true => ("generated", "generated"),
+            false => ("x_t", "eps_pred/generator"),
+        };
+        let column = inputs.f32(first);
+        if self.fault == Fault::PanicWithoutTruth {
+            assert!(inputs.f32("point").is_ok(), "told to panic without truth");
+            inputs.texts("name")?;
+        }
         if self.fault == Fault::PanicOnMissingColumn {
             assert!(column.is_ok(), "told to panic without a column");
         }
@@ -51,7 +67,7 @@ impl Evaluator for MeanNoise {
         if self.fault == Fault::NeedsDiscriminator {
             inputs.f32("eps_pred/discriminator")?;
         }
-        let (_, values) = inputs.f32("eps_pred/generator")?;
+        let (_, values) = inputs.f32(measured)?;
         let sum: f64 = values.iter().map(|&value| f64::from(value).powi(2)).sum();
         if self.fault == Fault::WeightsBatches {
             self.sum += sum / values.len() as f64;

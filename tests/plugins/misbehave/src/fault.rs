@@ -169,6 +169,46 @@ pub enum Fault {
     PanicOnMissingColumn,
     /// Wants a split that is not there.
     EvaluatorSplit,
+    /// Nothing, with an evaluator of drawn samples.
+    MeasuresSamples,
+    /// Panics when fed samples without the truth.
+    PanicWithoutTruth,
+
+    /// Nothing, with classes, boxes, a word to be learned and a camera for every point.
+    Conditioned,
+    /// Sends a class beyond the last one.
+    LabelOutOfRange,
+    /// Sends a box that ends beyond the picture.
+    BoxOutOfRange,
+    /// Sends a mask of 0.5.
+    MaskBetween,
+    /// Sends a phrase for an empty box.
+    PhraseWithoutBox,
+    /// Never says the word that is to be learned.
+    TokenNeverSaid,
+    /// Sends an elevation in degrees.
+    ElevationInDegrees,
+
+    /// Panics when a user asks for conditions.
+    PanicInConditions,
+    /// Panics on an input that is no text.
+    PanicOnOddInput,
+    /// Takes inputs of any name.
+    AnyInputs,
+    /// Makes conditions of two samples.
+    ConditionsTwice,
+    /// Makes other conditions each time.
+    ConditionsChange,
+    /// Panics when asked for a picture.
+    PanicInPicture,
+    /// Panics on samples without their conditions.
+    PanicOnMissingCondition,
+    /// Makes no picture where the truth is not known.
+    PictureNeedsTruth,
+    /// Makes another picture each time.
+    PictureChanges,
+    /// Makes a picture of whatever it is given, even of nothing.
+    PicturesNothing,
 
     /// Logs a warning in every batch.
     Warns,

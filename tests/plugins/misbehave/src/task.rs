@@ -3,17 +3,19 @@
 use std::time::Duration;
 
 use dsl_sdk::{
-    Asset, Dataset, Evaluator, Host, Injection, PluginError, Task, TaskDescription,
+    Asset, Batch, Dataset, Evaluator, Host, Injection, PluginError, Task, TaskDescription,
+    image::Picture,
     schemars::{JsonSchema, Schema, SchemaGenerator},
     serde::{Deserialize, Serialize},
     serde_json::{Value, json},
 };
 
 use crate::{
+    conditioning,
     dataset::Line,
-    evaluator::MeanNoise,
+    evaluator::MeanSquare,
     fault::{Fault, hang},
-    services,
+    services, user,
 };
 
 /// Settings.
@@ -129,12 +131,16 @@ impl Task for Misbehave {
             Fault::WrongDropout => ("point", 2.0),
             _ => ("point", 0.1),
         };
+        let mut injections = vec![Injection::CrossAttention {
+            column: "name".into(),
+            dropout,
+        }];
+        if self.fault.is_conditioned() {
+            injections.extend(conditioning::injections());
+        }
         TaskDescription {
             target: target.into(),
-            injections: vec![Injection::CrossAttention {
-                column: "name".into(),
-                dropout,
-            }],
+            injections,
             sample_prompts: vec![],
         }
     }
@@ -160,9 +166,20 @@ impl Task for Misbehave {
     fn evaluator(&self) -> Result<Option<Box<dyn Evaluator>>, PluginError> {
         self.fault
             .panic_if(Fault::PanicInEvaluator, "while an evaluator is made");
-        Ok(Some(Box::new(MeanNoise::new(
+        Ok(Some(Box::new(MeanSquare::new(
             self.fault,
             self.host.clone(),
         ))))
+    }
+
+    fn conditions(&self, inputs: &Value) -> Result<Batch, PluginError> {
+        let keys = inputs.as_object().ok_or_else(|| {
+            PluginError::config(format!("the inputs are {inputs}, expected keys and values"))
+        })?;
+        user::conditions(self.fault, keys)
+    }
+
+    fn picture(&self, samples: &Batch) -> Result<Option<Picture>, PluginError> {
+        user::picture(self.fault, samples)
     }
 }

@@ -95,6 +95,42 @@ mod page {
     }
 }
 
+/// The target, which is no condition.
+pub(crate) fn target_as_condition() -> BatchColumns {
+    let mut parts = Parts::of(Buffer::from_vec(vec![0.25_f32; 2]));
+    if told("conditions-abort") {
+        parts.release = Some(abort);
+    }
+    let target = Tensor {
+        name: "point".into(),
+        dtype: RawDType::F32,
+        shape: vec![1, 2].into(),
+        data: parts.buffer(),
+    };
+    BatchColumns {
+        tensors: vec![target].into(),
+        texts: vec![].into(),
+    }
+}
+
+/// A picture of 2×2 that is none.
+pub(crate) fn picture() -> Tensor {
+    let channels = if told("picture-four-channels") { 4 } else { 3 };
+    let mut parts = Parts::of(Buffer::from_vec(vec![0_u8; 4 * channels]));
+    if told("picture-null") {
+        parts.ptr = std::ptr::null();
+    }
+    if told("picture-abort") {
+        parts.release = Some(abort);
+    }
+    Tensor {
+        name: "picture".into(),
+        dtype: RawDType::U8,
+        shape: vec![2, 2, channels as u64].into(),
+        data: parts.buffer(),
+    }
+}
+
 pub(crate) struct Points {
     page: *mut c_void,
     /// Whether a call has failed.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use dsl_abi::{
-    AbiError, Extension, RawErrorCode,
+    AbiError, BatchColumns, BatchView, Extension, RawErrorCode, Tensor,
     abi_stable::{
         library::LibHeader,
         sabi_trait::TD_Opaque,
@@ -22,7 +22,10 @@ use dsl_abi::{
     },
 };
 
-use crate::{batch::Points, told};
+use crate::{
+    batch::{self, Points},
+    told,
+};
 
 struct Rough;
 
@@ -181,6 +184,24 @@ impl TaskMethods for Task {
 
     fn evaluator(&self) -> RResult<ROption<EvaluatorObject>, AbiError> {
         ROk(RNone)
+    }
+
+    fn conditions(&self, inputs: RStr<'_>) -> RResult<BatchColumns, AbiError> {
+        if ["conditions-target", "conditions-abort"].map(told) == [false; 2] {
+            return RErr(error(RawErrorCode::UNSUPPORTED, "there are no inputs"));
+        }
+        if inputs.as_str() != "{}" {
+            return RErr(error(RawErrorCode::CONFIG, "expected no keys"));
+        }
+        ROk(batch::target_as_condition())
+    }
+
+    fn picture(&self, _: &BatchView<'_>) -> RResult<ROption<Tensor>, AbiError> {
+        let wrong = ["picture-four-channels", "picture-null", "picture-abort"];
+        match wrong.map(told).contains(&true) {
+            true => ROk(RSome(batch::picture())),
+            false => ROk(RNone),
+        }
     }
 }
 

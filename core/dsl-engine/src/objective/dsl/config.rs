@@ -192,6 +192,8 @@ pub struct DiscriminatorConfig {
     pub trainable: DiscriminatorTrainable,
     /// The adapters, where `trainable` is `lora`.
     pub lora: LoraConfig,
+    /// Whether layers that the task adds are trained in the discriminator's copy too, beside the adapters.
+    pub train_task_modules: bool,
     /// Which weights the copy has.
     pub base: DiscriminatorBase,
     /// Epochs between two refreshes of the base, where `base` is `refresh`.
@@ -216,6 +218,7 @@ impl Default for DiscriminatorConfig {
         Self {
             trainable: DiscriminatorTrainable::Lora,
             lora: LoraConfig::default(),
+            train_task_modules: false,
             base: DiscriminatorBase::Initial,
             refresh_every_epochs: 5,
             share_base: ShareBase::Auto,

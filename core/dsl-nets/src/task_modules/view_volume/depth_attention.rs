@@ -68,10 +68,6 @@ impl DepthAttention {
             GroupNorm::new(&init.at(name), groups(channels), channels, NORM_EPS)
         };
         let bound = (features as f64).powf(-0.5);
-        let last = init.at("conv_2");
-        let mut conv_2 = Conv2d::new(&last, [inner, channels], 3, 1, 1);
-        conv_2.weight = last.constant("weight", [channels, inner, 3, 3], 0.0);
-        conv_2.bias = last.constant("bias", [channels], 0.0);
         Self {
             proj_query: PointwiseConv::new(&init.at("proj_query"), channels, inner),
             norm_query: norm("norm_query", inner),
@@ -82,7 +78,7 @@ impl DepthAttention {
             norm_1: norm("norm_1", inner),
             conv_1: Conv2d::new(&init.at("conv_1"), [inner, inner], 3, 1, 1),
             norm_2: norm("norm_2", inner),
-            conv_2,
+            conv_2: Conv2d::zeros(&init.at("conv_2"), [inner, channels], 3, 1, 1),
             heads,
             level,
         }

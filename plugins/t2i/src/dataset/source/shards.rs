@@ -2,11 +2,11 @@
 
 use dsl_sdk::PluginError;
 use dsl_sdk::captions::{self, CaptionChoice, Captions};
-use dsl_sdk::image::is_picture_name;
+use dsl_sdk::picture_set::PictureRef;
 use dsl_sdk::serde_json::{Map, Value};
 use dsl_sdk::webdataset::{self, WebDataset};
 
-use super::{Flaw, PictureRef, Sample, columns, keywords, no_caption, text_of, two_columns};
+use super::{Flaw, Sample, columns, keywords, no_caption, text_of, two_columns};
 use crate::config::DataConfig;
 
 /// Endings of texts in shards, in the order in which they are tried.
@@ -46,14 +46,8 @@ fn picture_member(
     sample: &webdataset::Sample,
     notes: &mut ShardNotes,
 ) -> Result<usize, Flaw> {
-    let pictures: Vec<usize> = (0..sample.members.len())
-        .filter(|&member| is_picture_name(&format!("key.{}", sample.members[member].extension)))
-        .collect();
-    let plain = pictures
-        .iter()
-        .copied()
-        .find(|&member| !sample.members[member].extension.contains('.'));
-    let Some(taken) = plain.or(pictures.first().copied()) else {
+    let pictures = WebDataset::pictures(sample);
+    let Some(&taken) = pictures.first() else {
         let found = sample
             .members
             .iter()
@@ -104,7 +98,7 @@ fn shard_captions(
     let is_first = !std::mem::replace(&mut notes.looked, true);
     let wants_record = text_member.is_none() || uses_keywords || is_first;
     let record = match record {
-        None if wants_record => record_of(shards, sample),
+        None if wants_record => shards.record(sample),
         known => Ok(known.unwrap_or_default()),
     };
     let record = match (record, text_member) {
@@ -149,27 +143,4 @@ fn shard_captions(
         texts,
         keywords: keywords(&record, config),
     })
-}
-
-/// The .json of a sample; empty where there is none.
-pub(super) fn record_of(
-    shards: &WebDataset,
-    sample: &webdataset::Sample,
-) -> Result<Map<String, Value>, PluginError> {
-    let Some(member) = sample.member("json") else {
-        return Ok(Map::new());
-    };
-    let bytes = shards.read(sample, member)?;
-    let origin = || shards.member_origin(sample, member);
-    match dsl_sdk::serde_json::from_slice(&bytes) {
-        Ok(Value::Object(record)) => Ok(record),
-        Ok(_) => Err(PluginError::config(format!(
-            "`{}` is JSON, but no object {{…}}",
-            origin()
-        ))),
-        Err(error) => Err(PluginError::config(format!(
-            "`{}` is not JSON: {error}",
-            origin()
-        ))),
-    }
 }

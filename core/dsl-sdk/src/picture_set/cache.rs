@@ -3,15 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use dsl_sdk::image::Picture;
+use crate::image::Picture;
 
 /// A picture at its resolution.
 #[derive(Debug)]
-pub(crate) struct Fitted {
+pub struct Fitted {
     /// Not yet cropped.
-    pub(crate) picture: Picture,
+    pub picture: Picture,
     /// Height and width of the file, in pixels.
-    pub(crate) original: [u32; 2],
+    pub original: [u32; 2],
 }
 
 /// One slot for each sample. What once came in stays, so that every epoch finds the same pictures ready: a cache that threw out
@@ -61,7 +61,6 @@ impl Cache {
         self.slots.retain(|_| flags.next().copied().unwrap_or(true));
     }
 
-    #[cfg(test)]
     pub(crate) fn used_bytes(&self) -> u64 {
         self.used_bytes.load(Ordering::Relaxed)
     }
