@@ -109,7 +109,8 @@ pub fn check_gradients(
     at: &[(&str, usize)],
     loss: impl Fn(&Denoiser) -> Tensor<1>,
 ) {
-    const STEP: f32 = 1e-2;
+    const STEP: f32 = 4e-3;
+    let mut wrong = Vec::new();
     let gradients = loss(network).backward();
     let by_key = gradients_by_key(network, &gradients);
     for &(path, index) in at {
@@ -128,8 +129,10 @@ pub fn check_gradients(
             index
         };
         let gradient = f64::from(by_key[path][place]);
-        let close = (gradient - difference).abs() < 0.02 * difference.abs() + 2e-4;
-        assert!(close, "{path}[{index}]: {gradient} and {difference}");
-        assert!(difference != 0.0, "{path}[{index}] does nothing");
+        let close = (gradient - difference).abs() < 0.03 * difference.abs();
+        if !close || difference == 0.0 {
+            wrong.push(format!("{path}[{index}]: {gradient} and {difference}"));
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
