@@ -59,7 +59,7 @@
 //!     }
 //!
 //!     fn describe(&self) -> TaskDescription {
-//!         TaskDescription { target: "point".into(), injections: vec![], sample_prompts: vec![] }
+//!         TaskDescription { target: "point".into(), injections: vec![], sample_prompts: vec![], dropout: 0.0 }
 //!     }
 //!
 //!     fn splits(&self) -> Vec<String> {

@@ -81,6 +81,7 @@ impl Task for Faulty {
             target: "point".into(),
             injections: vec![injection],
             sample_prompts: vec!["a".into()],
+            dropout: 0.0,
         }
     }
 

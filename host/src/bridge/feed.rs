@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow, bail};
 use burn::tensor::{AllocationProperty, Bytes, DType as BurnDType, TensorData};
 use dsl_engine::{Boxes, Camera, Conditions, Phrases, Stream, Streams, Volume};
-use dsl_loader::{HostColumn, HostColumnData, HostTensor, Injection};
+use dsl_loader::{HostColumn, HostColumnData, HostTensor, Injection, TaskDescription};
 use dsl_nets::Tokenizer;
 
 use super::latents::{LatentCoder, SizeIds};
@@ -36,6 +36,8 @@ pub enum TextReader {
 pub struct Feed {
     target: String,
     injections: Vec<Injection>,
+    /// Share of samples without any condition.
+    dropout: f64,
     shape: TargetShape,
     text: TextReader,
     latents: Option<Arc<LatentCoder>>,
@@ -59,20 +61,22 @@ pub struct TargetShape {
 pub struct Dropped(Vec<Vec<bool>>);
 
 impl Dropped {
-    /// Draws for the samples of a step, for each way of conditioning by itself.
-    pub fn draw(injections: &[Injection], streams: &Streams, step: u64, samples: usize) -> Self {
-        Self(
-            injections
-                .iter()
-                .map(|injection| {
-                    let stream = match injection {
-                        Injection::CrossAttention { .. } => Stream::DROP,
-                        other => Stream::DROP.part(other.kind()),
-                    };
-                    streams.bernoulli(stream, step, 0, samples, dropout(injection))
-                })
-                .collect(),
-        )
+    /// Draws for the samples of a step: who loses all conditions, and then for each way of conditioning by itself.
+    pub fn draw(feed: &Feed, streams: &Streams, step: u64, samples: usize) -> Self {
+        let all = streams.bernoulli(Stream::DROP.part("all"), step, 0, samples, feed.dropout);
+        let of = |injection: &Injection| {
+            let stream = match injection {
+                Injection::CrossAttention { .. } => Stream::DROP,
+                other => Stream::DROP.part(other.kind()),
+            };
+            let drawn = streams.bernoulli(stream, step, 0, samples, dropout(injection));
+            drawn
+                .into_iter()
+                .zip(&all)
+                .map(|(one, all)| one || *all)
+                .collect()
+        };
+        Self(feed.injections.iter().map(of).collect())
     }
 
     fn all(injections: &[Injection], samples: usize, dropped: bool) -> Self {
@@ -102,11 +106,12 @@ fn dropout(injection: &Injection) -> f64 {
 }
 
 impl Feed {
-    /// For a task's target and injections.
-    pub fn new(target: &str, injections: &[Injection], shape: TargetShape) -> Self {
+    /// For a task.
+    pub fn new(description: &TaskDescription, shape: TargetShape) -> Self {
         Self {
-            target: target.to_owned(),
-            injections: injections.to_vec(),
+            target: description.target.clone(),
+            injections: description.injections.clone(),
+            dropout: description.dropout,
             shape,
             text: TextReader::None,
             latents: None,

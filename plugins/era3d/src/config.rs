@@ -131,6 +131,9 @@ pub enum Background {
 #[serde(crate = "dsl_sdk::serde", default, deny_unknown_fields)]
 #[schemars(crate = "dsl_sdk::schemars")]
 pub struct Dropout {
+    /// All conditions together.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub all: f64,
     /// The input view. The released configuration: 0.1, in half of the cases with its CLIP embedding.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub input_view: f64,
@@ -142,6 +145,7 @@ pub struct Dropout {
 impl Default for Dropout {
     fn default() -> Self {
         Self {
+            all: 0.05,
             input_view: 0.05,
             pose: 0.0,
         }
@@ -188,6 +192,7 @@ impl Era3dConfig {
             return wrong("data.elevations", format!("[{low}, {high}]"), expected);
         }
         for (key, value) in [
+            ("dropout.all", self.dropout.all),
             ("dropout.input_view", self.dropout.input_view),
             ("dropout.pose", self.dropout.pose),
         ] {

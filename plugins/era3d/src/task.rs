@@ -98,6 +98,7 @@ impl Task for Era3d {
                 },
             ],
             sample_prompts: Vec::new(),
+            dropout: self.config.dropout.all,
         }
     }
 

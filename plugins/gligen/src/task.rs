@@ -100,6 +100,7 @@ impl Task for Gligen {
             .chain(layout_map)
             .collect(),
             sample_prompts: self.sample_prompts.clone(),
+            dropout: 0.0,
         }
     }
 

@@ -88,6 +88,9 @@ pub enum Format {
 #[serde(crate = "dsl_sdk::serde", default, deny_unknown_fields)]
 #[schemars(crate = "dsl_sdk::schemars")]
 pub struct Dropout {
+    /// All conditions together.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub all: f64,
     /// The input view.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub input_view: f64,
@@ -102,6 +105,7 @@ pub struct Dropout {
 impl Default for Dropout {
     fn default() -> Self {
         Self {
+            all: 0.05,
             input_view: 0.05,
             pose: 0.05,
             volume: 0.05,
@@ -154,6 +158,7 @@ impl SyncDreamerConfig {
             );
         }
         for (key, value) in [
+            ("dropout.all", self.dropout.all),
             ("dropout.input_view", self.dropout.input_view),
             ("dropout.pose", self.dropout.pose),
             ("dropout.volume", self.dropout.volume),

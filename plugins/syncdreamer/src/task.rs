@@ -94,6 +94,7 @@ impl Task for SyncDreamer {
                 },
             ],
             sample_prompts: Vec::new(),
+            dropout: self.config.dropout.all,
         }
     }
 
