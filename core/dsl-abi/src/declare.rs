@@ -334,7 +334,7 @@ pub struct MetricValue {
     pub unit: String,
 }
 
-/// A feature network or distance that the host knows, one entry of what the service `dsl.features/0` describes.
+/// A feature network or distance that the host knows, one entry of what the service `dsl.features/1` describes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeatureInfo {
     /// Identifier such as `inception-v3/pool3`.
