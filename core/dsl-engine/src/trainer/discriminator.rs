@@ -56,6 +56,7 @@ impl Trainer {
     ) -> Result<(), EngineError> {
         let since_start = self.step - dsl.warmup_dsm_steps;
         if self.adversary.is_none() {
+            self.check_can_teach(dsl)?;
             self.adversary = Some(self.new_adversary(dsl)?);
         }
         let epoch = self.steps_per_epoch(training_set.len());
@@ -90,7 +91,6 @@ impl Trainer {
     /// A discriminator that answers exactly as its base does, and has not moved.
     pub(crate) fn new_adversary(&self, dsl: &DslConfig) -> Result<Adversary, EngineError> {
         let config = &dsl.discriminator;
-        self.check_can_teach(dsl)?;
         let source = match (config.base, &self.ema) {
             (DiscriminatorBase::Ema, Some(ema)) => ema.module().denoiser.clone(),
             (DiscriminatorBase::Ema, None) => return Err(no_average()),
@@ -127,7 +127,8 @@ impl Trainer {
 
     /// Refuses a discriminator that cannot represent what the task adds: with Eq. 3 alone the generator learns of the data
     /// through the discriminator, and low-rank adapters over layers that compute nothing never learn their condition. The
-    /// generator would be pulled towards ignoring it.
+    /// generator would be pulled towards ignoring it. One that a checkpoint brings back has been let through before, and is
+    /// made while the generator's weights are still fresh.
     fn check_can_teach(&self, dsl: &DslConfig) -> Result<(), EngineError> {
         let config = &dsl.discriminator;
         let learns_them =

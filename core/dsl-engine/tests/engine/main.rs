@@ -2,11 +2,13 @@
 //! what a checkpoint brings back.
 //!
 //! Tests with `fixture` in their name read `tests/fixtures/dsl`, or a folder of the same layout that `DSL_FIXTURES`
-//! points to. The others train small perceptrons on points of the plane.
+//! points to. The others train small perceptrons on points of the plane, or small UNets on pictures with conditions.
 
 mod accumulation;
 mod bfloat16;
+mod camera;
 mod checkpoints;
+mod conditioning_gain;
 mod damaged_checkpoints;
 mod dsl_fixture;
 mod dsm_limit;
@@ -16,6 +18,7 @@ mod forwards;
 mod frozen_base;
 mod gradient_checkpointing;
 mod hinge;
+mod learned_words;
 mod lora_dropout;
 mod margin;
 mod non_finite;
@@ -23,5 +26,9 @@ mod optimum;
 mod parameterization;
 mod schedules;
 mod support;
+mod task_modules;
+mod tasks;
+mod teachable;
+mod timesteps;
 mod trainable;
 mod zero_start;
