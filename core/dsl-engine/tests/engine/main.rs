@@ -24,4 +24,5 @@ mod parameterization;
 mod schedules;
 mod support;
 mod trainable;
+mod wrapping;
 mod zero_start;
