@@ -10,6 +10,7 @@ use dsl_loader::{HostColumn, HostColumnData, HostTensor, Injection, TaskDescript
 use dsl_nets::Tokenizer;
 
 use super::latents::{LatentCoder, SizeIds};
+use crate::failure;
 
 /// Column with what SDXL is told of a picture's size, float32 `[6]` per sample: original height and width, top and left of
 /// the crop, target height and width, in pixels. A task without it has pictures that were never cut.
@@ -172,6 +173,31 @@ impl Feed {
             seeds.iter().flat_map(of_row).collect()
         });
         coder.encode_pictures(&data, seeds.as_deref())
+    }
+
+    /// The picture that conditions samples, as the plugin gives it.
+    ///
+    /// # Errors
+    /// A usage error for a task that is told no picture; a column that is missing.
+    pub fn conditioning_picture(&self, columns: &Columns) -> Result<TensorData> {
+        let column = self
+            .injections
+            .iter()
+            .find_map(|injection| match injection {
+                Injection::FeaturePyramid { column, .. }
+                | Injection::ConcatChannels { column, .. } => Some(column),
+                _ => None,
+            });
+        let Some(column) = column else {
+            return Err(failure::usage(anyhow!(
+                "the task is told no picture, whose features a decoder could take\nhint: super-resolution has one"
+            )));
+        };
+        let (shape, values) = columns.f32(column)?;
+        if shape.len() != 4 {
+            bail!("column `{column}` has the shape {shape:?}, expected one picture a sample");
+        }
+        Ok(TensorData::new(values.to_vec(), shape))
     }
 
     /// What networks are told of the samples of a batch.
