@@ -1,7 +1,10 @@
 //! Columns in the host's hands.
 
 use bytes::Bytes;
-use dsl_abi::{Buffer, buffer::elements_of};
+use dsl_abi::{
+    Buffer,
+    buffer::{Element, bytes_of, elements_of},
+};
 
 use crate::{
     DType,
@@ -37,6 +40,25 @@ pub struct HostTensor {
 }
 
 impl HostTensor {
+    /// Floats of the host's own, in the place of a plugin's; nothing where they are not as many as the shape says.
+    pub fn from_f32(shape: &[u64], values: Vec<f32>) -> Option<Self> {
+        Self::own(DType::F32, shape, values)
+    }
+
+    /// Integers of the host's own, in the place of a plugin's; nothing where they are not as many as the shape says.
+    pub fn from_i64(shape: &[u64], values: Vec<i64>) -> Option<Self> {
+        Self::own(DType::I64, shape, values)
+    }
+
+    fn own<T: Element>(dtype: DType, shape: &[u64], values: Vec<T>) -> Option<Self> {
+        let count = (shape.iter()).try_fold(1u64, |count, size| count.checked_mul(*size))?;
+        (count == values.len() as u64).then(|| Self {
+            dtype,
+            shape: shape.to_vec(),
+            bytes: Bytes::from_owner(Own(values)),
+        })
+    }
+
     /// Type, which is never text.
     pub const fn dtype(&self) -> DType {
         self.dtype
@@ -114,6 +136,15 @@ impl Lent {
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
         self.as_bytes()
+    }
+}
+
+/// Numbers of the host.
+struct Own<T>(Vec<T>);
+
+impl<T: Element> AsRef<[u8]> for Own<T> {
+    fn as_ref(&self) -> &[u8] {
+        bytes_of(&self.0)
     }
 }
 
@@ -197,4 +228,28 @@ pub enum InputData<'a> {
     },
     /// Texts: as many for each sample as the column's shape says (one where it is empty), row-major, sample after sample.
     Text(&'a [String]),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_the_host_are_read_as_a_plugins() {
+        let floats = HostTensor::from_f32(&[2, 2], vec![1.0, 2.0, 3.0, 4.0]).unwrap();
+        assert_eq!((floats.dtype(), floats.shape()), (DType::F32, &[2, 2][..]));
+        assert_eq!(floats.as_f32(), Some(&[1.0, 2.0, 3.0, 4.0][..]));
+        assert_eq!(floats.as_i64(), None);
+        let ids = HostTensor::from_i64(&[3], vec![7, -1, i64::MAX]).unwrap();
+        assert_eq!(ids.as_i64(), Some(&[7, -1, i64::MAX][..]));
+        assert_eq!(ids.bytes().len(), 24);
+        let nothing = HostTensor::from_f32(&[0, 5], Vec::new()).unwrap();
+        assert_eq!(nothing.as_f32(), Some(&[][..]));
+    }
+
+    #[test]
+    fn as_many_numbers_as_the_shape_says() {
+        assert!(HostTensor::from_f32(&[2, 2], vec![1.0; 3]).is_none());
+        assert!(HostTensor::from_i64(&[u64::MAX, 2], vec![1, 2]).is_none());
+    }
 }

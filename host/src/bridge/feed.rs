@@ -367,10 +367,13 @@ impl Feed {
     /// Pictures that condition, one for each row; latents where the networks work on latents.
     fn pictures(&self, column: &str, of: &Reading<'_>) -> Result<TensorData> {
         let (shape, mut values) = of.kept(column)?;
-        let [channels, height, width] = shape[shape.len().saturating_sub(3)..] else {
-            bail!("column `{column}` has the shape {shape:?}, which is no picture's");
+        let (per_row, [channels, height, width]) = match shape[..] {
+            [_, channels, height, width] => (false, [channels, height, width]),
+            [_, rows, channels, height, width] if rows == of.rows => {
+                (true, [channels, height, width])
+            }
+            _ => bail!("column `{column}` has the shape {shape:?}, which is no picture's"),
         };
-        let per_row = shape.len() == 5;
         let pictures = if per_row {
             of.samples * of.rows
         } else {
@@ -507,7 +510,8 @@ impl Reading<'_> {
     /// `[rows, tokens, features]`.
     fn context(&self, column: &str) -> Result<TensorData> {
         let (shape, values) = self.kept(column)?;
-        let per_row = self.rows > 1 && shape.get(1) == Some(&self.rows);
+        // Two axes are a vector's, as long as it may be.
+        let per_row = self.rows > 1 && shape.len() > 2 && shape[1] == self.rows;
         let of_row = &shape[if per_row { 2 } else { 1 }..];
         let [tokens, features] = match of_row {
             [features] => [1, *features],
@@ -526,7 +530,7 @@ impl Reading<'_> {
         let (shape, values) = self.kept(column)?;
         let (times, numbers) = match shape[..] {
             [_, numbers] => (self.rows, numbers),
-            [_, _, numbers] => (1, numbers),
+            [_, rows, numbers] if rows == self.rows => (1, numbers),
             _ => bail!("column `{column}` has the shape {shape:?}, expected a row of numbers"),
         };
         Ok(TensorData::new(
@@ -578,3 +582,6 @@ pub fn tensor_data(tensor: HostTensor, shape: [usize; 4]) -> TensorData {
     let bytes = Bytes::from_shared(bytes, AllocationProperty::Other);
     TensorData::from_bytes(bytes, shape, BurnDType::F32)
 }
+
+#[cfg(test)]
+mod tests;
