@@ -82,7 +82,9 @@ fn read(path: &str, background: [u8; 3]) -> Result<Picture, PluginError> {
     }
     if width.max(height) > MAX_SIDE {
         return refused(
-            format!("expected at most {MAX_SIDE} a side: what is made of it is {SCALE} times as wide and as high"),
+            format!(
+                "expected at most {MAX_SIDE} a side: what is made of it is {SCALE} times as wide and as high"
+            ),
             "cut it into pieces, or make it smaller first",
         );
     }

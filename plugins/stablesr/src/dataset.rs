@@ -295,9 +295,19 @@ impl Dataset for LowResolutionPairs {
         };
         let small = side / SCALE;
         let mut columns = vec![
-            picture_column(IMAGE, count, [side; 2], values(|sample| &sample.target, side)),
+            picture_column(
+                IMAGE,
+                count,
+                [side; 2],
+                values(|sample| &sample.target, side),
+            ),
             picture_column(LOW, count, [side; 2], values(|sample| &sample.low, side)),
-            picture_column(SMALL, count, [small; 2], values(|sample| &sample.small, small)),
+            picture_column(
+                SMALL,
+                count,
+                [small; 2],
+                values(|sample| &sample.small, small),
+            ),
         ];
         columns.extend(prompt_column(&self.config.prompt, count));
         Ok(Batch { columns })

@@ -101,6 +101,9 @@ mod tests {
             assert!(columns * (size[0] + WIDE) + WIDE <= LONGEST);
             assert!(rows * (size[1] + WIDE) + WIDE <= LONGEST);
         }
-        assert_eq!(layout([70, 4_100], 64).iter().product::<usize>().min(64), 64);
+        assert_eq!(
+            layout([70, 4_100], 64).iter().product::<usize>().min(64),
+            64
+        );
     }
 }

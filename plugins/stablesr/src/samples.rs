@@ -23,9 +23,7 @@ impl<'a> Pictures<'a> {
         let (shape, values) = batch.f32(name)?;
         match *shape {
             [count, 3, height, width]
-                if width > 0
-                    && height > 0
-                    && values.len() as u64 == count * 3 * height * width =>
+                if width > 0 && height > 0 && values.len() as u64 == count * 3 * height * width =>
             {
                 Ok(Self {
                     width: width as usize,
@@ -91,7 +89,12 @@ impl<'a> Samples<'a> {
                 && (pictures.size(), pictures.count()) != (generated.size(), generated.count())
             {
                 let is = |of: Pictures<'_>| {
-                    format!("{} pictures of {} × {} pixels", of.count(), of.width, of.height)
+                    format!(
+                        "{} pictures of {} × {} pixels",
+                        of.count(),
+                        of.width,
+                        of.height
+                    )
                 };
                 return Err(PluginError::contract(format!(
                     "column `{name}`: expected {} like `{GENERATED}`, found {}",
