@@ -1,8 +1,11 @@
 //! A volume of all noised views in a whole network.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use std::collections::BTreeMap;
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use dsl_nets::{
-    Conditioning, Denoiser, NetsError, ParameterInit, VolumeConditioning, named_parameters,
+    Conditioning, Denoiser, NetsError, ParameterInit, VolumeConditioning, WeightDType, WeightFile,
+    named_parameters, weights,
 };
 use serde_json::{Value, json};
 
@@ -135,10 +138,7 @@ fn the_volume_follows_the_cameras_and_the_timestep() {
     let volume = unet.view_volume.as_ref().unwrap();
     let run = |t: Tensor<1>, order: &[i32], kept: f32| {
         let cameras = VolumeConditioning {
-            projections: cameras(1, &device).select(
-                1,
-                burn::tensor::Tensor::<1, burn::tensor::Int>::from_ints(order, &device),
-            ),
+            projections: cameras(1, &device).select(1, Tensor::<1, Int>::from_ints(order, &device)),
             kept: Tensor::from_floats([kept], &device),
         };
         volume.forward(x.clone(), t, &cameras, None)
@@ -180,10 +180,28 @@ fn gradients_are_differences() {
         ("up_blocks.1.depth_attentions.1.to_q.weight", 7),
         ("up_blocks.2.depth_attentions.0.to_out.weight", 7),
     ];
-    check_gradients(&net, &at, |net| {
-        let prediction = net.forward(x.clone(), t.clone(), &c);
-        prediction.powi_scalar(2).mean().mul_scalar(1000.0)
+    let x = x.cast(DType::F64);
+    check_gradients(&net, &c, &at, |net, c| {
+        net.forward(x.clone(), t.clone(), c).powi_scalar(2).mean()
     });
+}
+
+#[test]
+fn files_hold_all_of_it() {
+    let device = Device::flex();
+    let net = stirred(&network(task_modules(json!({})), &device));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("unet.safetensors");
+    weights::save(&net, &path, WeightDType::F32, &BTreeMap::new()).unwrap();
+    let file = WeightFile::open(&path).unwrap();
+    let key = "view_volume.volume_unet.levels.1.downsampler.conv.weight";
+    assert_eq!(file.shape(key).unwrap(), [8, 8, 3, 3, 3]);
+    let fresh = network(task_modules(json!({})), &device);
+    let again = weights::load_complete(fresh, &file, &[]).unwrap();
+    let (x, t, c) = inputs(VIEWS, [8, 8], &device);
+    let c = with_volume(&c, &[1.0], &device);
+    let [expected, found] = [net, again].map(|net| values(net.forward(x.clone(), t.clone(), &c)));
+    assert_eq!(found, expected);
 }
 
 #[test]
