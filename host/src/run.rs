@@ -235,7 +235,7 @@ fn feed_of(
     let text = match (latents, tokenizer) {
         (Some(coder), _) => TextReader::Frozen(coder.clone()),
         (None, Some(tokenizer)) => TextReader::Own {
-            tokenizer: tokenizer.clone(),
+            tokenizer: Arc::new(tokenizer.clone()),
             max_tokens,
         },
         (None, None) => TextReader::None,

@@ -205,16 +205,18 @@ fn a_known_point_is_in_a_known_pixel() {
             [-1.0, 1.0, -1.0],
             [-1.0, -1.0, 1.0],
         ];
-        let mut mesh = Mesh::default();
-        mesh.vertices = corners
-            .map(|c| Vertex::at(center + 0.02 * Vec3::from(c)))
-            .into();
-        mesh.faces = [[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]]
-            .map(|corners| Face {
-                corners,
-                texture: None,
-            })
-            .into();
+        let mesh = Mesh {
+            vertices: corners
+                .map(|c| Vertex::at(center + 0.02 * Vec3::from(c)))
+                .into(),
+            faces: [[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]]
+                .map(|corners| Face {
+                    corners,
+                    texture: None,
+                })
+                .into(),
+            ..Mesh::default()
+        };
         let view = draw(&mesh, &camera, size, 4);
         let (at, depth) = camera.project(point).unwrap();
         let pixel = at.map(|at| (at * f64::from(size)) as usize);
@@ -223,16 +225,12 @@ fn a_known_point_is_in_a_known_pixel() {
         assert!((f64::from(view.depth[found]) - depth).abs() < 0.03);
         // The centre of what is covered is the place itself.
         let mass: f32 = view.alpha.iter().sum();
-        for axis in 0..2 {
+        for (axis, at) in at.into_iter().enumerate() {
             let mean: f64 = (0..view.alpha.len())
                 .map(|pixel| f64::from(view.alpha[pixel]) * place(pixel, size)[axis])
                 .sum::<f64>()
                 / f64::from(mass);
-            assert!(
-                (mean - at[axis]).abs() < 0.5 / f64::from(size),
-                "{mean} for {}",
-                at[axis]
-            );
+            assert!((mean - at).abs() < 0.5 / f64::from(size), "{mean} for {at}");
         }
     }
 }

@@ -24,7 +24,7 @@ pub enum TextReader {
     /// The model's own encoder, which may train; here texts become token ids.
     Own {
         /// Makes ids.
-        tokenizer: Tokenizer,
+        tokenizer: Arc<Tokenizer>,
         /// Length in tokens.
         max_tokens: usize,
     },

@@ -125,8 +125,8 @@ fn rendered(folder: &Path, uid: &str) {
             picture.save(place.join(format!("{view:03}.png"))).unwrap();
         }
     }
-    let meta =
-        json!({"elevations": [0.1, 0.2, 0.3, 0.4], "azimuths": [0.0, 1.5708, 3.1416, 4.7124]});
+    use std::f64::consts::{FRAC_PI_2, PI};
+    let meta = json!({"elevations": [0.1, 0.2, 0.3, 0.4], "azimuths": [0.0, FRAC_PI_2, PI, 3.0 * FRAC_PI_2]});
     std::fs::write(
         folder.join("input").join(uid).join("meta.json"),
         meta.to_string(),

@@ -95,7 +95,9 @@ fn the_discriminator_reads_the_present_words_and_sends_nothing_back() {
     let squares = of_loss[0].1.iter().map(|g| f64::from(*g).powi(2));
     let norm = squares.sum::<f64>().sqrt();
 
-    let report = trainer.step(&[samples.clone()], &set()).unwrap();
+    let report = trainer
+        .step(std::slice::from_ref(&samples), &set())
+        .unwrap();
     let found = |name| report.get(name).unwrap();
     assert_near("error", found("err/discriminator"), present, 1e-5);
     assert!(

@@ -34,7 +34,9 @@ impl_for_each_linear!(PyramidAttention { attn });
 
 impl PyramidAttention {
     fn new(init: &ParameterInit, shape: &Shape, channels: usize) -> Self {
-        let heads = [HEADS, 2, 1].into_iter().find(|n| channels % n == 0);
+        let heads = [HEADS, 2, 1]
+            .into_iter()
+            .find(|n| channels.is_multiple_of(*n));
         let norm = GroupNorm::new(&init.at("norm"), shape.groups, channels, shape.norm_eps);
         Self {
             norm,

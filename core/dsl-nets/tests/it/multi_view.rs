@@ -43,7 +43,7 @@ fn views_see_each_other() {
         let before = run(x.clone());
         // Another first view of the first object: its other views notice, the second object does not.
         let other = wave([1, 3, 8, 12], 0.31, &device);
-        let after = run(x.clone().slice_assign([0..1], other));
+        let after = run(x.clone().slice_assign(burn::tensor::s![0..1], other));
         let changed = (after - before.clone())
             .abs()
             .reshape([6, 3 * 96])
@@ -85,7 +85,7 @@ fn domains_of_a_view_attend_to_each_other() {
     let net = network(multi_view(2, "row_wise"), &device);
     let before = net.forward(x.clone(), t.clone(), &c);
     let other = wave([1, 3, 8, 8], 0.31, &device);
-    let after = net.forward(x.slice_assign([1..2], other), t, &c);
+    let after = net.forward(x.slice_assign(burn::tensor::s![1..2], other), t, &c);
     let changed = (after - before).abs().reshape([6, 3 * 64]).max_dim(1);
     let changed: Vec<_> = values(changed).iter().map(|by| *by > 0.0).collect();
     assert_eq!(changed, [false, true, false, false, true, false]);

@@ -88,7 +88,7 @@ fn rows_that_notice(net: &Denoiser, kept: &[f32], device: &Device) -> Vec<bool> 
     let c = with_volume(&c, kept, device);
     let before = net.forward(x.clone(), t.clone(), &c);
     let other = wave([1, 3, 24, 40], 0.31, device);
-    let after = net.forward(x.slice_assign([1..2], other), t, &c);
+    let after = net.forward(x.slice_assign(burn::tensor::s![1..2], other), t, &c);
     let changed = (after - before)
         .abs()
         .reshape([2 * VIEWS, 3 * 960])

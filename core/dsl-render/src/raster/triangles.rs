@@ -196,7 +196,7 @@ impl Lens {
         let [p, q, r] = places;
         let (low, high) = (p.min(q).min(r), p.max(q).max(r));
         let area = (q - p).perp_dot(r - p);
-        if !(area.abs() > 1e-12) || high.x < 0.0 || low.x > self.side {
+        if area.is_nan() || area.abs() <= 1e-12 || high.x < 0.0 || low.x > self.side {
             return None;
         }
         let rows = [

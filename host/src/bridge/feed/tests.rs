@@ -33,13 +33,22 @@ fn texts(name: &str, texts: &[&str]) -> HostColumn {
     column(name, HostColumnData::Text(texts))
 }
 
+fn told(injections: &[Injection], dropout: f64) -> TaskDescription {
+    TaskDescription {
+        target: "picture".to_owned(),
+        injections: injections.to_vec(),
+        sample_prompts: Vec::new(),
+        dropout,
+    }
+}
+
 fn feed(injections: &[Injection], rows: usize) -> Feed {
     let shape = TargetShape {
         rows,
         domains: 1,
         picture: [1, 2, 2],
     };
-    Feed::new("picture", injections, shape)
+    Feed::new(&told(injections, 0.0), shape)
 }
 
 fn tokenizer() -> Tokenizer {
@@ -48,7 +57,7 @@ fn tokenizer() -> Tokenizer {
 
 fn with_text(feed: Feed) -> Feed {
     feed.with_text(TextReader::Own {
-        tokenizer: tokenizer(),
+        tokenizer: Arc::new(tokenizer()),
         max_tokens: TOKENS,
     })
 }
@@ -243,7 +252,7 @@ fn pictures_are_repeated_over_rows_unless_each_has_its_own() {
     let of_sample = [1., 2., 3., 4.];
     let zeros = [0.; 4];
     for injection in [concat(), pyramid()] {
-        let two = feed(&[injection.clone()], 2);
+        let two = feed(std::slice::from_ref(&injection), 2);
         let of = |shape: &[u64]| {
             let columns = vec![counted("low", shape)];
             let found = second_dropped(&two, columns).unwrap();
@@ -386,6 +395,7 @@ fn each_condition_is_dropped_by_itself_and_as_often_as_declared() {
         }
     }
     let streams = Streams::new(3);
+    let kinds = feed(&kinds, 1);
     let drawn = Dropped::draw(&kinds, &streams, 7, 2000);
     for (of, share) in drawn.0.iter().zip(shares) {
         let found = of.iter().filter(|dropped| **dropped).count() as f64 / 2000.0;
@@ -404,4 +414,21 @@ fn each_condition_is_dropped_by_itself_and_as_often_as_declared() {
     }
     assert_ne!(Dropped::draw(&kinds, &streams, 8, 2000).0, drawn.0);
     assert_eq!(Dropped::draw(&kinds, &streams, 7, 2000).0, drawn.0);
+}
+
+#[test]
+fn some_samples_lose_all_conditions_together() {
+    let shape = TargetShape {
+        rows: 1,
+        domains: 1,
+        picture: [1, 2, 2],
+    };
+    let feed = Feed::new(&told(&[class(3), concat(), pose()], 0.25), shape);
+    let drawn = Dropped::draw(&feed, &Streams::new(3), 7, 2000);
+    // By themselves one in a thousand would lose all three.
+    let together = (0..2000)
+        .filter(|i| drawn.0.iter().all(|of| of[*i]))
+        .count();
+    let share = together as f64 / 2000.0;
+    assert!((share - 0.25).abs() < 0.04, "{share}");
 }

@@ -159,13 +159,15 @@ fn camera(path: &Path) -> Result<Conditioning, PluginError> {
         dsl_sdk::serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
     let steps = file.azimuth_degrees * AZIMUTHS as f64 / 360.0;
     let step = steps.round();
-    if !((steps - step).abs() * 360.0 / (AZIMUTHS as f64) < TOLERANCE_DEGREES) {
+    let is_step = (steps - step).abs() * 360.0 / (AZIMUTHS as f64) < TOLERANCE_DEGREES;
+    if !is_step {
         return Err(wrong(format!(
             "the azimuth {} is no multiple of 22.5 degrees",
             file.azimuth_degrees
         )));
     }
-    if !(file.elevation_degrees.abs() <= 90.0) {
+    let is_elevation = file.elevation_degrees.abs() <= 90.0;
+    if !is_elevation {
         return Err(wrong(format!(
             "the elevation is {}",
             file.elevation_degrees
