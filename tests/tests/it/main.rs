@@ -13,3 +13,4 @@ mod plugin_faults;
 mod resume;
 mod schemas;
 mod support;
+mod tasks;

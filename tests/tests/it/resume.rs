@@ -17,14 +17,14 @@ use crate::support::{
 };
 
 /// A run to be stopped.
-struct Case {
+pub struct Case {
     folder: TempDir,
     plugin: &'static str,
-    sets: Vec<String>,
+    pub sets: Vec<String>,
 }
 
 impl Case {
-    fn new(plugin: &'static str, text: &str, sets: &[&str]) -> Self {
+    pub fn new(plugin: &'static str, text: &str, sets: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         config(folder.path(), "run.yaml", text);
         Self {
@@ -111,11 +111,12 @@ impl Case {
         case
     }
 
-    fn run(&self, name: &str) -> PathBuf {
+    /// A path beside the configuration.
+    pub fn run(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn start(&self, run: &Path) -> Command {
+    pub fn start(&self, run: &Path) -> Command {
         let mut command = dsl_host();
         command
             .args(["run", "--plugin"])
@@ -180,7 +181,8 @@ impl Case {
         }
     }
 
-    fn check_kills(&self, kills: u32) -> (PathBuf, State) {
+    /// The run with this many kills in it is the one that was never stopped.
+    pub fn check_kills(&self, kills: u32) -> (PathBuf, State) {
         let (expected, whole) = self.whole();
         let mut random = Random::new();
         let path = self.run("killed");
@@ -238,9 +240,9 @@ fn is_saving(run: &Path) -> bool {
 }
 
 /// What must not depend on how often a run was stopped.
-struct State {
+pub struct State {
     metrics: Vec<Value>,
-    files: BTreeMap<PathBuf, Vec<u8>>,
+    pub files: BTreeMap<PathBuf, Vec<u8>>,
 }
 
 impl State {
