@@ -13,3 +13,4 @@ pub mod plugin;
 pub mod prefetch;
 pub mod subjects;
 pub mod task_modules;
+pub mod wrapping;

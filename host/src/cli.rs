@@ -9,6 +9,7 @@ use crate::command::plugin::PluginArgs;
 use crate::command::run::RunArgs;
 use crate::command::sample::SampleArgs;
 use crate::command::schema::SchemaArgs;
+use crate::command::wrap::WrapArgs;
 use crate::logging::Verbosity;
 
 /// Train diffusion models with adversarial objectives, on task plugins
@@ -36,6 +37,8 @@ pub enum Command {
     Run(RunArgs),
     /// Draw samples from a run
     Sample(SampleArgs),
+    /// Train what lets a run's decoder take detail from the low-resolution picture
+    Wrap(WrapArgs),
     /// Write a run's generator: to one safetensors file, or for other programs
     Export(ExportArgs),
     /// Print the JSON Schema of the configuration

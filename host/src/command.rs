@@ -7,3 +7,4 @@ pub mod plugin;
 pub mod run;
 pub mod sample;
 pub mod schema;
+pub mod wrap;

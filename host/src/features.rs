@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use burn::tensor::{Device, Tensor};
+use dsl_engine::wrapping::PerceptualDistance;
 use dsl_loader::{ErrorCode, FeatureInfo, FeatureKind, HostError, Pictures};
 use dsl_nets::features::{
     ClipImages, InceptionV3, Lpips, LpipsNet, MobileNetV2, PictureBatch, ResizeMode,
@@ -195,6 +196,28 @@ impl FeatureService {
         networks.insert(feature.weights(), network.clone());
         Ok(network)
     }
+}
+
+/// LPIPS on VGG-16, the authors' choice as a loss, with gradients; nothing where its weights are not installed, which is told.
+///
+/// # Errors
+/// Weights that are there and cannot be used.
+pub fn perceptual_loss(
+    config: &FeaturesConfig,
+    device: &Device,
+) -> Result<Option<PerceptualDistance>, NetsError> {
+    let net = LpipsNet::Vgg;
+    let path = match weights::find(Feature::Lpips(net), config.path.as_deref()) {
+        Ok(path) => path,
+        Err(missing) => {
+            let (message, help) = (missing.message, missing.help);
+            tracing::warn!("no perceptual loss: {message}\nhint: {help}");
+            return Ok(None);
+        }
+    };
+    let device = device.clone().autodiff();
+    let lpips = Lpips::read(net, &WeightFile::open(&path)?, &device)?;
+    Ok(Some(Box::new(move |a, b| lpips.forward(a, b).total)))
 }
 
 impl Network {

@@ -28,6 +28,7 @@ fn run(cli: &Cli) -> u8 {
         .and_then(|()| match &cli.command {
             Command::Run(args) => command::run::run(args, cli.verbosity.quiet),
             Command::Sample(args) => command::sample::sample(args),
+            Command::Wrap(args) => command::wrap::wrap(args, cli.verbosity.quiet),
             Command::Export(args) => command::export::export(args),
             Command::Schema(args) => command::schema::schema(args, &mut std::io::stdout()),
             Command::Devices(args) => command::devices::devices(args, &mut std::io::stdout())

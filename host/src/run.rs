@@ -3,6 +3,7 @@
 
 mod finished;
 mod training;
+mod wrapping;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use dsl_loader::{Plugin, TaskHandle};
 use dsl_nets::{Model, Tokenizer, WeightDType};
 
 pub use finished::{Finished, Opened, open_finished};
+pub use wrapping::wrap_decoder;
 
 use crate::bridge::data::Data;
 use crate::bridge::feed::{Feed, TextReader};
@@ -211,6 +213,7 @@ impl Session {
             card: &self.prepared.card,
             feed: &self.feed,
             latents: self.prepared.latents.as_deref(),
+            wrapping: None,
             device: &self.device,
         }
     }

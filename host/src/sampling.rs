@@ -10,10 +10,11 @@ use dsl_engine::sampler::tiles::Tiles;
 use dsl_engine::{Conditions, NoiseSchedule, Stream, Streams};
 use dsl_nets::{Conditioning, Model};
 
-use crate::bridge::feed::Feed;
+use crate::bridge::feed::{Columns, Feed};
 use crate::bridge::latents::LatentCoder;
 use crate::bridge::model_card::ModelCard;
 use crate::bridge::subjects::Subjects;
+use crate::bridge::wrapping::Wrapping;
 use crate::config::{SamplingConfig, StartFrom};
 use crate::failure;
 
@@ -39,6 +40,8 @@ pub struct SampleSource<'a> {
     pub feed: &'a Feed,
     /// For networks that work on latents.
     pub latents: Option<&'a LatentCoder>,
+    /// What wraps their decoder.
+    pub wrapping: Option<&'a Wrapping>,
     /// Where they are.
     pub device: &'a Device,
 }
@@ -80,7 +83,7 @@ pub fn draw(
         let range = first..(first + at_once).min(samples.end);
         let rows = range.len() * rows_of_sample;
         let first_row = (first * rows_of_sample) as u64;
-        let (given, without) = subjects.conditions(source.feed, range, guidance.is_on())?;
+        let (given, without) = subjects.conditions(source.feed, range.clone(), guidance.is_on())?;
         let condition = |conditions: &Conditions| {
             conditions.conditioning(source.model, source.device, DType::F32)
         };
@@ -134,9 +137,15 @@ pub fn draw(
             Ok(x_0) => x_0,
             Err(never) => match never {},
         };
-        let x_0 = match source.latents {
-            Some(coder) => coder.decode(x_0)?,
-            None => x_0,
+        let x_0 = match (source.latents, source.wrapping) {
+            (Some(coder), Some(wrapping)) => {
+                let columns = Columns::new(subjects.columns(range)?);
+                let pictures = source.feed.conditioning_picture(&columns)?;
+                let pictures = Tensor::from_data(pictures, source.device);
+                coder.decode_wrapped(x_0, pictures, wrapping)?
+            }
+            (Some(coder), None) => coder.decode(x_0)?,
+            (None, _) => x_0,
         };
         let [_, channels, height, width] = x_0.dims();
         drawn = [channels, height, width];

@@ -1,4 +1,4 @@
-//! `dsl.assets/0`: files that travel inside a plugin, such as a small base model.
+//! `dsl.assets/1`: files that travel inside a plugin, such as a small base model.
 
 use abi_stable::{
     StableAbi,
@@ -8,9 +8,9 @@ use abi_stable::{
 use crate::AbiError;
 
 /// Id of [`AssetsInterface`].
-pub const ASSETS_V0: &str = "dsl.assets/0";
+pub const ASSETS_V1: &str = "dsl.assets/1";
 
-/// What stands behind [`ASSETS_V0`]. Both functions: `[any thread]`.
+/// What stands behind [`ASSETS_V1`]. Both functions: `[any thread]`.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct AssetsInterface {

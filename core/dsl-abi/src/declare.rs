@@ -134,7 +134,7 @@ pub struct ColumnSpec {
 }
 
 /// What a task trains on, and how its data conditions the network.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskDescription {
     /// Column that holds the clean sample `x_0`: role `image`, `f32`, `[channels, height, width]` in −1..1, or
@@ -144,6 +144,14 @@ pub struct TaskDescription {
     pub injections: Vec<Injection>,
     /// Prompts worth sampling while training; empty when the task has no text.
     pub sample_prompts: Vec<String>,
+    /// Share of samples, 0..1, that lose all of their conditions together, as classifier-free guidance with several of them
+    /// needs it; drawn before each kind draws for itself.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropout: f64,
+}
+
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 /// One way in which columns condition the network. The host builds the layers; a kind that it does not know is an error
@@ -326,7 +334,7 @@ pub struct MetricValue {
     pub unit: String,
 }
 
-/// A feature network or distance that the host knows, one entry of what the service `dsl.features/0` describes.
+/// A feature network or distance that the host knows, one entry of what the service `dsl.features/1` describes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeatureInfo {
     /// Identifier such as `inception-v3/pool3`.

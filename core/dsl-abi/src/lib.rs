@@ -5,8 +5,8 @@
 //!
 //! # What crosses
 //! - A root module, [`Plugin`]: two functions, `manifest` and `extension`. It is the same for ever.
-//! - Extensions, by id ([`task::TASK_V0`] is `dsl.task/0`, [`assets::ASSETS_V0`] is `dsl.assets/0`,
-//!   [`self_test::SELF_TEST_V0`] is `dsl.self-test/0`). An [`Extension`] carries the layout of the interface behind it,
+//! - Extensions, by id ([`task::TASK_V1`] is `dsl.task/1`, [`assets::ASSETS_V1`] is `dsl.assets/1`,
+//!   [`self_test::SELF_TEST_V1`] is `dsl.self-test/1`). An [`Extension`] carries the layout of the interface behind it,
 //!   and [`Extension::get`] compares that layout with its own before anything is called.
 //! - Services of the host, the other way round and by id as well ([`services`]): a [`Service`] is checked in the same
 //!   way, and belongs to the plugin that asked for it.
@@ -23,9 +23,9 @@
 //!    later host. A plugin may offer several ids for one purpose; the host takes the newest that it knows.
 //! 2. **The number in an id is the version of that interface alone.** It is neither the version of this crate nor that of
 //!    the product, and interfaces move one by one.
-//! 3. **Number 0 means draft**: such an interface may still change, and a plugin built against another draft is refused by
-//!    the layout check with a message, not called. All ids are drafts at present; they become number 1 together, when the
-//!    tasks that they are meant for have all been built on them.
+//! 3. **Number 0 meant draft**: such an interface could still change, and a plugin built against a draft is refused by the
+//!    layout check with a message, not called. All ids became number 1 together, when six tasks had been built on them. A
+//!    new interface may be a draft again at first.
 //! 4. **The root module is the one thing that is the same for ever**: two functions. Nothing is added to it.
 //! 5. **Codes are open sets**: [`RawDType`] and [`RawErrorCode`] are integers with named constants. An unknown error code
 //!    reads as *other*; an unknown data type is an error that names its number.
@@ -34,12 +34,11 @@
 //!    new kind of conditioning is therefore an error of an older host, by name, before anything is trained.
 //! 7. **The version of this crate is part of every layout**, since `abi_stable` compares it. It moves when the layout of
 //!    something that crosses moves, and only then: a new id, a new JSON key or a new function of this crate does not move
-//!    it. While ids are drafts its second number counts the drafts; with the first number 1 it stays 1.0.0.
+//!    it. Its second number counted the drafts; since ids are number 1 it stays 1.0.0.
 //! 8. **Services of the host follow the same rules** ([`services`]), seen from the other side: a plugin asks for an id and
 //!    does without where the host has none.
-//! 9. **What was built is kept**: a plugin of each draft lies in `tests/fixtures/plugins`, the older ones to see that they
-//!    are refused with one line that says why, the current one to see that it loads. The one of version 1 has to load for
-//!    ever.
+//! 9. **What was built is kept**: plugins of two drafts lie in `tests/fixtures/plugins`, to see that they are refused with one
+//!    line that says why, and one of version 1, which has to load, and give the samples that it gave, for ever.
 //!
 //! Compilers need not be the same: everything that crosses is laid out in C's way, and memory is released by whoever
 //! allocated it.

@@ -1,4 +1,4 @@
-//! `dsl.self-test/0`: goes wrong on demand, so that a conformance check sees what a host would see.
+//! `dsl.self-test/1`: goes wrong on demand, so that a conformance check sees what a host would see.
 
 use abi_stable::{
     StableAbi,
@@ -8,9 +8,9 @@ use abi_stable::{
 use crate::{AbiError, host::HostObject};
 
 /// Id of [`SelfTestInterface`].
-pub const SELF_TEST_V0: &str = "dsl.self-test/0";
+pub const SELF_TEST_V1: &str = "dsl.self-test/1";
 
-/// What stands behind [`SELF_TEST_V0`]. The SDK answers for every plugin that it builds. All functions: `[any thread]`.
+/// What stands behind [`SELF_TEST_V1`]. The SDK answers for every plugin that it builds. All functions: `[any thread]`.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct SelfTestInterface {

@@ -1,4 +1,4 @@
-//! Services of the host, which a plugin asks for by id: `dsl.parallel/0`, `dsl.cache-dir/0`, `dsl.features/0`.
+//! Services of the host, which a plugin asks for by id: `dsl.parallel/1`, `dsl.cache-dir/1`, `dsl.features/1`.
 //!
 //! None is mandatory: a plugin works, perhaps more slowly, with a host that offers none of them.
 
@@ -12,11 +12,11 @@ use abi_stable::{
 use crate::{AbiError, Tensor, TensorView};
 
 /// Id of [`ParallelMethods`]: the host's pool of threads.
-pub const PARALLEL_V0: &str = "dsl.parallel/0";
+pub const PARALLEL_V1: &str = "dsl.parallel/1";
 /// Id of [`CacheDirMethods`]: a folder for what is expensive to make again.
-pub const CACHE_DIR_V0: &str = "dsl.cache-dir/0";
+pub const CACHE_DIR_V1: &str = "dsl.cache-dir/1";
 /// Id of [`FeaturesMethods`]: feature networks and distances, run on the host's device.
-pub const FEATURES_V0: &str = "dsl.features/0";
+pub const FEATURES_V1: &str = "dsl.features/1";
 
 /// Work that is done once for each index, lent for one call.
 #[repr(C)]
@@ -95,11 +95,11 @@ pub trait FeaturesMethods: Send + Sync {
     ) -> RResult<Tensor, AbiError>;
 }
 
-/// What stands behind [`PARALLEL_V0`].
+/// What stands behind [`PARALLEL_V1`].
 pub type ParallelObject = ParallelMethods_TO<'static, RArc<()>>;
-/// What stands behind [`CACHE_DIR_V0`].
+/// What stands behind [`CACHE_DIR_V1`].
 pub type CacheDirObject = CacheDirMethods_TO<'static, RArc<()>>;
-/// What stands behind [`FEATURES_V0`].
+/// What stands behind [`FEATURES_V1`].
 pub type FeaturesObject = FeaturesMethods_TO<'static, RArc<()>>;
 
 #[cfg(test)]

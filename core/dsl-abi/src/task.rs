@@ -1,4 +1,4 @@
-//! `dsl.task/0`: the configuration of a task, its datasets and its evaluator.
+//! `dsl.task/1`: the configuration of a task, its datasets and its evaluator.
 
 use abi_stable::{
     StableAbi, sabi_trait,
@@ -8,9 +8,9 @@ use abi_stable::{
 use crate::{AbiError, BatchColumns, BatchView, Buffer, Tensor, host::HostObject};
 
 /// Id of [`TaskInterface`].
-pub const TASK_V0: &str = "dsl.task/0";
+pub const TASK_V1: &str = "dsl.task/1";
 
-/// What stands behind [`TASK_V0`]. All four functions: `[any thread]`.
+/// What stands behind [`TASK_V1`]. All four functions: `[any thread]`.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct TaskInterface {

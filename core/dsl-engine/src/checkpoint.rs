@@ -9,6 +9,7 @@
 //! is kept, so that a base that has changed is refused.
 
 mod read;
+mod wrapping;
 mod write;
 
 use std::path::{Path, PathBuf};
@@ -134,6 +135,8 @@ pub(crate) const GENERATOR_OPTIMIZER: &str = "generator_optimizer.bpk";
 pub(crate) const EMA: &str = "generator_ema.bpk";
 pub(crate) const DISCRIMINATOR: &str = "discriminator.bpk";
 pub(crate) const DISCRIMINATOR_OPTIMIZER: &str = "discriminator_optimizer.bpk";
+pub(crate) const WRAPPING: &str = "wrapping.bpk";
+pub(crate) const WRAPPING_OPTIMIZER: &str = "wrapping_optimizer.bpk";
 
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};

@@ -20,6 +20,7 @@ pub mod setting_error;
 mod trainable;
 pub mod trainer;
 mod weights_by_id;
+pub mod wrapping;
 
 pub use dsl_kernels::keep_freed_memory;
 
@@ -36,3 +37,4 @@ pub use rng::{Stream, Streams};
 pub use setting_error::SettingError;
 pub use trainable::{BiasNormConfig, NamedConfig, TaskModulesOnlyConfig, TrainableConfig};
 pub use trainer::{StepReport, TrainConfig, Trainer, TrainerConfig, ValidationConfig};
+pub use wrapping::{WrappingBatch, WrappingConfig, WrappingTrainer};

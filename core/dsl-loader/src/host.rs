@@ -18,7 +18,7 @@ use dsl_abi::{
     },
     declare::{ErrorCode, FeatureInfo},
     host::{HostInterface, HostInterface_TO, HostObject, LogRecord, RawLevel},
-    services::{CACHE_DIR_V0, FEATURES_V0, PARALLEL_V0},
+    services::{CACHE_DIR_V1, FEATURES_V1, PARALLEL_V1},
 };
 
 use crate::{Pictures, features, find, relog};
@@ -46,7 +46,7 @@ pub trait HostCallbacks: Send + Sync + 'static {
         let _ = (plugin, done, total, what);
     }
 
-    /// How many threads the service `dsl.parallel/0` puts to a plugin's work.
+    /// How many threads the service `dsl.parallel/1` puts to a plugin's work.
     fn threads(&self) -> usize {
         1
     }
@@ -163,9 +163,9 @@ impl HostInterface for HostAdapter {
 
     fn service(&self, id: RStr<'_>) -> ROption<Service> {
         match id.as_str() {
-            PARALLEL_V0 => RSome(services::parallel(self)),
-            CACHE_DIR_V0 => RSome(services::cache_dir(self)),
-            FEATURES_V0 => RSome(services::features(self)),
+            PARALLEL_V1 => RSome(services::parallel(self)),
+            CACHE_DIR_V1 => RSome(services::cache_dir(self)),
+            FEATURES_V1 => RSome(services::features(self)),
             _ => RNone,
         }
     }

@@ -11,9 +11,9 @@ use dsl_abi::{
         StableAbi,
         std_types::{RNone, ROk, RSome},
     },
-    assets::{ASSETS_V0, AssetsInterface},
-    self_test::SELF_TEST_V0,
-    task::{TASK_V0, TaskInterface},
+    assets::{ASSETS_V1, AssetsInterface},
+    self_test::SELF_TEST_V1,
+    task::{TASK_V1, TaskInterface},
 };
 use serde_json::Value;
 
@@ -107,17 +107,17 @@ impl Plugin {
                 "this plugin was built with panic = \"abort\": a mistake in it ends the whole program"
             );
         }
-        let task = extension::<TaskInterface>(&caller, root, &path, TASK_V0)?.ok_or_else(|| {
+        let task = extension::<TaskInterface>(&caller, root, &path, TASK_V1)?.ok_or_else(|| {
             LoaderError::OtherAbi {
                 path: path.clone(),
                 reason: format!(
-                    "this host needs {TASK_V0}, and the plugin offers {}",
+                    "this host needs {TASK_V1}, and the plugin offers {}",
                     manifest.extensions.join(", ")
                 ),
                 detail: String::new(),
             }
         })?;
-        let assets = extension::<AssetsInterface>(&caller, root, &path, ASSETS_V0)?;
+        let assets = extension::<AssetsInterface>(&caller, root, &path, ASSETS_V1)?;
         tracing::debug!(plugin = manifest.id, version = manifest.version, path = %path.display(), sha256, "plugin loaded");
         Ok(Self {
             path,
@@ -237,12 +237,12 @@ impl Plugin {
         self.root.extension()(id.into()).is_some()
     }
 
-    /// The plugin's self-test; nothing when it does not offer `dsl.self-test/0`, as every plugin built with the SDK does.
+    /// The plugin's self-test; nothing when it does not offer `dsl.self-test/1`, as every plugin built with the SDK does.
     ///
     /// # Errors
     /// Another layout of that interface.
     pub fn self_test(&self) -> Result<Option<SelfTest>, LoaderError> {
-        let interface = extension(&self.caller, self.root, &self.path, SELF_TEST_V0)?;
+        let interface = extension(&self.caller, self.root, &self.path, SELF_TEST_V1)?;
         Ok(interface
             .map(|interface| SelfTest::new(self.caller.clone(), self.callbacks.clone(), interface)))
     }

@@ -38,6 +38,11 @@ impl TaskHandle {
         )?;
         injections::check_injections(&description.injections)
             .map_err(|Mismatch { expected, found }| caller.contract("describe", expected, found))?;
+        let dropout = description.dropout;
+        if !(0.0..=1.0).contains(&dropout) {
+            let expected = "the dropout of all conditions in 0..1";
+            return Err(caller.contract("describe", expected, dropout.to_string()));
+        }
         let splits: Vec<String> =
             caller.json("splits", "a JSON array of names", || object.splits())?;
         if splits.first().is_none_or(|first| first != "train") {

@@ -191,6 +191,8 @@ pub struct AttentionContext {
     /// Features of a picture at the size of the block, `[batch, features, height, width]`, for residual blocks with spatial
     /// feature transforms.
     pub features: Option<Tensor<4>>,
+    /// Features of a view volume by level, finest first, `[batch, features, depths, height, width]`; empty without one.
+    pub volume: Vec<Tensor<5>>,
 }
 
 impl BasicTransformerBlock {

@@ -51,6 +51,7 @@ pub(crate) struct PassedContext {
     encoder_hidden_states: Passed<3>,
     objects: Option<Passed<3>>,
     features: Option<Passed<4>>,
+    volume: Vec<Tensor<5>>,
 }
 
 impl PassedContext {
@@ -59,6 +60,7 @@ impl PassedContext {
             encoder_hidden_states: Passed::new(&context.encoder_hidden_states),
             objects: context.objects.as_ref().map(Passed::new),
             features: context.features.as_ref().map(Passed::new),
+            volume: context.volume.clone(),
         }
     }
 
@@ -68,6 +70,7 @@ impl PassedContext {
             encoder_hidden_states: self.encoder_hidden_states.next(),
             objects: self.objects.as_mut().map(Passed::next),
             features: None,
+            volume: self.volume.clone(),
         }
     }
 

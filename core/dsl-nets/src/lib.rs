@@ -78,9 +78,10 @@ pub use pretrained::{
 pub use resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
 pub use single_file::{Generation, SingleFile, load_single_file};
 pub use task_modules::{
-    AcrossViews, CameraPoseConfig, CameraRegression, CameraRegressionConfig, CameraRegressor,
-    ContextConfig, FeaturePyramidConfig, MultiViewConfig, ResidualMlp, SftNorm, TaskModulesConfig,
-    ViewVolumeConfig,
+    AcrossViews, Block3D, CameraPoseConfig, CameraRegression, CameraRegressionConfig,
+    CameraRegressor, ContextConfig, Conv3d, DepthAttention, FeaturePyramidConfig, Level3D,
+    MultiViewConfig, ResidualMlp, RowEmbedding, SftNorm, TaskModulesConfig, UNet3D, Upsample3D,
+    ViewEncoder, ViewResnetBlock, ViewVolume, ViewVolumeConfig,
 };
 pub use task_modules::{
     CameraPoseEmbedding, ClassLabelEmbedding, ContextEmbedding, FeaturePyramid, PyramidAttention,

@@ -57,7 +57,8 @@ impl PatchDiscriminator {
     /// Large for patches that look real.
     ///
     /// # Shapes
-    /// - `picture`: `[batch, in_channels, height, width]`, 24 pixels each way at least; result: `[batch, 1, height / 8 - 2, width / 8 - 2]`
+    /// - `picture`: `[batch, in_channels, height, width]`, 24 pixels each way at least
+    /// - result: `[batch, 1, height / 8 - 2, width / 8 - 2]`
     pub fn forward(&self, picture: Tensor<4>) -> Tensor<4> {
         let last = self.convs.len() - 1;
         let mut x = picture;

@@ -21,6 +21,7 @@ mod feature_pyramid;
 mod kinds;
 mod multi_view;
 mod spatial_feature_transform;
+mod view_volume;
 
 pub use camera_pose::CameraPoseEmbedding;
 pub use camera_regression::{CameraRegression, CameraRegressor, ResidualMlp};
@@ -30,6 +31,11 @@ pub use feature_pyramid::{FeaturePyramid, PyramidAttention, PyramidLevel, Pyrami
 pub use kinds::{TaskModule, TaskModuleKind};
 pub(crate) use spatial_feature_transform::SftShape;
 pub use spatial_feature_transform::SpatialFeatureTransform;
+pub use view_volume::{
+    Block3D, Conv3d, DepthAttention, Level3D, RowEmbedding, UNet3D, Upsample3D, ViewEncoder,
+    ViewResnetBlock, ViewVolume,
+};
+pub(crate) use view_volume::{DepthAttentionShape, ViewVolumeShape};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -109,11 +115,9 @@ impl TaskModulesConfig {
             return wrong("concat_channels", self.concat_channels, reason);
         }
         let text = unet.cross_attention_dim.at(0);
-        let levels = 0..unet.block_out_channels.len();
+        let mut levels = 0..unet.block_out_channels.len();
         if (self.context.is_some() || self.no_text)
-            && levels
-                .into_iter()
-                .any(|i| unet.cross_attention_dim.at(i) != text)
+            && levels.any(|i| unet.cross_attention_dim.at(i) != text)
         {
             return Err(NetsError::config(
                 "cross_attention_dim",
@@ -129,11 +133,11 @@ impl TaskModulesConfig {
                 return wrong("feature_pyramid.model_channels", channels, reason);
             }
         }
-        self.validate_views()
+        self.validate_views(unet.block_out_channels.len())
     }
 
-    /// Whether the layers that read several views of an object fit together.
-    pub(crate) fn validate_views(&self) -> Result<(), NetsError> {
+    /// Whether the layers that read several views of an object fit together, in a network of `levels` sizes.
+    fn validate_views(&self, levels: usize) -> Result<(), NetsError> {
         if let Some(multi_view) = &self.multi_view {
             multi_view.validate()?;
         } else if let Some(regression) = &self.camera_regression {
@@ -142,6 +146,23 @@ impl TaskModulesConfig {
                 regression,
                 "it needs task_modules.multi_view, which says how many views an object has",
             ));
+        }
+        if let Some(volume) = &self.view_volume {
+            volume.validate(levels)?;
+            let rows = self
+                .multi_view
+                .as_ref()
+                .map_or(volume.views, MultiViewConfig::rows);
+            if rows != volume.views {
+                let reason = format!(
+                    "task_modules.multi_view has {rows} rows for each object, and a volume is made of one domain's views"
+                );
+                return Err(NetsError::config(
+                    "task_modules.view_volume.views",
+                    volume.views,
+                    reason,
+                ));
+            }
         }
         Ok(())
     }

@@ -8,8 +8,7 @@ use crate::gradient_checkpointing::{Passed, PassedContext};
 use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
 use crate::parameter_init::ParameterInit;
 use crate::resnet::{Downsample2D, ResnetBlock2D, Upsample2D};
-use crate::task_modules::MultiViewConfig;
-use crate::task_modules::SftShape;
+use crate::task_modules::{DepthAttention, DepthAttentionShape, MultiViewConfig, SftShape};
 use crate::transformer_2d::Transformer2D;
 use crate::unet_2d_condition::{DownBlockType, UpBlockType};
 
@@ -27,6 +26,7 @@ pub(crate) struct BlockConfig {
     pub gated: bool,
     pub sft: Option<SftShape>,
     pub multi_view: Option<MultiViewConfig>,
+    pub depth_attention: Option<DepthAttentionShape>,
 }
 
 impl BlockConfig {
@@ -65,6 +65,25 @@ impl BlockConfig {
         let init = init.at("attentions");
         (0..self.layers)
             .map(|i| self.attention(&init.at(i), channels))
+            .collect()
+    }
+
+    /// One for each layer, in a network with a view volume.
+    fn depth_attentions(
+        &self,
+        init: &ParameterInit,
+        layers: usize,
+        channels: usize,
+    ) -> Vec<DepthAttention> {
+        let init = init.at("depth_attentions");
+        let shapes = self
+            .depth_attention
+            .iter()
+            .cycle()
+            .take(self.depth_attention.map_or(0, |_| layers));
+        shapes
+            .enumerate()
+            .map(|(i, shape)| DepthAttention::new(&init.at(i), *shape, channels))
             .collect()
     }
 
@@ -240,11 +259,14 @@ pub struct UNetMidBlock2DCrossAttn {
     pub resnets: Vec<ResnetBlock2D>,
     /// One.
     pub attentions: Vec<Transformer2D>,
+    /// One after everything else, in networks with a view volume.
+    pub depth_attentions: Vec<DepthAttention>,
 }
 
 impl_for_each_linear!(UNetMidBlock2DCrossAttn {
     resnets,
-    attentions
+    attentions,
+    depth_attentions
 });
 
 impl UNetMidBlock2DCrossAttn {
@@ -255,12 +277,14 @@ impl UNetMidBlock2DCrossAttn {
                 .map(|i| config.resnet(&resnets.at(i), [channels, channels]))
                 .collect(),
             attentions: vec![config.attention(&init.at("attentions.0"), channels)],
+            depth_attentions: config.depth_attentions(init, 1, channels),
         }
     }
 
     /// # Shapes
     /// - `x`, result: `[batch, channels, height, width]`; `temb`: `[batch, time_embed_dim]`, activated
     pub fn forward(&self, x: Tensor<4>, temb: &Tensor<2>, context: &AttentionContext) -> Tensor<4> {
+        let volume = &context.volume;
         let (mut temb, mut context) = (Passed::new(temb), PassedContext::new(context));
         let (first, rest) = self
             .resnets
@@ -270,6 +294,9 @@ impl UNetMidBlock2DCrossAttn {
         for (attention, resnet) in self.attentions.iter().zip(rest) {
             x = attention.forward(x, &context.next());
             x = resnet.forward_with(x, &temb.next(), context.next_features());
+        }
+        for attention in &self.depth_attentions {
+            x = attention.forward(x, volume);
         }
         x
     }
@@ -284,12 +311,15 @@ pub struct CrossAttnUpBlock2D {
     pub attentions: Vec<Transformer2D>,
     /// One, or none in the last block.
     pub upsamplers: Vec<Upsample2D>,
+    /// One after each layer, in networks with a view volume; none in the first block of the up path.
+    pub depth_attentions: Vec<DepthAttention>,
 }
 
 impl_for_each_linear!(CrossAttnUpBlock2D {
     resnets,
     attentions,
-    upsamplers
+    upsamplers,
+    depth_attentions
 });
 
 /// Residual blocks over skip connections, then twice the size.
@@ -299,11 +329,14 @@ pub struct UpBlock2D {
     pub resnets: Vec<ResnetBlock2D>,
     /// One, or none in the last block.
     pub upsamplers: Vec<Upsample2D>,
+    /// One after each layer, in networks with a view volume; none in the first block of the up path.
+    pub depth_attentions: Vec<DepthAttention>,
 }
 
 impl_for_each_linear!(UpBlock2D {
     resnets,
-    upsamplers
+    upsamplers,
+    depth_attentions
 });
 
 /// A block of the up path.
@@ -326,6 +359,7 @@ impl UpBlock {
         let [_, _, to] = channels;
         let resnets = config.up_resnets(init, channels);
         let upsamplers = upsamplers(init, to, double);
+        let depth_attentions = config.depth_attentions(init, resnets.len(), to);
         match kind {
             UpBlockType::CrossAttnUpBlock2D => {
                 let attentions = config.attentions(init, to);
@@ -333,11 +367,13 @@ impl UpBlock {
                     resnets,
                     attentions,
                     upsamplers,
+                    depth_attentions,
                 })
             }
             UpBlockType::UpBlock2D => Self::UpBlock2D(UpBlock2D {
                 resnets,
                 upsamplers,
+                depth_attentions,
             }),
         }
     }
@@ -353,7 +389,15 @@ impl UpBlock {
         context: &AttentionContext,
         skips: &mut Vec<Tensor<4>>,
     ) -> Tensor<4> {
+        let volume = &context.volume;
         let (mut temb, mut context) = (Passed::new(temb), PassedContext::new(context));
+        // In a block without them, nothing.
+        let look = |layer: usize, attentions: &[DepthAttention], x: Tensor<4>| match attentions
+            .get(layer)
+        {
+            Some(attention) => attention.forward(x, volume),
+            None => x,
+        };
         let mut join = |x: Tensor<4>| {
             let skip = skips
                 .pop()
@@ -362,15 +406,18 @@ impl UpBlock {
         };
         let upsamplers = match self {
             Self::CrossAttnUpBlock2D(block) => {
-                for (resnet, attention) in block.resnets.iter().zip(&block.attentions) {
+                let layers = block.resnets.iter().zip(&block.attentions);
+                for (layer, (resnet, attention)) in layers.enumerate() {
                     x = resnet.forward_with(join(x), &temb.next(), context.next_features());
                     x = attention.forward(x, &context.next());
+                    x = look(layer, &block.depth_attentions, x);
                 }
                 &block.upsamplers
             }
             Self::UpBlock2D(block) => {
-                for resnet in &block.resnets {
+                for (layer, resnet) in block.resnets.iter().enumerate() {
                     x = resnet.forward_with(join(x), &temb.next(), context.next_features());
+                    x = look(layer, &block.depth_attentions, x);
                 }
                 &block.upsamplers
             }

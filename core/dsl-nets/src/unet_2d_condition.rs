@@ -26,9 +26,9 @@ use crate::layers::{Conv2d, GroupNorm};
 use crate::lora::impl_for_each_linear;
 use crate::parameter_init::ParameterInit;
 use crate::task_modules::{
-    CameraPoseEmbedding, ClassLabelEmbedding, ContextEmbedding, FeaturePyramid,
+    CameraPoseEmbedding, CameraRegression, ClassLabelEmbedding, ContextEmbedding,
+    DepthAttentionShape, FeaturePyramid, MultiViewConfig, ViewVolume, ViewVolumeShape,
 };
-use crate::task_modules::{CameraRegression, MultiViewConfig};
 use crate::unet_2d_blocks::{BlockConfig, DownBlock, UNetMidBlock2DCrossAttn, UpBlock};
 use task_conditioning::{Declared, PassedLevels};
 
@@ -69,6 +69,8 @@ pub struct UNet2DCondition {
     pub domain_embedding: Option<Param<Tensor<2>>>,
     /// Era3D: estimates the camera after the middle block.
     pub camera_regression: Option<CameraRegression>,
+    /// SyncDreamer: makes features of all views, which the middle and up blocks attend to.
+    pub view_volume: Option<ViewVolume>,
     #[module(skip)]
     multi_view: Option<MultiViewConfig>,
     #[module(skip)]
@@ -105,6 +107,7 @@ impl_for_each_linear!(UNet2DCondition {
     camera_pose_embedding,
     feature_pyramid,
     camera_regression,
+    view_volume,
     conv_out
 });
 
@@ -130,6 +133,7 @@ impl UNet2DCondition {
             gated: config.attention_type == AttentionType::Gated,
             sft: (task.feature_pyramid.as_ref()).map(|pyramid| pyramid.sft(config)),
             multi_view: config.task_modules.multi_view.clone(),
+            depth_attention: None,
         };
         let projected = |name: &str| {
             let features = config.projection_class_embeddings_input_dim.unwrap_or(0);
@@ -143,6 +147,13 @@ impl UNet2DCondition {
             });
 
         let multi_view = config.task_modules.multi_view.clone();
+        let view_volume = config.task_modules.view_volume.as_ref();
+        let depth_attention = |level: usize| {
+            view_volume.map(|volume| DepthAttentionShape {
+                level,
+                features: volume.channels[level],
+            })
+        };
 
         let down = init.at("down_blocks");
         let down_blocks = (0..=last).map(|i| {
@@ -166,7 +177,10 @@ impl UNet2DCondition {
             UpBlock::new(
                 &up.at(i),
                 config.up_block_types[i],
-                &block(level, layers),
+                &BlockConfig {
+                    depth_attention: (i > 0).then(|| depth_attention(level)).flatten(),
+                    ..block(level, layers)
+                },
                 [previous, skip, channels[level]],
                 i < last,
             )
@@ -189,7 +203,10 @@ impl UNet2DCondition {
             down_blocks: down_blocks.collect(),
             mid_block: UNetMidBlock2DCrossAttn::new(
                 &init.at("mid_block"),
-                &block(last, 1),
+                &BlockConfig {
+                    depth_attention: depth_attention(last),
+                    ..block(last, 1)
+                },
                 channels[last],
             ),
             up_blocks: up_blocks.collect(),
@@ -247,6 +264,16 @@ impl UNet2DCondition {
                     let init = init.at("camera_regression");
                     CameraRegression::new(&init, m, channels[last], config.time_embed_dim())
                 }),
+            view_volume: view_volume.map(|volume| {
+                let modules = &config.task_modules;
+                let shape = ViewVolumeShape {
+                    channels_in: config.in_channels.saturating_sub(modules.concat_channels),
+                    camera_numbers: modules.camera_pose.as_ref().map(|camera| camera.numbers),
+                    flip_sin_to_cos: config.flip_sin_to_cos,
+                    freq_shift: config.freq_shift,
+                };
+                ViewVolume::new(&init.at("view_volume"), volume, shape)
+            }),
             multi_view,
             time_proj: Timesteps::new(channels[0], config.flip_sin_to_cos, config.freq_shift),
             add_time_proj,
@@ -326,6 +353,11 @@ impl UNet2DCondition {
         } else {
             timestep.expand([batch])
         };
+        let volume = self.view_volume.as_ref().zip(conditioning.volume.as_ref());
+        let volume = volume.map(|(net, cameras)| {
+            let camera_pose = conditioning.camera_pose.clone();
+            net.forward(x_t.clone(), timestep.clone(), cameras, camera_pose)
+        });
         // Sinusoids are computed in float32: the timesteps 998 and 999 are one number in bfloat16.
         let sinusoids = self.time_proj.forward(timestep.clone()).cast(x_t.dtype());
         let mut temb = self.time_embedding.forward(sinusoids);
@@ -356,6 +388,7 @@ impl UNet2DCondition {
                 .zip(conditioning.gligen.as_ref())
                 .map(|(net, gligen)| net.forward(gligen)),
             features: None,
+            volume: volume.unwrap_or_default(),
         };
         Begun {
             sample: self.conv_in.forward(self.with_concat(x_t, conditioning)),

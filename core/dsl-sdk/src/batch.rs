@@ -25,6 +25,16 @@ pub struct Column {
     pub data: ColumnData,
 }
 
+impl Column {
+    /// A column of floats; its shape includes the batch axis.
+    pub fn f32(name: impl Into<String>, shape: Vec<u64>, values: Vec<f32>) -> Self {
+        Self {
+            name: name.into(),
+            data: ColumnData::F32 { shape, values },
+        }
+    }
+}
+
 /// Values of a column. Shapes include the batch axis, which comes first; values are row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ColumnData {

@@ -8,14 +8,14 @@ use dsl_abi::{
         sabi_trait::TD_Opaque,
         std_types::{RNone, ROption, RResult, RSlice, RSome, RStr, RString},
     },
-    assets::{ASSETS_V0, AssetsInterface},
+    assets::{ASSETS_V1, AssetsInterface},
     check::check_declaration,
     host::HostObject,
     root::Entry,
-    self_test::{SELF_TEST_V0, SelfTestInterface},
+    self_test::{SELF_TEST_V1, SelfTestInterface},
     task::{
         DatasetMethods, DatasetMethods_TO, DatasetObject, Evaluated, EvaluatorMethods,
-        EvaluatorMethods_TO, EvaluatorObject, TASK_V0, TaskInterface, TaskMethods, TaskMethods_TO,
+        EvaluatorMethods_TO, EvaluatorObject, TASK_V1, TaskInterface, TaskMethods, TaskMethods_TO,
         TaskObject,
     },
 };
@@ -87,7 +87,7 @@ impl<P: Package> Entry for Exported<P> {
                     "abort"
                 }
                 .to_owned(),
-                extensions: [TASK_V0, ASSETS_V0, SELF_TEST_V0]
+                extensions: [TASK_V1, ASSETS_V1, SELF_TEST_V1]
                     .map(str::to_owned)
                     .to_vec(),
             })
@@ -98,9 +98,9 @@ impl<P: Package> Entry for Exported<P> {
 
     extern "C" fn extension(id: RStr<'_>) -> ROption<Extension> {
         match id.as_str() {
-            TASK_V0 => RSome(Extension::new(Self::TASK)),
-            ASSETS_V0 => RSome(Extension::new(Self::ASSETS)),
-            SELF_TEST_V0 => RSome(Extension::new(Self::SELF_TEST)),
+            TASK_V1 => RSome(Extension::new(Self::TASK)),
+            ASSETS_V1 => RSome(Extension::new(Self::ASSETS)),
+            SELF_TEST_V1 => RSome(Extension::new(Self::SELF_TEST)),
             _ => RNone,
         }
     }

@@ -15,7 +15,7 @@ use dsl_abi::{
     Service,
     abi_stable::{StableAbi, std_types::RResult},
     host::HostObject,
-    services::{CACHE_DIR_V0, CacheDirObject, FEATURES_V0, Job, PARALLEL_V0, ParallelObject},
+    services::{CACHE_DIR_V1, CacheDirObject, FEATURES_V1, Job, PARALLEL_V1, ParallelObject},
 };
 
 pub use features::Features;
@@ -140,9 +140,9 @@ impl Host {
     /// # Errors
     /// A host without such a folder, or one that cannot be made.
     pub fn cache_dir(&self) -> Result<PathBuf, PluginError> {
-        let service = self.service(CACHE_DIR_V0, |host| &host.cache_dir)?;
-        let service = service.ok_or_else(|| not_offered("a cache folder", CACHE_DIR_V0))?;
-        let path = answer(typed::<CacheDirObject>(service, CACHE_DIR_V0)?.path())?;
+        let service = self.service(CACHE_DIR_V1, |host| &host.cache_dir)?;
+        let service = service.ok_or_else(|| not_offered("a cache folder", CACHE_DIR_V1))?;
+        let path = answer(typed::<CacheDirObject>(service, CACHE_DIR_V1)?.path())?;
         Ok(PathBuf::from(path.into_string()))
     }
 
@@ -151,14 +151,14 @@ impl Host {
     /// # Errors
     /// A host that offers none.
     pub fn features(&self) -> Result<Features<'_>, PluginError> {
-        let service = self.service(FEATURES_V0, |host| &host.features)?;
-        let service = service.ok_or_else(|| not_offered("feature networks", FEATURES_V0))?;
-        Ok(Features(typed(service, FEATURES_V0)?))
+        let service = self.service(FEATURES_V1, |host| &host.features)?;
+        let service = service.ok_or_else(|| not_offered("feature networks", FEATURES_V1))?;
+        Ok(Features(typed(service, FEATURES_V1)?))
     }
 
     fn parallel_service(&self) -> Result<Option<&ParallelObject>, PluginError> {
-        self.service(PARALLEL_V0, |host| &host.parallel)?
-            .map(|service| typed(service, PARALLEL_V0))
+        self.service(PARALLEL_V1, |host| &host.parallel)?
+            .map(|service| typed(service, PARALLEL_V1))
             .transpose()
     }
 
@@ -223,10 +223,10 @@ mod tests {
         assert_eq!(error.unwrap_err().message, "piece 1");
         let error = host.cache_dir().unwrap_err();
         assert_eq!(error.code, ErrorCode::Unsupported);
-        assert!(error.message.contains("dsl.cache-dir/0") && !error.help.is_empty());
+        assert!(error.message.contains("dsl.cache-dir/1") && !error.help.is_empty());
         let error = host.features().err().unwrap();
         assert!(
-            error.message.contains("dsl.features/0"),
+            error.message.contains("dsl.features/1"),
             "{}",
             error.message
         );

@@ -59,7 +59,7 @@
 //!     }
 //!
 //!     fn describe(&self) -> TaskDescription {
-//!         TaskDescription { target: "point".into(), injections: vec![], sample_prompts: vec![] }
+//!         TaskDescription { target: "point".into(), injections: vec![], sample_prompts: vec![], dropout: 0.0 }
 //!     }
 //!
 //!     fn splits(&self) -> Vec<String> {
@@ -209,8 +209,9 @@
 //!
 //! # Helpers
 //! [`image`] decodes, resizes, crops and flips; [`boxes`] moves boxes along; [`captions`] reads captions beside pictures;
-//! [`image_folder`] lists folders; [`webdataset`] reads tar shards; [`picture_set`] finds splits and keeps decoded pictures;
-//! [`random`] draws from a sample's seed; with the feature `metrics` there is `metrics`: PSNR, SSIM
+//! [`image_folder`] lists folders; [`inputs`] reads what users give for a sample; [`webdataset`] reads tar shards; [`picture_set`]
+//! finds splits and keeps decoded pictures; [`random`] draws from a sample's seed; with the feature `metrics` there is `metrics`:
+//! PSNR, SSIM
 //! and more.
 
 mod artefacts;
@@ -223,6 +224,7 @@ mod guard;
 mod host;
 pub mod image;
 pub mod image_folder;
+pub mod inputs;
 mod log;
 pub mod picture_set;
 pub mod random;

@@ -11,12 +11,12 @@ use dsl_abi::{
         sabi_trait::TD_Opaque,
         std_types::{RArc, RNone, ROption, RStr},
     },
-    assets::{ASSETS_V0, AssetsInterface},
+    assets::{ASSETS_V1, AssetsInterface},
     buffer::bytes_of,
     host::{HostInterface, HostInterface_TO, HostObject, LogRecord, RawLevel},
     root::Entry,
-    self_test::SELF_TEST_V0,
-    task::{DatasetObject, TASK_V0, TaskInterface, TaskObject},
+    self_test::SELF_TEST_V1,
+    task::{DatasetObject, TASK_V1, TaskInterface, TaskObject},
     tensor::join_texts,
 };
 use schemars::JsonSchema;
@@ -81,6 +81,7 @@ impl Task for Faulty {
             target: "point".into(),
             injections: vec![injection],
             sample_prompts: vec!["a".into()],
+            dropout: 0.0,
         }
     }
 
@@ -305,7 +306,7 @@ fn interface<T: dsl_abi::abi_stable::StableAbi>(id: &str) -> &'static T {
 fn open(fault: &str) -> (TaskObject, Shared) {
     let host = Shared::default();
     let config = serde_json::json!({ "fault": fault }).to_string();
-    let task = (interface::<TaskInterface>(TASK_V0).open)(config.as_str().into(), host.object());
+    let task = (interface::<TaskInterface>(TASK_V1).open)(config.as_str().into(), host.object());
     (
         task.into_result()
             .unwrap_or_else(|error| panic!("{}", error.message)),
@@ -363,9 +364,9 @@ fn cold_documents_are_json() {
         ("faulty", "1.2.3")
     );
     assert!(manifest.rustc.starts_with("rustc "), "{}", manifest.rustc);
-    assert_eq!(manifest.extensions, [TASK_V0, ASSETS_V0, SELF_TEST_V0]);
+    assert_eq!(manifest.extensions, [TASK_V1, ASSETS_V1, SELF_TEST_V1]);
     assert!(manifest.target.contains('-'), "{}", manifest.target);
-    let task = interface::<TaskInterface>(TASK_V0);
+    let task = interface::<TaskInterface>(TASK_V1);
     assert!((task.config_schema)().unwrap().contains("What goes wrong."));
     assert_eq!((task.default_config)().unwrap(), r#"{"fault":""}"#);
     assert_eq!((task.host_defaults)().unwrap(), r#"{"train":{"steps":3}}"#);
@@ -377,7 +378,7 @@ fn cold_documents_are_json() {
 
 #[test]
 fn assets_are_found_by_name() {
-    let assets = interface::<AssetsInterface>(ASSETS_V0);
+    let assets = interface::<AssetsInterface>(ASSETS_V1);
     assert_eq!((assets.names)().unwrap(), r#"["base"]"#);
     assert_eq!(
         (assets.get)("base".into()).unwrap().unwrap().as_slice(),
@@ -449,7 +450,7 @@ fn what_the_host_asks_is_checked() {
 
 #[test]
 fn a_refused_configuration_is_an_error_of_its_own() {
-    let open_raw = interface::<TaskInterface>(TASK_V0).open;
+    let open_raw = interface::<TaskInterface>(TASK_V1).open;
     for (config, code, expected) in [
         (
             r#"{"fault":"open"}"#,

@@ -71,6 +71,7 @@ impl Task for Table {
             target: ROW.into(),
             injections: vec![],
             sample_prompts: vec![],
+            dropout: 0.0,
         }
     }
 

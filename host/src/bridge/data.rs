@@ -38,7 +38,7 @@ impl Data {
         }
         let description = task.describe();
         let shape = target_shape(description, &dataset)?;
-        let feed = Feed::new(&description.target, &description.injections, shape);
+        let feed = Feed::new(description, shape);
         Ok(Self {
             dataset: Arc::new(dataset),
             feed: Arc::new(feed),
@@ -188,12 +188,7 @@ impl TrainingBatches {
                 (position / count, index)
             })
             .collect();
-        let dropped = Dropped::draw(
-            self.data.feed().injections(),
-            &self.streams,
-            step,
-            self.batch_size,
-        );
+        let dropped = Dropped::draw(self.data.feed(), &self.streams, step, self.batch_size);
         let indices: Vec<u64> = rows.iter().map(|(_, index)| *index).collect();
         let seeds: Vec<u64> = rows
             .iter()

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow, bail};
 use burn::tensor::{AllocationProperty, Bytes, DType as BurnDType, TensorData};
 use dsl_engine::{Boxes, Camera, Conditions, Phrases, Stream, Streams, Volume};
-use dsl_loader::{HostColumn, HostColumnData, HostTensor, Injection};
+use dsl_loader::{HostColumn, HostColumnData, HostTensor, Injection, TaskDescription};
 use dsl_nets::Tokenizer;
 
 use super::latents::{LatentCoder, SizeIds};
+use crate::failure;
 
 /// Column with what SDXL is told of a picture's size, float32 `[6]` per sample: original height and width, top and left of
 /// the crop, target height and width, in pixels. A task without it has pictures that were never cut.
@@ -36,6 +37,8 @@ pub enum TextReader {
 pub struct Feed {
     target: String,
     injections: Vec<Injection>,
+    /// Share of samples without any condition.
+    dropout: f64,
     shape: TargetShape,
     text: TextReader,
     latents: Option<Arc<LatentCoder>>,
@@ -59,20 +62,22 @@ pub struct TargetShape {
 pub struct Dropped(Vec<Vec<bool>>);
 
 impl Dropped {
-    /// Draws for the samples of a step, for each way of conditioning by itself.
-    pub fn draw(injections: &[Injection], streams: &Streams, step: u64, samples: usize) -> Self {
-        Self(
-            injections
-                .iter()
-                .map(|injection| {
-                    let stream = match injection {
-                        Injection::CrossAttention { .. } => Stream::DROP,
-                        other => Stream::DROP.part(other.kind()),
-                    };
-                    streams.bernoulli(stream, step, 0, samples, dropout(injection))
-                })
-                .collect(),
-        )
+    /// Draws for the samples of a step: who loses all conditions, and then for each way of conditioning by itself.
+    pub fn draw(feed: &Feed, streams: &Streams, step: u64, samples: usize) -> Self {
+        let all = streams.bernoulli(Stream::DROP.part("all"), step, 0, samples, feed.dropout);
+        let of = |injection: &Injection| {
+            let stream = match injection {
+                Injection::CrossAttention { .. } => Stream::DROP,
+                other => Stream::DROP.part(other.kind()),
+            };
+            let drawn = streams.bernoulli(stream, step, 0, samples, dropout(injection));
+            drawn
+                .into_iter()
+                .zip(&all)
+                .map(|(one, all)| one || *all)
+                .collect()
+        };
+        Self(feed.injections.iter().map(of).collect())
     }
 
     fn all(injections: &[Injection], samples: usize, dropped: bool) -> Self {
@@ -102,11 +107,12 @@ fn dropout(injection: &Injection) -> f64 {
 }
 
 impl Feed {
-    /// For a task's target and injections.
-    pub fn new(target: &str, injections: &[Injection], shape: TargetShape) -> Self {
+    /// For a task.
+    pub fn new(description: &TaskDescription, shape: TargetShape) -> Self {
         Self {
-            target: target.to_owned(),
-            injections: injections.to_vec(),
+            target: description.target.clone(),
+            injections: description.injections.clone(),
+            dropout: description.dropout,
             shape,
             text: TextReader::None,
             latents: None,
@@ -167,6 +173,31 @@ impl Feed {
             seeds.iter().flat_map(of_row).collect()
         });
         coder.encode_pictures(&data, seeds.as_deref())
+    }
+
+    /// The picture that conditions samples, as the plugin gives it.
+    ///
+    /// # Errors
+    /// A usage error for a task that is told no picture; a column that is missing.
+    pub fn conditioning_picture(&self, columns: &Columns) -> Result<TensorData> {
+        let column = self
+            .injections
+            .iter()
+            .find_map(|injection| match injection {
+                Injection::FeaturePyramid { column, .. }
+                | Injection::ConcatChannels { column, .. } => Some(column),
+                _ => None,
+            });
+        let Some(column) = column else {
+            return Err(failure::usage(anyhow!(
+                "the task is told no picture, whose features a decoder could take\nhint: super-resolution has one"
+            )));
+        };
+        let (shape, values) = columns.f32(column)?;
+        if shape.len() != 4 {
+            bail!("column `{column}` has the shape {shape:?}, expected one picture a sample");
+        }
+        Ok(TensorData::new(values.to_vec(), shape))
     }
 
     /// What networks are told of the samples of a batch.

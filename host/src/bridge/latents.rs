@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::feature_cache::{FeatureCache, Stored, hex};
 use super::pipeline::{Pipeline, PipelineKind, TextPart};
+use super::wrapping::Wrapping;
 use crate::failure;
 
 /// Where autoencoder and text encoders of a pipeline are, and what is kept of their work.
@@ -242,6 +243,49 @@ impl LatentCoder {
             })
             .collect();
         Ok(Tensor::cat(pictures, 0))
+    }
+
+    /// As [`Self::decode`], with what `wrapping` takes from pictures of the same size, values in −1..1. Never in tiles.
+    ///
+    /// # Errors
+    /// As [`Self::decode`]; pictures of another size.
+    pub fn decode_wrapped(
+        &self,
+        latents: Tensor<4>,
+        pictures: Tensor<4>,
+        wrapping: &Wrapping,
+    ) -> Result<Tensor<4>> {
+        let ([rows, _, h, w], found) = (latents.dims(), pictures.dims());
+        let [height, width] = self.picture_size([h, w]);
+        let expected = [rows, self.pipeline.vae.in_channels, height, width];
+        if found != expected {
+            bail!("the conditioning pictures have the shape {found:?}, expected {expected:?}");
+        }
+        let mut vae = lock(&self.vae);
+        let vae = loaded(&mut vae, || self.pipeline.load_vae(&self.device))?;
+        let latents = vae.unscale_latents(latents).split(1, 0).into_iter();
+        let pictures = latents
+            .zip(pictures.split(1, 0))
+            .map(|(latent, picture)| {
+                let (_, features) = vae.encode_with_features(picture);
+                let (module, weight) = (&wrapping.module, wrapping.weight);
+                module.decode(vae, latent, &features, weight)
+            })
+            .collect();
+        Ok(Tensor::cat(pictures, 0))
+    }
+
+    /// Shape of the autoencoder.
+    pub fn autoencoder_config(&self) -> &AutoencoderKLConfig {
+        &self.pipeline.vae
+    }
+
+    /// The autoencoder, read anew.
+    ///
+    /// # Errors
+    /// An autoencoder that cannot be loaded.
+    pub fn load_autoencoder(&self) -> Result<AutoencoderKL> {
+        self.pipeline.load_vae(&self.device)
     }
 
     /// Features of texts; `sizes` is what SDXL is told of each picture.

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use dsl_nets::weights::FileTensor;
 use dsl_nets::{
-    Denoiser, DenoiserConfig, LoraExport, NetsError, SaveOptions, WeightDType, save_parts,
+    Denoiser, DenoiserConfig, EmbeddingStyle, LearnedEmbedding, LoraExport, NetsError, SaveOptions,
+    WeightDType, save_parts,
 };
 use serde_json::{Map, Value, json};
 
@@ -28,7 +30,7 @@ pub struct ExportArgs {
     /// Folder of the run
     #[arg(long)]
     run: PathBuf,
-    /// The file, or the folder for `diffusers`, `peft` and `kohya`
+    /// The file, or the folder for `diffusers`, `peft`, `kohya` and `embedding`
     #[arg(long)]
     out: PathBuf,
     /// What is written
@@ -50,6 +52,8 @@ enum Format {
     Peft,
     /// The adapter as `lora.safetensors`, with the names that most other programs read.
     Kohya,
+    /// New words of the text encoder as `learned_embeds.safetensors`: one tensor `[vectors, features]` under the first word.
+    Embedding,
 }
 
 /// Number format of exported weights.
@@ -103,8 +107,35 @@ pub fn export(args: &ExportArgs) -> Result<()> {
             adapter.write_kohya(&file, dtype, &Default::default())?;
             file
         }
+        Format::Embedding => embedding(&run, &args.out, dtype)?,
     };
     failure::print(&format!("{}\n", written.display()))
+}
+
+/// The new words that a run has learned.
+fn embedding(run: &Finished, out: &Path, dtype: WeightDType) -> Result<PathBuf> {
+    let (Some(learned), Some(tokens)) = (&run.card.learned, &run.model.learned_tokens) else {
+        return Err(failure::usage(anyhow::anyhow!(
+            "`--format embedding` writes new words, and this run has learned none"
+        )));
+    };
+    std::fs::create_dir_all(out).map_err(|source| NetsError::Io {
+        action: "write",
+        path: out.to_owned(),
+        source,
+    })?;
+    let weight = tokens.weight.val();
+    let embedding = LearnedEmbedding {
+        token: learned.words.first().cloned(),
+        clip_l: FileTensor {
+            shape: weight.dims().to_vec(),
+            values: weight.into_data().iter::<f32>().collect(),
+        },
+        clip_g: None,
+    };
+    let file = out.join("learned_embeds.safetensors");
+    embedding.write(&file, EmbeddingStyle::Diffusers, dtype)?;
+    Ok(file)
 }
 
 /// The adapter of a generator that has one.

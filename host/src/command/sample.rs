@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use crate::bridge::subjects::{self, Subjects};
+use crate::bridge::wrapping;
 use crate::failure;
 use crate::report::{self, Samples};
 use crate::run::open_finished;
@@ -45,6 +46,10 @@ pub struct SampleArgs {
     /// Length of the sampling loop; the run's own without it
     #[arg(long)]
     num_inference_steps: Option<u32>,
+    /// How much of the low-resolution picture's detail the decoder takes, 0 to 1, in runs that `wrap` was used on; 0 is off.
+    /// 0.5 without it
+    #[arg(long)]
+    wrapping_weight: Option<f64>,
     /// The picture, a PNG file
     #[arg(long)]
     out: PathBuf,
@@ -81,11 +86,14 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
             run.card.task
         )));
     }
+    let (latents, weight) = (run.latents.as_deref(), args.wrapping_weight);
+    let wrapping = wrapping::of_run(&args.run, latents, weight, &run.device)?;
     let source = SampleSource {
         model: &run.model,
         card: &run.card,
         feed: &opened.feed,
-        latents: run.latents.as_deref(),
+        latents,
+        wrapping: wrapping.as_ref(),
         device: &run.device,
     };
     let count = sampling::count(&config, &subjects);

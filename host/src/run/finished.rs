@@ -34,6 +34,8 @@ pub struct Finished {
     pub tokenizer: Option<Tokenizer>,
     /// For networks that work on latents.
     pub latents: Option<Arc<LatentCoder>>,
+    /// Steps done at the checkpoint.
+    pub step: u64,
     /// What the run's own pictures show.
     pub prompts: Vec<String>,
     /// The plugin that it was trained with.
@@ -85,6 +87,7 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
     Ok(Finished {
         prompts: config.sampling.prompts.clone(),
         plugin: run.read_record()?.plugin.path,
+        step: loaded.checkpoint.step(),
         model: trainer.sampling_model(),
         config,
         card,

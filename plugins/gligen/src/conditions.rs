@@ -53,9 +53,9 @@ pub(crate) fn conditions(inputs: &Value, config: &DataConfig) -> Result<Batch, P
     });
     let boxes: Vec<_> = edges.zip(phrases()).collect();
     let mut conditions = Conditions::default();
-    conditions.push(caption, &boxes, most);
+    conditions.push(caption, &boxes, config);
     Ok(Batch {
-        columns: conditions.into_columns(config.max_boxes),
+        columns: conditions.into_columns(config),
     })
 }
 

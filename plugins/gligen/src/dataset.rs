@@ -27,6 +27,9 @@ pub(crate) const PHRASES: &str = "phrases";
 /// The column that says which boxes there are.
 pub(crate) const BOXES_MASK: &str = "boxes_mask";
 
+/// The column with the boxes drawn as a picture.
+pub(crate) const LAYOUT_MAP: &str = "layout_map";
+
 /// How often a batch asks for a stop, in samples.
 const STOP_EVERY: usize = 16;
 
@@ -132,13 +135,25 @@ pub(crate) struct Conditions {
     boxes: Vec<f32>,
     phrases: Vec<String>,
     mask: Vec<f32>,
+    maps: Vec<f32>,
 }
 
 impl Conditions {
-    /// Adds a sample of at most `most` boxes.
-    pub(crate) fn push(&mut self, caption: String, boxes: &[([f32; 4], &str)], most: usize) {
+    /// Adds a sample of at most `config.max_boxes` boxes.
+    pub(crate) fn push(
+        &mut self,
+        caption: String,
+        boxes: &[([f32; 4], &str)],
+        config: &DataConfig,
+    ) {
+        let most = config.max_boxes as usize;
         let edges: Vec<[f32; 4]> = boxes.iter().map(|(edges, _)| *edges).collect();
         let (values, mask) = pad(&edges, most);
+        if config.layout_map {
+            let kept = &edges[..edges.len().min(most)];
+            self.maps
+                .extend(layout_map(kept, config.resolution as usize));
+        }
         self.captions.push(caption);
         self.boxes.extend(values);
         self.mask.extend(mask);
@@ -148,20 +163,47 @@ impl Conditions {
     }
 
     /// The columns, as [`columns`] declares them.
-    pub(crate) fn into_columns(self, most: u32) -> Vec<Column> {
-        let (rows, most) = (self.captions.len() as u64, u64::from(most));
+    pub(crate) fn into_columns(self, config: &DataConfig) -> Vec<Column> {
+        let (rows, most) = (self.captions.len() as u64, u64::from(config.max_boxes));
         let column = |name: &str, data| Column {
             name: name.into(),
             data,
         };
         let floats = |shape: Vec<u64>, values| ColumnData::F32 { shape, values };
-        vec![
+        let mut columns = vec![
             column(CAPTION, ColumnData::Text(self.captions)),
             column(BOXES, floats(vec![rows, most, 4], self.boxes)),
             column(PHRASES, ColumnData::Text(self.phrases)),
             column(BOXES_MASK, floats(vec![rows, most], self.mask)),
-        ]
+        ];
+        if config.layout_map {
+            let side = u64::from(config.resolution);
+            columns.push(column(
+                LAYOUT_MAP,
+                floats(vec![rows, 1, side, side], self.maps),
+            ));
+        }
+        columns
     }
+}
+
+/// How much of each pixel lies in a box, 0..1, `[1, side, side]`; where several boxes lie over a pixel, the one that covers most
+/// of it counts.
+fn layout_map(boxes: &[[f32; 4]], side: usize) -> Vec<f32> {
+    let overlap = |from: f32, to: f32, pixel: usize| {
+        let (from, to) = (from * side as f32, to * side as f32);
+        (to.min(pixel as f32 + 1.0) - from.max(pixel as f32)).clamp(0.0, 1.0)
+    };
+    let mut map = vec![0.0_f32; side * side];
+    for &[left, top, right, bottom] in boxes {
+        for (y, row) in map.chunks_mut(side.max(1)).enumerate() {
+            let down = overlap(top, bottom, y);
+            for (x, value) in row.iter_mut().enumerate() {
+                *value = value.max(down * overlap(left, right, x));
+            }
+        }
+    }
+    map
 }
 
 /// The columns of every batch.
@@ -174,7 +216,7 @@ fn columns(config: &DataConfig) -> Vec<ColumnSpec> {
         shape,
         role,
     };
-    vec![
+    let mut columns = vec![
         spec(
             IMAGE,
             DType::F32,
@@ -185,7 +227,12 @@ fn columns(config: &DataConfig) -> Vec<ColumnSpec> {
         spec(BOXES, DType::F32, vec![most, Some(4)], ColumnRole::Other),
         spec(PHRASES, DType::Text, vec![most], ColumnRole::Text),
         spec(BOXES_MASK, DType::F32, vec![most], ColumnRole::Other),
-    ]
+    ];
+    if config.layout_map {
+        let shape = vec![Some(1), side, side];
+        columns.push(spec(LAYOUT_MAP, DType::F32, shape, ColumnRole::Other));
+    }
+    columns
 }
 
 impl Dataset for LayoutImages {
@@ -251,14 +298,29 @@ impl Dataset for LayoutImages {
                 }
                 _ => String::new(),
             };
-            conditions.push(caption, &boxes, most as usize);
+            conditions.push(caption, &boxes, &self.config);
         }
         let shape = vec![indices.len() as u64, 3, u64::from(side), u64::from(side)];
         let mut columns = vec![Column {
             name: IMAGE.into(),
             data: ColumnData::F32 { shape, values },
         }];
-        columns.extend(conditions.into_columns(most));
+        columns.extend(conditions.into_columns(&self.config));
         Ok(Batch { columns })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::layout_map;
+
+    #[test]
+    fn a_layout_map_holds_the_share_of_each_pixel() {
+        // Columns 0.5 to 2 of row 1 alone, and a corner that overlaps it.
+        let boxes = [[0.125, 0.25, 0.5, 0.5], [0.0, 0.25, 0.25, 0.375]];
+        let map = layout_map(&boxes, 4);
+        let expected = [0.0, 0.0, 0.0, 0.0, 0.5, 1.0, 0.0, 0.0];
+        assert_eq!(map[..8], expected);
+        assert!(map[8..].iter().all(|share| *share == 0.0));
     }
 }

@@ -12,7 +12,7 @@ use dsl_sdk::{
 use crate::conditions;
 use crate::config::{DataConfig, EvaluationConfig, GligenConfig};
 use crate::dataset::source::{Place, Source, locate};
-use crate::dataset::{BOXES, BOXES_MASK, CAPTION, IMAGE, LayoutImages, PHRASES};
+use crate::dataset::{BOXES, BOXES_MASK, CAPTION, IMAGE, LAYOUT_MAP, LayoutImages, PHRASES};
 use crate::drawing;
 use crate::evaluator::LayoutScores;
 
@@ -78,9 +78,13 @@ impl Task for Gligen {
     }
 
     fn describe(&self) -> TaskDescription {
+        let layout_map = (self.config.layout_map).then(|| Injection::ConcatChannels {
+            column: LAYOUT_MAP.to_owned(),
+            dropout: self.config.box_dropout,
+        });
         TaskDescription {
             target: IMAGE.to_owned(),
-            injections: vec![
+            injections: [
                 Injection::CrossAttention {
                     column: CAPTION.to_owned(),
                     dropout: self.config.dropout,
@@ -91,8 +95,12 @@ impl Task for Gligen {
                     mask: BOXES_MASK.to_owned(),
                     dropout: self.config.box_dropout,
                 },
-            ],
+            ]
+            .into_iter()
+            .chain(layout_map)
+            .collect(),
             sample_prompts: self.sample_prompts.clone(),
+            dropout: 0.0,
         }
     }
 

@@ -41,6 +41,7 @@ impl Task for Mixture {
             target: POINT.to_owned(),
             injections: Vec::new(),
             sample_prompts: Vec::new(),
+            dropout: 0.0,
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use cache::{Cache, Decoded};
 use dsl_sdk::image::{Filter, Picture, Resize, Window};
+use dsl_sdk::random::SampleRng;
 use dsl_sdk::{
     Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Host,
     PluginError,
@@ -16,7 +17,7 @@ use locate::{Entry, Place, Source};
 use crate::aerial;
 use crate::config::{Degradation, Fit, StableSrConfig};
 use crate::degradation::{SCALE, bicubic, degrade};
-use crate::draws::{rng, uniform};
+use crate::draws;
 use crate::raster::Raster;
 
 mod cache;
@@ -32,9 +33,6 @@ pub(crate) const SMALL: &str = "low_resolution_small";
 /// The column with the text that goes with every sample.
 pub(crate) const PROMPT: &str = "prompt";
 
-/// What random numbers are for: the place of a crop and mirroring; degradation.
-const PLACE: u64 = 0;
-const DEGRADATION: u64 = 1;
 /// How often a batch asks for a stop, in samples.
 const STOP_EVERY: usize = 16;
 /// From this size on samples are spread over the host's threads: below, a sample takes less than handing it over is worth.
@@ -142,9 +140,9 @@ impl LowResolutionPairs {
         let decoded = self.decoded(place)?;
         let data = &self.config.data;
         let (x, y, flip) = if augment {
-            let mut rng = rng(seed, PLACE, index);
+            let mut rng = SampleRng::new(index, seed);
             // All are drawn whether they are used or not, so that one setting does not change another's numbers.
-            let (x, y, flip) = (uniform(&mut rng), uniform(&mut rng), uniform(&mut rng));
+            let (x, y, flip) = (rng.uniform(), rng.uniform(), rng.uniform());
             (x, y, flip < data.flip)
         } else {
             (0.5, 0.5, false)
@@ -170,7 +168,7 @@ impl LowResolutionPairs {
                 let window = Window::within(width, height, size, size, x, y);
                 let target = Raster::cut(&decoded.target, window, flip);
                 // What is not augmented is degraded in one way for ever.
-                let mut rng = rng(if augment { seed } else { 0 }, DEGRADATION, index);
+                let mut rng = draws::rng(if augment { seed } else { 0 }, index);
                 let StableSrConfig {
                     degradation,
                     realesrgan,
@@ -218,12 +216,17 @@ pub(crate) fn condition_columns(size: u32, prompt: bool) -> Vec<ColumnSpec> {
     columns
 }
 
-/// A column of square pictures.
-pub(crate) fn picture_column(name: &str, count: usize, side: usize, values: Vec<f32>) -> Column {
+/// A column of pictures of `width` × `height` pixels.
+pub(crate) fn picture_column(
+    name: &str,
+    count: usize,
+    [width, height]: [usize; 2],
+    values: Vec<f32>,
+) -> Column {
     Column {
         name: name.into(),
         data: ColumnData::F32 {
-            shape: vec![count as u64, 3, side as u64, side as u64],
+            shape: vec![count as u64, 3, height as u64, width as u64],
             values,
         },
     }
@@ -292,9 +295,19 @@ impl Dataset for LowResolutionPairs {
         };
         let small = side / SCALE;
         let mut columns = vec![
-            picture_column(IMAGE, count, side, values(|sample| &sample.target, side)),
-            picture_column(LOW, count, side, values(|sample| &sample.low, side)),
-            picture_column(SMALL, count, small, values(|sample| &sample.small, small)),
+            picture_column(
+                IMAGE,
+                count,
+                [side; 2],
+                values(|sample| &sample.target, side),
+            ),
+            picture_column(LOW, count, [side; 2], values(|sample| &sample.low, side)),
+            picture_column(
+                SMALL,
+                count,
+                [small; 2],
+                values(|sample| &sample.small, small),
+            ),
         ];
         columns.extend(prompt_column(&self.config.prompt, count));
         Ok(Batch { columns })

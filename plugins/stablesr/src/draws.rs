@@ -1,14 +1,19 @@
-//! Random numbers of a sample: a function of its seed, what they are for, and its index.
+//! Random numbers of a degradation, as the distributions of other crates want them; places and mirroring are drawn by
+//! [`dsl_sdk::random`].
 
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 
-/// A generator for (`seed`, `purpose`, `index`), by ChaCha with 8 rounds: the key is made of the first two, the last is the
-/// stream. Purposes do not share numbers, so that the setting of one changes nothing in another.
-pub(crate) fn rng(seed: u64, purpose: u64, index: u64) -> ChaCha8Rng {
+/// Tells the numbers of degradations from others of the same seed.
+const PURPOSE: u64 = 1;
+
+/// A generator for the sample at `index` under `seed`, by ChaCha with 8 rounds. It shares no numbers with
+/// [`dsl_sdk::random::SampleRng`], so that the settings of a degradation do not move crops.
+pub(crate) fn rng(seed: u64, index: u64) -> ChaCha8Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(&purpose.to_le_bytes());
+    key[8..16].copy_from_slice(&PURPOSE.to_le_bytes());
     let mut rng = ChaCha8Rng::from_seed(key);
     rng.set_stream(index);
     rng
@@ -16,7 +21,7 @@ pub(crate) fn rng(seed: u64, purpose: u64, index: u64) -> ChaCha8Rng {
 
 /// A number in 0..1 of 53 random bits.
 pub(crate) fn uniform(rng: &mut ChaCha8Rng) -> f64 {
-    (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
+    rng.random()
 }
 
 /// A number between the ends.
@@ -42,11 +47,13 @@ pub(crate) fn weighted(rng: &mut ChaCha8Rng, weights: &[f64]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use dsl_sdk::random::SampleRng;
+
     use super::*;
 
     #[test]
     fn weights_are_met_and_what_has_none_never_comes() {
-        let mut rng = rng(1, 2, 3);
+        let mut rng = rng(1, 3);
         let mut counts = [0; 4];
         for _ in 0..4000 {
             counts[weighted(&mut rng, &[1.0, 0.0, 3.0, 0.0])] += 1;
@@ -57,17 +64,13 @@ mod tests {
     }
 
     #[test]
-    fn seed_purpose_and_index_each_make_other_numbers() {
-        let first = |seed, purpose, index| uniform(&mut rng(seed, purpose, index));
-        let all = [
-            first(0, 0, 0),
-            first(1, 0, 0),
-            first(0, 1, 0),
-            first(0, 0, 1),
-        ];
+    fn seed_and_index_each_make_other_numbers_and_not_those_of_places() {
+        let first = |seed, index| uniform(&mut rng(seed, index));
+        let place = SampleRng::new(0, 0).uniform();
+        let all = [first(0, 0), first(1, 0), first(0, 1), place];
         for (at, value) in all.iter().enumerate() {
             assert!((0.0..1.0).contains(value) && !all[..at].contains(value));
         }
-        assert_eq!(all[0], first(0, 0, 0));
+        assert_eq!(all[0], first(0, 0));
     }
 }

@@ -2,12 +2,13 @@
 
 use dsl_sdk::metrics::{MeanPsnr, MetricsError, Picture, SsimVariant, psnr, ssim};
 use dsl_sdk::{
-    Artefacts, Batch, Direction, Evaluator, Host, MetricValue, PluginError, Requirements, tracing,
+    Artefacts, Batch, Direction, Evaluator, Host, MetricValue, PluginError, Requirements, image,
+    tracing,
 };
 
 use crate::config::ColorFix;
 use crate::picture::side_by_side;
-use crate::raster::{CHANNELS, signed_byte};
+use crate::raster::CHANNELS;
 use crate::samples::Samples;
 
 /// Samples in the picture that an evaluation leaves.
@@ -77,13 +78,11 @@ fn has_lpips(host: &Host) -> bool {
     found
 }
 
-/// A `[3, side, side]` picture in −1..1 as the metrics read it: rounded to 8 bits, channels last.
-fn rounded(values: &[f32], side: usize) -> Result<Picture, PluginError> {
-    let pixels = side * side;
-    let bytes: Vec<u8> = (0..CHANNELS * pixels)
-        .map(|at| signed_byte(values[at % CHANNELS * pixels + at / CHANNELS]))
-        .collect();
-    Picture::from_rgb8(&bytes, side, side).map_err(cannot)
+/// A `[3, height, width]` picture in −1..1 as the metrics read it: rounded to 8 bits, channels last.
+fn rounded(values: &[f32], [width, height]: [usize; 2]) -> Result<Picture, PluginError> {
+    let rounded = image::Picture::from_chw(width as u32, height as u32, values)
+        .ok_or_else(|| PluginError::contract(format!("{} values of a picture", values.len())))?;
+    Picture::from_rgb8(rounded.rgb(), height, width).map_err(cannot)
 }
 
 fn cannot(error: MetricsError) -> PluginError {
@@ -107,22 +106,23 @@ impl Evaluator for Fidelity {
 
     fn update(&mut self, inputs: &Batch, _first_index: u64) -> Result<(), PluginError> {
         let samples = Samples::of(inputs, self.color_fix)?;
-        let side = samples.side();
+        let size = samples.size();
+        let [width, height] = size;
         let truth = samples
             .truth
             .ok_or_else(|| PluginError::contract("a batch of samples without the truth"))?;
         if samples.count() == 0 {
             return Ok(());
         }
-        let mut corrected = Vec::with_capacity(samples.count() * CHANNELS * side * side);
+        let mut corrected = Vec::with_capacity(samples.count() * CHANNELS * width * height);
         let mut broken = 0;
         for index in 0..samples.count() {
             let generated = samples.generated(index)?;
             broken += u64::from(!generated.iter().all(|value| value.is_finite()));
-            let exact = rounded(truth.get(index), side)?;
-            self.generated.add(&exact, &rounded(&generated, side)?)?;
+            let exact = rounded(truth.get(index), size)?;
+            self.generated.add(&exact, &rounded(&generated, size)?)?;
             self.bicubic
-                .add(&exact, &rounded(samples.low.get(index), side)?)?;
+                .add(&exact, &rounded(samples.low.get(index), size)?)?;
             // Networks read what is inside the range.
             corrected.extend(generated.iter().map(|value| value.clamp(-1.0, 1.0)));
         }
@@ -135,9 +135,9 @@ impl Evaluator for Fidelity {
         if let Some(host) = self
             .host
             .as_ref()
-            .filter(|_| side >= LPIPS_SIDE && broken == 0)
+            .filter(|_| width.min(height) >= LPIPS_SIDE && broken == 0)
         {
-            let shape = [samples.count() as u64, 3, side as u64, side as u64];
+            let shape = [samples.count() as u64, 3, height as u64, width as u64];
             let (_, truth) = inputs.f32(crate::dataset::IMAGE)?;
             let (_, low) = inputs.f32(crate::dataset::LOW)?;
             let features = host.features()?;

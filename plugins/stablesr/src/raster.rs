@@ -88,8 +88,3 @@ impl Raster {
 pub(crate) fn byte(value: f32) -> u8 {
     (value * 255.0).round().clamp(0.0, 255.0) as u8
 }
-
-/// The nearest level of a value in −1..1.
-pub(crate) fn signed_byte(value: f32) -> u8 {
-    byte((value + 1.0) / 2.0)
-}

@@ -9,10 +9,11 @@ use crate::raster::CHANNELS;
 /// The column that the host adds.
 pub(crate) const GENERATED: &str = "generated";
 
-/// Square pictures, one after the other: `[count, 3, side, side]`, values in −1..1.
+/// Pictures of one size, one after the other: `[count, 3, height, width]`, values in −1..1.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pictures<'a> {
-    pub side: usize,
+    pub width: usize,
+    pub height: usize,
     values: &'a [f32],
 }
 
@@ -22,17 +23,16 @@ impl<'a> Pictures<'a> {
         let (shape, values) = batch.f32(name)?;
         match *shape {
             [count, 3, height, width]
-                if height == width
-                    && height > 0
-                    && values.len() as u64 == count * 3 * height * width =>
+                if width > 0 && height > 0 && values.len() as u64 == count * 3 * height * width =>
             {
                 Ok(Self {
-                    side: height as usize,
+                    width: width as usize,
+                    height: height as usize,
                     values,
                 })
             }
             _ => Err(PluginError::contract(format!(
-                "column `{name}`: expected [samples, 3, side, side], found {shape:?}"
+                "column `{name}`: expected [samples, 3, height, width], found {shape:?}"
             ))),
         }
     }
@@ -41,13 +41,18 @@ impl<'a> Pictures<'a> {
         self.values.len() / self.length()
     }
 
-    /// `[3, side, side]`.
+    /// Width and height.
+    pub fn size(&self) -> [usize; 2] {
+        [self.width, self.height]
+    }
+
+    /// `[3, height, width]`.
     pub fn get(&self, index: usize) -> &'a [f32] {
         &self.values[index * self.length()..(index + 1) * self.length()]
     }
 
     fn length(&self) -> usize {
-        CHANNELS * self.side * self.side
+        CHANNELS * self.width * self.height
     }
 }
 
@@ -81,14 +86,20 @@ impl<'a> Samples<'a> {
         };
         for (name, pictures) in [(LOW, Some(samples.low)), (IMAGE, samples.truth)] {
             if let Some(pictures) = pictures
-                && (pictures.side, pictures.count()) != (generated.side, generated.count())
+                && (pictures.size(), pictures.count()) != (generated.size(), generated.count())
             {
+                let is = |of: Pictures<'_>| {
+                    format!(
+                        "{} pictures of {} × {} pixels",
+                        of.count(),
+                        of.width,
+                        of.height
+                    )
+                };
                 return Err(PluginError::contract(format!(
-                    "column `{name}`: expected {1} pictures of {0} × {0} pixels like `{GENERATED}`, found {3} of {2} × {2}",
-                    generated.side,
-                    generated.count(),
-                    pictures.side,
-                    pictures.count()
+                    "column `{name}`: expected {} like `{GENERATED}`, found {}",
+                    is(generated),
+                    is(pictures)
                 )));
             }
         }
@@ -109,13 +120,14 @@ impl<'a> Samples<'a> {
     }
 
     /// Width and height of the target.
-    pub fn side(&self) -> usize {
-        self.generated.side
+    pub fn size(&self) -> [usize; 2] {
+        self.generated.size()
     }
 
-    /// A generated picture, its colours corrected.
+    /// A generated picture, its colours corrected: as a whole, in however many tiles it was drawn.
     pub fn generated(&self, index: usize) -> Result<Vec<f32>, PluginError> {
-        let shape = [CHANNELS, self.side(), self.side()];
+        let [width, height] = self.size();
+        let shape = [CHANNELS, height, width];
         self.color_fix
             .apply(self.generated.get(index), self.low.get(index), shape)
     }

@@ -102,6 +102,7 @@ impl Task for StableSr {
             target: IMAGE.to_owned(),
             injections,
             sample_prompts: Vec::new(),
+            dropout: 0.0,
         }
     }
 

@@ -103,6 +103,7 @@ impl Task for T2i {
                 dropout: self.config.dropout,
             }],
             sample_prompts: self.sample_prompts.clone(),
+            dropout: 0.0,
         }
     }
 

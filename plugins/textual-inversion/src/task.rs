@@ -106,6 +106,7 @@ impl Task for TextualInversion {
                 },
             ],
             sample_prompts: prompts.map(|text| self.concept.caption(text)).collect(),
+            dropout: 0.0,
         }
     }
 

@@ -5,14 +5,19 @@ use std::path::Path;
 
 use crate::support::{Outcome, dsl_host, plugin, workspace};
 
-/// Which plugin a configuration of `examples/` is for: by its folder, or its own name.
-fn plugin_of(file: &Path) -> &'static str {
-    let place = file.strip_prefix(workspace()).unwrap_or(file);
-    let place = place.to_string_lossy();
-    ["mixture", "stablesr"]
-        .into_iter()
-        .find(|plugin| place.contains(plugin))
-        .unwrap_or("t2i")
+/// Which plugin a configuration of `examples/` is for: by the schema that it names, else by its folder.
+fn plugin_of(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap();
+    if let Some((_, schema)) = text.split_once("yaml-language-server: $schema=") {
+        let schema = file.with_file_name(schema.lines().next().unwrap().trim());
+        assert!(schema.is_file(), "{} names no schema", file.display());
+        let name = schema.file_name().unwrap().to_str().unwrap();
+        return name.trim_end_matches(".schema.json").replace('-', "_");
+    }
+    match file.to_string_lossy().contains("mixture") {
+        true => "mixture".to_owned(),
+        false => "t2i".to_owned(),
+    }
 }
 
 #[test]
@@ -29,13 +34,13 @@ fn every_example_configuration_is_valid() {
                 let mut command = dsl_host();
                 command
                     .args(["run", "--dry-run", "--plugin"])
-                    .arg(plugin(plugin_of(&file)));
+                    .arg(plugin(&plugin_of(&file)));
                 Outcome::of(command.arg("--config").arg(&file)).ok();
                 checked += 1;
             }
         }
     }
-    assert!(checked >= 4, "{checked}");
+    assert!(checked >= 13, "{checked}");
 }
 
 #[cfg(unix)]

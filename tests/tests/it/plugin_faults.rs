@@ -266,7 +266,7 @@ fn plugins_of_other_interfaces_are_refused_in_a_run() {
     run(&crate::support::workspace().join("tests/fixtures/plugins/draft-0.1.so")).fails(
         1,
         &[
-            "incompatible package versions: expected 0.3.0, found 0.1.0",
+            "incompatible package versions: expected 1.0.0, found 0.1.0",
             "hint: build the plugin again",
         ],
     );

@@ -28,17 +28,22 @@ fn host_schema_is_up_to_date() {
     check("host.schema.json", None);
 }
 
-#[test]
-fn t2i_schema_is_up_to_date() {
-    check("t2i.schema.json", Some("t2i"));
+/// A test for each plugin of the workspace.
+macro_rules! plugins {
+    ($($test:ident: $plugin:literal in $file:literal,)*) => {$(
+        #[test]
+        fn $test() {
+            check($file, Some($plugin));
+        }
+    )*};
 }
 
-#[test]
-fn mixture_schema_is_up_to_date() {
-    check("mixture.schema.json", Some("mixture"));
-}
-
-#[test]
-fn stablesr_schema_is_up_to_date() {
-    check("stablesr.schema.json", Some("stablesr"));
+plugins! {
+    era3d_schema_is_up_to_date: "era3d" in "era3d.schema.json",
+    gligen_schema_is_up_to_date: "gligen" in "gligen.schema.json",
+    mixture_schema_is_up_to_date: "mixture" in "mixture.schema.json",
+    stablesr_schema_is_up_to_date: "stablesr" in "stablesr.schema.json",
+    syncdreamer_schema_is_up_to_date: "syncdreamer" in "syncdreamer.schema.json",
+    t2i_schema_is_up_to_date: "t2i" in "t2i.schema.json",
+    textual_inversion_schema_is_up_to_date: "textual_inversion" in "textual-inversion.schema.json",
 }

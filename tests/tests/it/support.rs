@@ -16,9 +16,13 @@ use serde_json::Value;
 static BUILT: LazyLock<Built> = LazyLock::new(|| {
     Built::of(&[
         "dsl-host",
+        "era3d",
+        "gligen",
         "mixture",
         "stablesr",
+        "syncdreamer",
         "t2i",
+        "textual-inversion",
         "misbehave",
         "other-abi",
         "rough",

@@ -20,8 +20,8 @@ use crate::trainer::Trainer;
 /// The contents of one checkpoint, its sums verified.
 #[derive(Debug)]
 pub struct Checkpoint {
-    state: State,
-    files: BTreeMap<String, Vec<u8>>,
+    pub(super) state: State,
+    pub(super) files: BTreeMap<String, Vec<u8>>,
 }
 
 /// The newest checkpoint that can be used.
@@ -119,7 +119,7 @@ impl Trainer {
         let files = Files(&checkpoint.files);
         self.check_frozen(checkpoint.state.frozen_sha256.as_deref())?;
         let (generator, ema, _) = self.checkpoint_parts();
-        let trained = Saved::of_generator(generator.module());
+        let trained = Saved::of_trained(generator.module());
         let module = files.module(generator.module(), &trained, GENERATOR)?;
         let optimizer = files.optimizer(generator.optimizer(), GENERATOR_OPTIMIZER)?;
         let average = ema
@@ -181,7 +181,7 @@ impl Trainer {
     }
 }
 
-struct Files<'a>(&'a BTreeMap<String, Vec<u8>>);
+pub(super) struct Files<'a>(pub(super) &'a BTreeMap<String, Vec<u8>>);
 
 impl Files<'_> {
     fn bytes(&self, name: &str) -> Result<Bytes, EngineError> {
@@ -195,7 +195,12 @@ impl Files<'_> {
     }
 
     /// `module` with the saved weights and parameter ids, off the autodiff graph; the others are left as they are.
-    fn module<M: Module>(&self, module: &M, saved: &Saved, name: &str) -> Result<M, EngineError> {
+    pub(super) fn module<M: Module>(
+        &self,
+        module: &M,
+        saved: &Saved,
+        name: &str,
+    ) -> Result<M, EngineError> {
         let mismatch = |reason: String| EngineError::Mismatch {
             message: format!("`{name}`: {reason}"),
             help: "resume with the configuration of the run".to_owned(),
@@ -216,7 +221,7 @@ impl Files<'_> {
             .map_err(|source| mismatch(source.to_string()))
     }
 
-    fn optimizer(
+    pub(super) fn optimizer(
         &self,
         optimizer: &ModuleOptimizer,
         name: &str,

@@ -23,8 +23,17 @@ impl Checkpoints {
     /// # Errors
     /// [`EngineError::Io`] (a full disk, for one): nothing of the new checkpoint remains, the older ones are untouched.
     pub fn save(&self, trainer: &Trainer) -> Result<PathBuf, EngineError> {
-        let target = self.path(trainer.step_count());
-        if target.exists() && self.load(trainer.step_count()).is_ok() {
+        self.put(trainer.step_count(), || trainer.checkpoint_files())
+    }
+
+    /// Puts the checkpoint of `step` in place, unless it is there and whole.
+    pub(super) fn put(
+        &self,
+        step: u64,
+        files: impl FnOnce() -> Result<Vec<(&'static str, Vec<u8>)>, EngineError>,
+    ) -> Result<PathBuf, EngineError> {
+        let target = self.path(step);
+        if target.exists() && self.load(step).is_ok() {
             return Ok(target);
         }
         fs::create_dir_all(&self.folder).map_err(io("cannot create folder", &self.folder))?;
@@ -37,7 +46,7 @@ impl Checkpoints {
         let mut manifest = Manifest {
             files: Default::default(),
         };
-        for (name, bytes) in trainer.checkpoint_files()? {
+        for (name, bytes) in files()? {
             manifest.files.insert(
                 name.to_owned(),
                 FileEntry {
@@ -61,7 +70,7 @@ impl Checkpoints {
             io("cannot put in place", &target)(source)
         })?;
         sync_folder(&self.folder)?;
-        self.remove_old(trainer.step_count())?;
+        self.remove_old(step)?;
         Ok(target)
     }
 
@@ -127,12 +136,9 @@ impl Trainer {
             }),
             frozen_sha256: self.frozen_sha256().map(str::to_owned),
         };
-        let trained = Saved::of_generator(generator.module());
+        let trained = Saved::of_trained(generator.module());
         let mut files = vec![
-            (
-                STATE,
-                serde_json::to_vec_pretty(&state).map_err(json(STATE))?,
-            ),
+            state.file()?,
             (GENERATOR, trained.weights(generator.module(), GENERATOR)?),
             (
                 GENERATOR_OPTIMIZER,
@@ -161,9 +167,9 @@ impl Trainer {
 pub(super) struct Saved(Vec<ParamId>);
 
 impl Saved {
-    /// Of the generator and its moving average: those that train.
-    pub(super) fn of_generator(generator: &Model) -> Self {
-        Self(trained_ids(generator))
+    /// Those that train: of the generator and its moving average, for one.
+    pub(super) fn of_trained<M: Module>(module: &M) -> Self {
+        Self(trained_ids(module))
     }
 
     /// Of the discriminator: all but those that the generator has frozen.
@@ -185,7 +191,11 @@ impl Saved {
         self.0.len()
     }
 
-    fn weights<M: Module>(&self, module: &M, what: &str) -> Result<Vec<u8>, EngineError> {
+    pub(super) fn weights<M: Module>(
+        &self,
+        module: &M,
+        what: &str,
+    ) -> Result<Vec<u8>, EngineError> {
         let bytes = module
             .valid()
             .into_record_group(ParamGroup::from_ids(self.0.clone()))
@@ -195,7 +205,7 @@ impl Saved {
     }
 }
 
-fn moments(optimizer: &ModuleOptimizer, what: &str) -> Result<Vec<u8>, EngineError> {
+pub(super) fn moments(optimizer: &ModuleOptimizer, what: &str) -> Result<Vec<u8>, EngineError> {
     Ok(optimizer.into_bytes().map_err(record(what))?.to_vec())
 }
 
@@ -209,6 +219,14 @@ fn json(what: &'static str) -> impl FnOnce(serde_json::Error) -> EngineError {
         action: "cannot encode",
         path: what.into(),
         source: source.into(),
+    }
+}
+
+impl State {
+    /// Its file.
+    pub(super) fn file(&self) -> Result<(&'static str, Vec<u8>), EngineError> {
+        let bytes = serde_json::to_vec_pretty(self).map_err(json(STATE))?;
+        Ok((STATE, bytes))
     }
 }
 

@@ -31,4 +31,5 @@ mod tasks;
 mod teachable;
 mod timesteps;
 mod trainable;
+mod wrapping;
 mod zero_start;

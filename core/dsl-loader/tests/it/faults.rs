@@ -162,7 +162,7 @@ fn another_interface_is_refused_in_one_line() {
     let LoaderError::OtherAbi { reason, detail, .. } = &error else {
         panic!("{error:?}")
     };
-    assert!(reason.starts_with("dsl.task/0 differs"), "{reason}");
+    assert!(reason.starts_with("dsl.task/1 differs"), "{reason}");
     assert!(
         !reason.contains('\n') && reason.chars().count() < 250,
         "{reason}"

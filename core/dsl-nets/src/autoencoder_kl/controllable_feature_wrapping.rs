@@ -208,16 +208,28 @@ impl ControllableFeatureWrapping {
             return autoencoder.decode(latents);
         }
         autoencoder.decode_with(latents, &mut |block, of_decoder| {
-            // The decoder walks the encoder's blocks backwards.
-            let level = features.len().checked_sub(block + 1);
-            let place = block.checked_sub(1).and_then(|i| self.fusions.get(i));
-            match (place, level.and_then(|level| features.get(level))) {
-                (Some(fusion), Some(of_encoder)) => {
-                    let more = fusion.forward(of_encoder.clone(), of_decoder.clone());
-                    of_decoder + more * w
-                }
-                _ => of_decoder,
-            }
+            self.wrap(block, of_decoder, features, w)
         })
+    }
+
+    /// The features behind one of the decoder's blocks, wrapped where there is a fusion: what [`Self::decode`] changes in
+    /// [`AutoencoderKL::decode_with`].
+    pub fn wrap(
+        &self,
+        block: usize,
+        of_decoder: Tensor<4>,
+        features: &[Tensor<4>],
+        w: f64,
+    ) -> Tensor<4> {
+        // The decoder walks the encoder's blocks backwards.
+        let level = features.len().checked_sub(block + 1);
+        let place = block.checked_sub(1).and_then(|i| self.fusions.get(i));
+        match (place, level.and_then(|level| features.get(level))) {
+            (Some(fusion), Some(of_encoder)) => {
+                let more = fusion.forward(of_encoder.clone(), of_decoder.clone());
+                of_decoder + more * w
+            }
+            _ => of_decoder,
+        }
     }
 }

@@ -18,6 +18,8 @@ const SHIFT: [f32; 3] = [-0.030, -0.088, -0.188];
 const SCALE: [f32; 3] = [0.458, 0.448, 0.450];
 /// Added to the length of a feature vector before dividing by it.
 const LENGTH_EPS: f64 = 1e-10;
+/// Added to the square of that length: too little to change a number, enough for a gradient where all features are 0.
+const SQUARE_EPS: f64 = 1e-30;
 
 /// The network whose features are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -134,7 +136,7 @@ pub fn lpips_scaling(x: Tensor<4>) -> Tensor<4> {
 /// - `a`, `b`: `[batch, channels, height, width]`, `lin`: `[1, channels, 1, 1]`; result: `[batch]`
 pub fn lpips_layer_distance(a: Tensor<4>, b: Tensor<4>, lin: Tensor<4>) -> Tensor<1> {
     let normalised = |x: Tensor<4>| {
-        let length = x.clone().square().sum_dim(1).sqrt();
+        let length = (x.clone().square().sum_dim(1) + SQUARE_EPS).sqrt();
         x / (length + LENGTH_EPS)
     };
     let difference = (normalised(a) - normalised(b)).square() * lin;

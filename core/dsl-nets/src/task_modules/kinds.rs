@@ -174,10 +174,10 @@ impl UNet2DCondition {
     pub fn supports_gradient_checkpointing(&self) -> Result<(), NetsError> {
         // Both reach across blocks: each needs a way of its own for the gradients of what all blocks share.
         let across = [TaskModuleKind::ViewVolume, TaskModuleKind::CameraRegression];
-        let kinds = parameter_infos(self)
+        let mut kinds = parameter_infos(self)
             .into_iter()
             .filter_map(|parameter| TaskModuleKind::of(&parameter.path));
-        match kinds.into_iter().find(|kind| across.contains(kind)) {
+        match kinds.find(|kind| across.contains(kind)) {
             Some(kind) => Err(NetsError::NoGradientCheckpointing {
                 module: kind.name(),
             }),

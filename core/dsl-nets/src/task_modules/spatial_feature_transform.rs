@@ -108,7 +108,7 @@ mod tests {
         (shared[4], shared[13]) = (0.5, -1.0);
         let shared = Tensor::<1>::from_floats(shared.as_slice(), &device).reshape([1, 2, 3, 3]);
         sft.conv_shared.weight = Param::from_tensor(shared);
-        sft.conv_shared.bias = Param::from_floats([0.25], &device);
+        sft.conv_shared.bias = Param::from_data([0.25f32], &device);
         constant(&mut sft.conv_gamma, 2.0, 0.1);
         constant(&mut sft.conv_beta, -1.0, 0.0);
         let run = |features: [f32; 2]| {

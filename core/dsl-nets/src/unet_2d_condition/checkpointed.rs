@@ -107,6 +107,7 @@ impl UNet2DCondition {
             encoder_hidden_states: begun.context.encoder_hidden_states.clone().inner(),
             objects: begun.context.objects.clone().map(Tensor::inner),
             features: None,
+            volume: Vec::new(),
         };
         let mut blocks = 0..;
         let mut next_context = || AttentionContext {
@@ -282,6 +283,7 @@ impl UNetTape {
                     .begun
                     .features(self.network.level(index))
                     .map(|features| leaf(features, self.wanted.features)),
+                volume: Vec::new(),
             },
         }
     }

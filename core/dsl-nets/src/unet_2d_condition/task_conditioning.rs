@@ -116,6 +116,11 @@ impl UNet2DCondition {
                 "pyramid",
                 "the network has `task_modules.feature_pyramid`",
             ),
+            (
+                self.view_volume.is_some() && conditioning.volume.is_none(),
+                "volume",
+                "the network has `task_modules.view_volume`",
+            ),
         ];
         match parts.into_iter().find(|(missing, ..)| *missing) {
             Some((_, part, reason)) => Err(NetsError::MissingConditioning { part, reason }),

@@ -19,5 +19,6 @@ mod task_modules;
 mod tasks;
 mod text;
 mod unet;
+mod view_volume;
 mod views;
 mod weights;

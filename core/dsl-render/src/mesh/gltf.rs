@@ -212,12 +212,9 @@ impl Reading<'_> {
         if accessor.count() == 0 {
             return cause("is empty");
         }
-        if let Some(sparse) = accessor.sparse() {
-            if sparse.count() == 0 || sparse.count() > accessor.count() {
-                return cause("has an impossible number of sparse values");
-            }
-            // The parser takes a value for each index that it meets, whether there is one or not.
-            return Ok(());
+        let sparse = accessor.sparse().map_or(1, |sparse| sparse.count());
+        if sparse == 0 || sparse > accessor.count() {
+            return cause("has an impossible number of sparse values");
         }
         let Some(view) = accessor.view() else {
             return Ok(());

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use glam::{Vec2, Vec3};
-use tobj::{LoadError, LoadOptions, Material};
+use tobj::{LoadOptions, Material};
 
 use super::{Face, Mesh, Vertex};
 use crate::color::srgb_to_linear;
@@ -22,13 +22,7 @@ pub(super) fn read(bytes: &[u8], path: &Path) -> Result<Mesh, RenderError> {
     let (models, materials) = tobj::load_obj_buf(&mut &bytes[..], &options, |name| {
         tobj::load_mtl(folder.join(name))
     })
-    .map_err(|error| match error {
-        LoadError::FaceVertexOutOfBounds
-        | LoadError::FaceNormalOutOfBounds
-        | LoadError::FaceTexCoordOutOfBounds
-        | LoadError::FaceColorOutOfBounds => RenderError::format(path, "OBJ", format!("{error}")),
-        other => RenderError::format(path, "OBJ", other),
-    })?;
+    .map_err(|error| RenderError::format(path, "OBJ", error))?;
     // Many exporters leave the materials behind: the mesh is then white.
     let materials = materials.unwrap_or_default();
     let mut mesh = Mesh::default();

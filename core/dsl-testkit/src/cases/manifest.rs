@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "manifest-extensions-answer",
-        "Every interface that the manifest lists is there, and `dsl.task/0` is among them",
+        "Every interface that the manifest lists is there, and `dsl.task/1` is among them",
         extensions_answer,
     ),
     case(
@@ -98,8 +98,8 @@ fn extensions_answer(context: &Context) -> Outcome {
             "the manifest lists `{id}`, and the plugin does not offer it"
         )));
     }
-    if !listed.iter().any(|id| id == "dsl.task/0") {
-        return Err(Verdict::failed("the manifest does not list `dsl.task/0`"));
+    if !listed.iter().any(|id| id == "dsl.task/1") {
+        return Err(Verdict::failed("the manifest does not list `dsl.task/1`"));
     }
     Ok(Verdict::passed(listed.join(", ")))
 }
@@ -137,7 +137,7 @@ fn panic_comes_back(context: &Context) -> Outcome {
     let message = "asked to panic by a conformance check";
     let Some(test) = plugin.self_test()? else {
         return Ok(Verdict::skipped(
-            "the plugin does not offer `dsl.self-test/0`, which the SDK brings",
+            "the plugin does not offer `dsl.self-test/1`, which the SDK brings",
         ));
     };
     let error = test.panic(message);
@@ -169,7 +169,7 @@ fn log_reaches_the_host(context: &Context) -> Outcome {
     });
     if !can? {
         return Ok(Verdict::skipped(
-            "the plugin does not offer `dsl.self-test/0`, which the SDK brings",
+            "the plugin does not offer `dsl.self-test/1`, which the SDK brings",
         ));
     }
     let parts = [message, "number=7", "INFO"];

@@ -451,7 +451,7 @@ fn manifests_and_interfaces() {
         "manifest-lists-more",
         "manifest-extensions-answer",
         Failed,
-        &["`dsl.assets/0`"],
+        &["`dsl.assets/1`"],
     );
     rough("slow-manifest", "scan-under-100-ms", Failed, &["ms"]);
     rough(
@@ -489,7 +489,7 @@ fn manifests_and_interfaces() {
         "",
         "loads-with-all-symbols",
         Failed,
-        &["dsl.task/0 differs: mismatched package"],
+        &["dsl.task/1 differs: mismatched package"],
     );
 }
 

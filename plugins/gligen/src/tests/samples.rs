@@ -71,7 +71,7 @@ fn the_set_inside_is_whole() {
     for (split, count) in [("train", 602), ("test", 132)] {
         let batch = all(&task, split).unwrap();
         let (shape, values) = batch.f32("image").unwrap();
-        assert_eq!(shape, [count, 3, 32, 32]);
+        assert_eq!(shape, [count, 3, 16, 16]);
         assert!(values.iter().all(|value| (-1.0..=1.0).contains(value)));
         let (shape, edges) = batch.f32("boxes").unwrap();
         assert_eq!(shape, [count, 10, 4]);

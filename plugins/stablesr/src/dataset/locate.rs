@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use dsl_sdk::PluginError;
 use dsl_sdk::image_folder::ImageFolder;
-use dsl_sdk::picture_set::TEST_SPLITS;
+use dsl_sdk::picture_set::{TEST_SPLITS, no_such_path};
 use dsl_sdk::webdataset::WebDataset;
 
 use super::pairs::pairs_in;
@@ -92,14 +92,7 @@ fn not_a_folder(given: &str, root: &Path) -> PluginError {
         ))
         .with_help("give the folder that holds the pictures");
     }
-    let seen_from = match std::env::current_dir() {
-        Ok(folder) if root.is_relative() => format!(", seen from `{}`", folder.display()),
-        _ => String::new(),
-    };
-    PluginError::config(format!(
-        "`task.data.path`: there is no `{given}`{seen_from}"
-    ))
-    .with_help(
+    no_such_path(given).with_help(
         "give a folder of pictures, or leave the key out for the photographs inside the plugin",
     )
 }

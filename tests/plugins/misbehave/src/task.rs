@@ -142,6 +142,7 @@ impl Task for Misbehave {
             target: target.into(),
             injections,
             sample_prompts: vec![],
+            dropout: 0.0,
         }
     }
 

@@ -1,4 +1,4 @@
-//! A plugin whose `dsl.task/0` is laid out as no draft ever was: a host must refuse it before calling anything in it.
+//! A plugin whose `dsl.task/1` is laid out as no version ever was: a host must refuse it before calling anything in it.
 
 use abi_stable::{
     StableAbi,
@@ -8,7 +8,7 @@ use abi_stable::{
 use dsl_abi::{
     Extension,
     root::{Entry, header},
-    task::TASK_V0,
+    task::TASK_V1,
 };
 
 /// Another interface under the known id.
@@ -28,13 +28,13 @@ struct OtherAbi;
 
 impl Entry for OtherAbi {
     extern "C" fn manifest() -> RString {
-        r#"{"id":"other-abi","name":"Other ABI","description":"Never loads","version":"0.0.1","extensions":["dsl.task/0"]}"#
+        r#"{"id":"other-abi","name":"Other ABI","description":"Never loads","version":"0.0.1","extensions":["dsl.task/1"]}"#
             .into()
     }
 
     extern "C" fn extension(id: RStr<'_>) -> ROption<Extension> {
         static TASK: TaskInterface = TaskInterface { config_schema };
-        if id.as_str() == TASK_V0 {
+        if id.as_str() == TASK_V1 {
             RSome(Extension::new(&TASK))
         } else {
             RNone

@@ -15,9 +15,9 @@ use dsl_abi::{
     },
     host::HostObject,
     root::{Entry, header},
-    self_test::{SELF_TEST_V0, SelfTestInterface},
+    self_test::{SELF_TEST_V1, SelfTestInterface},
     task::{
-        DatasetMethods_TO, DatasetObject, EvaluatorObject, TASK_V0, TaskInterface, TaskMethods,
+        DatasetMethods_TO, DatasetObject, EvaluatorObject, TASK_V1, TaskInterface, TaskMethods,
         TaskMethods_TO, TaskObject,
     },
 };
@@ -30,7 +30,7 @@ use crate::{
 struct Rough;
 
 const MANIFEST: &str = r#"{"id":"rough","name":"Rough","description":"Wrong below the SDK","version":"0.1.0","license":"MIT",
-    "authors":"Nobody","sdk":"none","rustc":"rustc","target":"some","panic_strategy":"unwind","extensions":["dsl.task/0"]}"#;
+    "authors":"Nobody","sdk":"none","rustc":"rustc","target":"some","panic_strategy":"unwind","extensions":["dsl.task/1"]}"#;
 
 impl Entry for Rough {
     extern "C" fn manifest() -> RString {
@@ -45,7 +45,7 @@ impl Entry for Rough {
             return MANIFEST.replace("\"rough\"", "\"../rough\"").into();
         }
         if told("manifest-incomplete") {
-            return r#"{"id":"rough","name":"Rough","description":"","version":"0.1.0","extensions":["dsl.task/0"]}"#.into();
+            return r#"{"id":"rough","name":"Rough","description":"","version":"0.1.0","extensions":["dsl.task/1"]}"#.into();
         }
         if told("panic-abort") {
             return MANIFEST.replace("\"unwind\"", "\"abort\"").into();
@@ -57,7 +57,7 @@ impl Entry for Rough {
         }
         if told("manifest-lists-more") {
             return MANIFEST
-                .replace("[\"dsl.task/0\"", "[\"dsl.task/0\", \"dsl.assets/0\"")
+                .replace("[\"dsl.task/1\"", "[\"dsl.task/1\", \"dsl.assets/1\"")
                 .into();
         }
         MANIFEST.into()
@@ -75,10 +75,10 @@ impl Entry for Rough {
             log: self_test_log,
             nothing: self_test_nothing,
         };
-        if id.as_str() == SELF_TEST_V0 && told("self-test-lies") {
+        if id.as_str() == SELF_TEST_V1 && told("self-test-lies") {
             return RSome(Extension::new(&SELF_TEST));
         }
-        if id.as_str() == TASK_V0 || told("offers-everything") && id.as_str() != "dsl.assets/0" {
+        if id.as_str() == TASK_V1 || told("offers-everything") && id.as_str() != "dsl.assets/1" {
             RSome(Extension::new(&TASK))
         } else {
             RNone

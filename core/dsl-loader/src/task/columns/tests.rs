@@ -86,6 +86,7 @@ fn a_column_that_is_not_there_or_is_the_target_is_refused() {
         target: "nowhere".into(),
         injections: vec![],
         sample_prompts: vec![],
+        dropout: 0.0,
     };
     let error = check_columns(&other, &[]).unwrap_err();
     assert_eq!(error.expected, "the target column `nowhere`");
