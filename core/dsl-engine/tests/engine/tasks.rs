@@ -137,17 +137,22 @@ pub fn boxes(rows: &[u64]) -> Conditions {
     }
 }
 
-/// One text, and the camera of each object of four rows, with the weight 0.5.
+/// One text, and the camera of each object of four rows, somewhere around 0.5, with the weight 0.5.
 pub fn camera(rows: &[u64]) -> Conditions {
     camera_with(rows, 0.5)
 }
 
 pub fn camera_with(rows: &[u64], weight: f64) -> Conditions {
     let objects: Vec<u64> = rows.iter().step_by(4).map(|row| row / 4).collect();
+    let around = |step| {
+        let numbers = wave(&objects, &[], step);
+        let numbers = numbers.iter::<f32>().map(|number| 0.5 + 0.1 * number);
+        TensorData::new(numbers.collect::<Vec<f32>>(), [objects.len()])
+    };
     Conditions {
         camera: Some(Camera {
-            elevation: wave(&objects, &[], 0.9),
-            inverse_focal: wave(&objects, &[], 1.7),
+            elevation: around(0.9),
+            inverse_focal: around(1.7),
             weight,
         }),
         ..same_text(rows)

@@ -10,11 +10,11 @@ use crate::tasks::{
 };
 
 #[track_caller]
-fn refusal(config: &TrainerConfig, model: Model, set: &Scenes) -> String {
+fn refusal(what: &str, config: &TrainerConfig, model: Model, set: &Scenes) -> String {
     let mut trainer = start(config, model);
     let before = weights(trainer.generator());
     let result = trainer.step(&set.batch(0, 1), set);
-    let message = result.expect_err("it is refused").to_string();
+    let message = result.expect_err(what).to_string();
     assert_eq!(trainer.step_count(), 0);
     assert!(weights(trainer.generator()) == before && trainer.discriminator().is_none());
     message
@@ -23,7 +23,7 @@ fn refusal(config: &TrainerConfig, model: Model, set: &Scenes) -> String {
 #[test]
 fn closed_gates_under_eq_3_alone_are_refused_with_what_can_be_done() {
     let set = Scenes::new(6, boxes);
-    let message = refusal(&dsl(|_| ()), gligen(), &set);
+    let message = refusal("gates", &dsl(|_| ()), gligen(), &set);
     for part in [
         "grounding_tokens",
         "objective.warmup_dsm_steps",
@@ -125,7 +125,7 @@ fn every_module_that_computes_nothing_is_named() {
         ),
     ];
     for (names, fields) in closed {
-        let message = refusal(&dsl(|_| ()), unet(fields), &set);
+        let message = refusal(names, &dsl(|_| ()), unet(fields), &set);
         assert!(
             message.contains(&format!("{names} of this task")),
             "{message}"
