@@ -69,18 +69,16 @@ const STABLESR: Small = Small {
     has_text: false,
     keys: &["psnr", "psnr/bicubic", "psnr_gain", "ssim", "ssim/bicubic"],
     sheet: "samples.png",
-    // Low resolution, generated, truth: three squares of 128 pixels; two samples below each other.
-    held_out: (388, 264),
-    inputs: (&["image=low.png"], (258, 128)),
+    // Low resolution, generated, truth: three squares of 128 pixels with a line of words; two samples below each other.
+    held_out: (404, 282),
+    // 16 pixels become 64, in tiles of 16; enlarged to 128.
+    inputs: (&["image=view.png"], (274, 144)),
     refused: &[
-        ("picture=low.png", &["unknown input `picture`", "`image`"]),
+        ("picture=view.png", &["unknown input `picture`", "`image`"]),
         ("image=none.png", &["`image`", "cannot read `none.png`"]),
         ("image=notes.png", &["`image`", "notes.png"]),
-        (
-            "image=large.png",
-            &["large.png", "40 × 40", "larger than", "16 × 16", "4 × 4"],
-        ),
-        ("image=dot.png", &["dot.png", "2 × 2", "4 × 4"]),
+        ("image=dot.png", &["dot.png", "2 × 2", "8 × 8"]),
+        ("image=long.png", &["long.png", "1100 × 8", "1024"]),
     ],
 };
 
@@ -245,9 +243,8 @@ impl Small {
     }
 
     fn is_sampled(&self, folder: &Path, run: &Path) {
-        picture(&folder.join("low.png"), 4, 4);
         picture(&folder.join("view.png"), 16, 16);
-        picture(&folder.join("large.png"), 40, 40);
+        picture(&folder.join("long.png"), 1100, 8);
         picture(&folder.join("dot.png"), 2, 2);
         fs::write(folder.join("notes.png"), "words").unwrap();
         let out = folder.join("out.png");
