@@ -69,7 +69,7 @@ const STABLESR: Small = Small {
     has_text: false,
     keys: &["psnr", "psnr/bicubic", "psnr_gain", "ssim", "ssim/bicubic"],
     sheet: "samples.png",
-    // Low resolution, generated, truth: three squares of 128 pixels with a line of words; two samples below each other.
+    // Low resolution, generated, truth: three squares of 128 pixels with gaps around them; two samples below each other.
     held_out: (404, 282),
     // 16 pixels become 64, in tiles of 16; enlarged to 128.
     inputs: (&["image=view.png"], (274, 144)),
