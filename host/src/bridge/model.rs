@@ -55,6 +55,9 @@ pub fn prepare(
     {
         (base_card, base_tokenizer) = (Some(card), tokenizer);
     }
+    if base.is_none() && LearnedWords::of_task(task.describe()).is_some() {
+        return Err(needs_text_encoder());
+    }
     let pipeline = pipeline_of(&config.model.base, base_card.as_ref())?;
     let latents = pipeline
         .as_ref()
@@ -89,7 +92,7 @@ pub fn prepare(
         pipeline: pipeline.map(|pipeline| pipeline.folder),
         learned: LearnedWords::of_task(task.describe()),
     };
-    if card.learned.is_some() && (base.is_none() || card.model.text_encoder.is_none()) {
+    if card.learned.is_some() && card.model.text_encoder.is_none() {
         return Err(needs_text_encoder());
     }
     check_base(base_card.as_ref(), &card)?;

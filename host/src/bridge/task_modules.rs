@@ -29,7 +29,7 @@ pub fn with_task_modules(
         DenoiserConfig::Mlp(_) => {
             return Err(failure::usage(anyhow!(
                 "the task conditions its network, and an MLP takes no conditions\n\
-                 hint: set `model.denoiser: {{kind: unet}}`"
+                 hint: take a base that is a UNet, or `model.base: none` with `model.denoiser: {{kind: unet}}`"
             )));
         }
     };

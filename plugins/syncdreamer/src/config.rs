@@ -125,7 +125,7 @@ pub struct Evaluation {
 
 impl Default for Evaluation {
     fn default() -> Self {
-        Self { objects: 8 }
+        Self { objects: 4 }
     }
 }
 

@@ -380,7 +380,7 @@ fn a_network_of_points_is_no_base_of_layouts() {
     host(&folder, &export).ok();
     let mut case = Case::new("gligen", SETTINGS, GLIGEN.sets);
     let base = format!("model.base={}", folder.join("points.safetensors").display());
-    with_sets(&mut case, "run", &[&base]).fails(2, &["MLP", "UNet", "hint: "]);
+    with_sets(&mut case, "run", &[&base]).fails(2, &["an MLP takes no conditions", "kind: unet"]);
     assert!(!case.run("run").exists());
 }
 
