@@ -25,7 +25,12 @@ pub fn with_task_modules(
 ) -> Result<DenoiserConfig> {
     let mut unet = match denoiser {
         DenoiserConfig::Unet(unet) => unet,
-        DenoiserConfig::Mlp(_) if description.injections.is_empty() => return Ok(denoiser),
+        DenoiserConfig::Mlp(_) if reads_text_alone(description, data) => {
+            if !description.injections.is_empty() {
+                tracing::warn!("an MLP does not read the task's text");
+            }
+            return Ok(denoiser);
+        }
         DenoiserConfig::Mlp(_) => {
             return Err(failure::usage(anyhow!(
                 "the task conditions its network, and an MLP takes no conditions\n\
@@ -103,6 +108,14 @@ pub fn with_task_modules(
     unet.in_channels = unet.out_channels + modules.concat_channels;
     unet.task_modules = modules;
     Ok(DenoiserConfig::Unet(unet))
+}
+
+/// Whether a task is told text and nothing else, or nothing.
+fn reads_text_alone(description: &TaskDescription, data: &Data) -> bool {
+    (description.injections.iter()).all(|injection| match injection {
+        Injection::CrossAttention { column, .. } => data.is_text(column),
+        _ => false,
+    })
 }
 
 /// Length of the last axis of a column's samples.

@@ -75,10 +75,22 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
     } else {
         &args.prompts
     };
-    let opened = run.open_task()?;
-    let subjects = match inputs(&args.inputs).map_err(failure::usage)? {
-        Some(inputs) => Subjects::Inputs(opened.task.conditions(&inputs)?),
-        None => Subjects::of_task(&opened.task, &opened.data, prompts),
+    let inputs = inputs(&args.inputs).map_err(failure::usage)?;
+    let (subjects, feed, task) = match (run.open_task(), run.prompts_alone()) {
+        (Ok(opened), _) => {
+            let subjects = match inputs {
+                Some(inputs) => Subjects::Inputs(opened.task.conditions(&inputs)?),
+                None => Subjects::of_task(&opened.task, &opened.data, prompts),
+            };
+            (subjects, opened.feed, Some(opened.task))
+        }
+        // What is told text alone needs no plugin.
+        (Err(error), Some((feed, column))) if inputs.is_none() => {
+            tracing::debug!("drawn without the plugin: {error:#}");
+            let prompts = prompts.clone();
+            (Subjects::Prompts { column, prompts }, feed, None)
+        }
+        (Err(error), _) => return Err(error),
     };
     if !args.prompts.is_empty() && !matches!(subjects, Subjects::Prompts { .. }) {
         return Err(failure::usage(anyhow!(
@@ -91,15 +103,19 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
     let source = SampleSource {
         model: &run.model,
         card: &run.card,
-        feed: &opened.feed,
+        feed: &feed,
         latents,
         wrapping: wrapping.as_ref(),
         device: &run.device,
     };
     let count = sampling::count(&config, &subjects);
     let drawn = sampling::draw(&source, &config, &subjects, 0..count)?;
-    let (feed, values) = (&opened.feed, &drawn.values);
-    let picture = match subjects::picture(&opened.task, feed, &subjects, drawn.shape, values)? {
+    let values = &drawn.values;
+    let shown = match &task {
+        Some(task) => subjects::picture(task, &feed, &subjects, drawn.shape, values)?,
+        None => None,
+    };
+    let picture = match shown {
         Some(picture) => picture,
         None => report::picture(Samples::new(values, drawn.shape)?, None)?,
     };

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use dsl_engine::Trainer;
-use dsl_loader::{Plugin, TaskHandle};
-use dsl_nets::{Model, Tokenizer};
+use dsl_loader::{Injection, Plugin, TaskDescription, TaskHandle};
+use dsl_nets::{AttentionType, DenoiserConfig, Model, TaskModulesConfig, Tokenizer};
 
 use super::{checkpoints, feed_of, read_config, trainer_config};
 use crate::bridge::data::Data;
-use crate::bridge::feed::Feed;
+use crate::bridge::feed::{Feed, TargetShape};
 use crate::bridge::latents::LatentCoder;
 use crate::bridge::model_card::{self, ModelCard};
 use crate::bridge::pipeline::Pipeline;
@@ -108,6 +108,56 @@ pub struct Opened {
 }
 
 impl Finished {
+    /// What prompts are read by without the plugin, and the column that they stand in, where there is text; nothing for
+    /// generators that are told more than text.
+    pub fn prompts_alone(&self) -> Option<(Arc<Feed>, Option<String>)> {
+        let is_plain = match &self.card.model.denoiser {
+            DenoiserConfig::Mlp(_) => true,
+            DenoiserConfig::Unet(unet) => {
+                let plain = TaskModulesConfig {
+                    no_text: unet.task_modules.no_text,
+                    ..TaskModulesConfig::default()
+                };
+                unet.attention_type == AttentionType::Default && unet.task_modules == plain
+            }
+        };
+        if !is_plain || self.card.learned.is_some() {
+            return None;
+        }
+        let has_text = self.tokenizer.is_some() || self.latents.is_some();
+        let column = has_text.then(|| "text".to_owned());
+        let injections = (column.iter())
+            .map(|column| Injection::CrossAttention {
+                column: column.clone(),
+                dropout: 0.0,
+            })
+            .collect();
+        let description = TaskDescription {
+            injections,
+            ..TaskDescription::default()
+        };
+        let [channels, height, width] = self.card.sample_shape;
+        let shape = TargetShape {
+            rows: 1,
+            domains: 1,
+            picture: match &self.latents {
+                Some(coder) => {
+                    let [height, width] = coder.picture_size([height, width]);
+                    [3, height, width]
+                }
+                None => [channels, height, width],
+            },
+        };
+        let feed = feed_of(
+            &Feed::new(&description, shape),
+            self.tokenizer.as_ref(),
+            self.card.max_tokens(),
+            self.latents.as_ref(),
+            false,
+        );
+        Some((Arc::new(feed), column))
+    }
+
     /// Opens the task that the run was trained with.
     ///
     /// # Errors
