@@ -460,15 +460,6 @@ impl Columns {
         Self(columns.into_iter().map(|c| (c.name, c.data)).collect())
     }
 
-    /// One text column, whose texts a user gave.
-    pub fn of_texts(name: &str, texts: &[&str]) -> Self {
-        let texts = texts.iter().map(|text| (*text).to_owned()).collect();
-        Self(HashMap::from([(
-            name.to_owned(),
-            HostColumnData::Text(texts),
-        )]))
-    }
-
     fn get(&self, name: &str) -> Result<&HostColumnData> {
         (self.0.get(name)).ok_or_else(|| anyhow!("the plugin sent no column `{name}`"))
     }

@@ -158,14 +158,6 @@ impl Lending {
         Ok(())
     }
 
-    /// Adds floats.
-    ///
-    /// # Errors
-    /// As [`Self::add`].
-    pub fn add_f32(&mut self, name: &str, shape: Vec<u64>, values: Vec<f32>) -> Result<()> {
-        self.push(name.to_owned(), shape, Values::F32(values))
-    }
-
     /// Adds drawn samples, shaped as the task's target: `shape` is `[rows, channels, height, width]`.
     ///
     /// # Errors
@@ -183,7 +175,7 @@ impl Lending {
             (1, ..) => vec![all, channels, height, width],
             _ => vec![all / rows, rows, channels, height, width],
         };
-        self.add_f32(GENERATED, shape, values)
+        self.push(GENERATED.to_owned(), shape, Values::F32(values))
     }
 
     fn push(&mut self, name: String, shape: Vec<u64>, values: Values) -> Result<()> {

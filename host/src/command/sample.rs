@@ -76,8 +76,8 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
         &args.prompts
     };
     let inputs = inputs(&args.inputs).map_err(failure::usage)?;
-    let (subjects, feed, task) = match (run.open_task(), run.prompts_alone()) {
-        (Ok(opened), _) => {
+    let (subjects, feed, task) = match run.open_task() {
+        Ok(opened) => {
             let subjects = match inputs {
                 Some(inputs) => Subjects::Inputs(opened.task.conditions(&inputs)?),
                 None => Subjects::of_task(&opened.task, &opened.data, prompts),
@@ -85,12 +85,14 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
             (subjects, opened.feed, Some(opened.task))
         }
         // What is told text alone needs no plugin.
-        (Err(error), Some((feed, column))) if inputs.is_none() => {
-            tracing::debug!("drawn without the plugin: {error:#}");
-            let prompts = prompts.clone();
-            (Subjects::Prompts { column, prompts }, feed, None)
-        }
-        (Err(error), _) => return Err(error),
+        Err(error) => match run.prompts_alone().filter(|_| inputs.is_none()) {
+            Some((feed, column)) => {
+                tracing::debug!("drawn without the plugin: {error:#}");
+                let prompts = prompts.clone();
+                (Subjects::Prompts { column, prompts }, feed, None)
+            }
+            None => return Err(error),
+        },
     };
     if !args.prompts.is_empty() && !matches!(subjects, Subjects::Prompts { .. }) {
         return Err(failure::usage(anyhow!(
