@@ -154,7 +154,7 @@ impl Trainer {
             })?;
         }
         let first_words = model.learned_tokens.clone();
-        let model = config.trainable.apply(model, train.seed)?.train();
+        let model = config.trainable.apply(model, train.seed)?;
         let ema = train.ema.decay.map(|decay| Ema::new(&model, decay));
         Ok(Self {
             schedule,

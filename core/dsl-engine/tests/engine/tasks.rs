@@ -39,6 +39,15 @@ pub fn gligen() -> Model {
     unet(json!({"attention_type": "gated"}))
 }
 
+/// The same after a step of training, which opens the gates.
+pub fn opened_gligen() -> Model {
+    let mut config = crate::support::dsm();
+    config.train.learning_rate = 1e-3;
+    let mut trained = start(&config, gligen());
+    step(&mut trained, &Scenes::new(6, boxes));
+    trained.sampling_model()
+}
+
 /// Pictures of 3 × 8 × 8 with conditions.
 pub struct Scenes {
     /// Number of objects.

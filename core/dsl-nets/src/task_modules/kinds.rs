@@ -139,10 +139,17 @@ pub struct TaskModule {
     pub parameters: Vec<String>,
     /// Number of elements; of `conv_in.weight` only those of the further channels.
     pub elements: usize,
-    /// Whether there are values with which the network is as its base, however the other parameters of the module are.
-    pub has_identity: bool,
-    /// Whether it has these values.
+    /// Those of them with whose zeros the network is as its base, however the others are; none where there are no such.
+    pub outputs: Vec<String>,
+    /// Whether they are zero.
     pub at_identity: bool,
+}
+
+impl TaskModule {
+    /// Whether there are values with which the network is as its base.
+    pub fn has_identity(&self) -> bool {
+        !self.outputs.is_empty()
+    }
 }
 
 impl UNet2DCondition {
@@ -227,15 +234,17 @@ impl Model {
     /// What tasks have added to the denoiser and the text encoder. Paths are below the model.
     pub fn task_modules(&self) -> Vec<TaskModule> {
         let mut modules = self.denoiser.task_modules();
-        for path in modules.iter_mut().flat_map(|module| &mut module.parameters) {
-            *path = format!("{DENOISER}{path}");
+        for module in &mut modules {
+            for path in module.parameters.iter_mut().chain(&mut module.outputs) {
+                *path = format!("{DENOISER}{path}");
+            }
         }
         if let Some(tokens) = &self.learned_tokens {
             modules.push(TaskModule {
                 kind: TaskModuleKind::LearnedTokens,
                 parameters: vec!["learned_tokens.weight".to_owned()],
                 elements: tokens.weight.lazy_shape().num_elements(),
-                has_identity: false,
+                outputs: Vec::new(),
                 at_identity: false,
             });
         }
@@ -273,14 +282,16 @@ impl Collector {
             kind,
             parameters: Vec::new(),
             elements: 0,
-            has_identity: false,
+            outputs: Vec::new(),
             at_identity: true,
         });
         // What is normalised is never as it was.
         let normalises = kind == TaskModuleKind::FeaturePyramid && path.contains(".sft.norm.");
+        if zero.is_some() {
+            module.outputs.push(path.clone());
+        }
         module.parameters.push(path);
         module.elements += elements;
-        module.has_identity |= zero.is_some();
         module.at_identity &= zero.unwrap_or(true) && !normalises;
     }
 }

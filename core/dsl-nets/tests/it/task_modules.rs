@@ -137,12 +137,12 @@ fn fresh_modules_with_an_identity_leave_the_base_as_it_is() {
         assert_ne!(predict(&loud(&task), SIZE, &all), base, "{fields}");
         let modules = task.task_modules();
         assert!(
-            modules.iter().all(|m| m.has_identity && m.at_identity),
+            modules.iter().all(|m| m.has_identity() && m.at_identity),
             "{fields}"
         );
         let modules = loud(&task).task_modules();
         assert!(
-            modules.iter().all(|m| m.has_identity && !m.at_identity),
+            modules.iter().all(|m| m.has_identity() && !m.at_identity),
             "{fields}"
         );
     }
@@ -286,7 +286,7 @@ fn the_list_of_modules_is_what_the_base_does_not_have() {
     let elements: usize = modules.iter().map(|module| module.elements).sum();
     assert_eq!(elements, count(&task) - count(&base));
     assert!(base.task_modules().is_empty() && !base.is_task_parameter("conv_in.weight"));
-    let has_identity: Vec<bool> = modules.iter().map(|module| module.has_identity).collect();
+    let has_identity: Vec<bool> = modules.iter().map(|module| module.has_identity()).collect();
     assert_eq!(has_identity, [true, false, false, true, true, true]);
 }
 
