@@ -10,9 +10,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
 use crate::denoiser::Denoiser;
-use crate::error::NetsError;
 use crate::model::Model;
-use crate::parameters::{ParameterPath, parameter_infos};
+use crate::parameters::ParameterPath;
 use crate::unet_2d_condition::UNet2DCondition;
 
 /// What a task can add to a network, with the parameters it consists of.
@@ -173,24 +172,6 @@ impl UNet2DCondition {
     pub fn task_module_of(&self, path: &str) -> Option<TaskModuleKind> {
         TaskModuleKind::in_unet(path, self.concat_channels())
     }
-
-    /// Whether [`Denoiser::forward_checkpointed`] knows all modules of this network.
-    ///
-    /// # Errors
-    /// [`NetsError::NoGradientCheckpointing`] names one that it does not know.
-    pub fn supports_gradient_checkpointing(&self) -> Result<(), NetsError> {
-        // Both reach across blocks: each needs a way of its own for the gradients of what all blocks share.
-        let across = [TaskModuleKind::ViewVolume, TaskModuleKind::CameraRegression];
-        let mut kinds = parameter_infos(self)
-            .into_iter()
-            .filter_map(|parameter| TaskModuleKind::of(&parameter.path));
-        match kinds.find(|kind| across.contains(kind)) {
-            Some(kind) => Err(NetsError::NoGradientCheckpointing {
-                module: kind.name(),
-            }),
-            None => Ok(()),
-        }
-    }
 }
 
 impl Denoiser {
@@ -215,17 +196,6 @@ impl Denoiser {
         match self {
             Self::Unet(unet) => unet.is_task_parameter(path),
             Self::Mlp(_) => false,
-        }
-    }
-
-    /// Whether [`Self::forward_checkpointed`] knows all modules of this network.
-    ///
-    /// # Errors
-    /// As [`UNet2DCondition::supports_gradient_checkpointing`].
-    pub fn supports_gradient_checkpointing(&self) -> Result<(), NetsError> {
-        match self {
-            Self::Unet(unet) => unet.supports_gradient_checkpointing(),
-            Self::Mlp(_) => Ok(()),
         }
     }
 }
