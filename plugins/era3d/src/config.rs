@@ -74,10 +74,10 @@ impl Default for DataConfig {
             format: Format::Auto,
             train_split: "train".to_owned(),
             test_split: None,
-            image_size: 32,
+            image_size: 16,
             elevations: ELEVATIONS,
             elevation_per: ElevationPer::View,
-            background: Background::Random,
+            background: Background::default(),
             supersampling: 3,
             cache_mib: 512,
         }
@@ -116,9 +116,9 @@ pub enum ElevationPer {
 #[schemars(crate = "dsl_sdk::schemars")]
 pub enum Background {
     /// White, black or grey, drawn for each sample; white for samples that are not augmented.
-    #[default]
     Random,
     /// White.
+    #[default]
     White,
     /// Black.
     Black,

@@ -49,12 +49,12 @@ fn shapes_and_ranges_are_as_declared() {
     );
     let batch = batch(&*dataset, &[3, 40], &[1, 2], true);
     for (name, shape) in [
-        (VIEWS, vec![2, 12, 3, 32, 32]),
-        (INPUT_VIEW, vec![2, 3, 32, 32]),
+        (VIEWS, vec![2, 12, 3, 16, 16]),
+        (INPUT_VIEW, vec![2, 3, 16, 16]),
         (POSE, vec![2, 12, 4]),
         (ELEVATION, vec![2]),
         (INVERSE_FOCAL, vec![2]),
-        (MASK, vec![2, 6, 32, 32]),
+        (MASK, vec![2, 6, 16, 16]),
     ] {
         let (found, values) = batch.f32(name).unwrap();
         assert_eq!(found, shape, "{name}");
@@ -81,7 +81,9 @@ fn shapes_and_ranges_are_as_declared() {
 
 #[test]
 fn normals_are_unit_vectors_that_face_the_viewer_at_the_front() {
-    let dataset = open(Era3dConfig::default()).dataset("train").unwrap();
+    let mut config = Era3dConfig::default();
+    config.data.image_size = 32;
+    let dataset = open(config).dataset("train").unwrap();
     let batch = batch(&*dataset, &[0, 7], &[0, 0], false);
     let ((_, views), (_, mask)) = (batch.f32(VIEWS).unwrap(), batch.f32(MASK).unwrap());
     let plane = 32 * 32;

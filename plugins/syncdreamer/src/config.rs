@@ -58,7 +58,7 @@ impl Default for DataConfig {
             format: Format::Auto,
             train_split: "train".to_owned(),
             test_split: None,
-            image_size: 32,
+            image_size: 16,
             views: VIEWS,
             input_elevations: INPUT_ELEVATIONS,
             supersampling: 3,

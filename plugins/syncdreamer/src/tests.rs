@@ -51,8 +51,8 @@ fn shapes_and_ranges_are_as_declared() {
     );
     let batch = batch(&*dataset, &[3, 40], &[1, 2], true);
     for (name, shape) in [
-        (VIEWS, vec![2, 16, 3, 32, 32]),
-        (INPUT_VIEW, vec![2, 3, 32, 32]),
+        (VIEWS, vec![2, 16, 3, 16, 16]),
+        (INPUT_VIEW, vec![2, 3, 16, 16]),
         (POSE, vec![2, 16, 4]),
         (PROJECTIONS, vec![2, 16, 3, 4]),
     ] {
