@@ -23,6 +23,48 @@ pub struct Tokenizer {
     added: Vec<(String, i64)>,
 }
 
+/// The ids of one text, as many as a text encoder reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextTokens {
+    /// Start, text, end, padding.
+    pub ids: Vec<i64>,
+    /// How many of them are not padding.
+    pub used: usize,
+    /// How many tokens at the text's end found no room.
+    pub dropped: usize,
+    /// New words that are in the text, and none of whose places found room.
+    pub lost_words: Vec<String>,
+}
+
+impl TextTokens {
+    /// A whole text, start and end included, cut or filled to `max_tokens`, two at least; `words` are the new ones with their ids.
+    pub(crate) fn fit<'a>(
+        whole: Vec<i64>,
+        max_tokens: usize,
+        pad: i64,
+        words: impl Iterator<Item = (&'a str, i64)>,
+    ) -> Self {
+        let dropped = whole.len().saturating_sub(max_tokens);
+        let mut ids = whole;
+        let mut lost_words = Vec::new();
+        if let (true, Some(end)) = (dropped > 0, ids.last().copied()) {
+            let rest = ids.split_off(max_tokens - 1);
+            let is_lost = |id: &i64| rest.contains(id) && !ids.contains(id);
+            let lost = words.filter(|(_, id)| is_lost(id));
+            lost_words = lost.map(|(word, _)| word.to_owned()).collect();
+            ids.push(end);
+        }
+        let used = ids.len();
+        ids.resize(max_tokens, pad);
+        Self {
+            ids,
+            used,
+            dropped,
+            lost_words,
+        }
+    }
+}
+
 impl Tokenizer {
     /// Begins every text.
     pub const START: &'static str = "<|startoftext|>";
@@ -183,7 +225,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`NetsError::InvalidConfig`] when `max_len` has no room for start and end.
-    pub fn encode(&self, text: &str, max_len: usize) -> Result<Vec<i64>, NetsError> {
+    pub fn encode(&self, text: &str, max_len: usize) -> Result<TextTokens, NetsError> {
         if max_len < 2 {
             return Err(NetsError::config(
                 "max_len",
@@ -193,10 +235,9 @@ impl Tokenizer {
         }
         let mut ids = vec![i64::from(self.start)];
         ids.extend(self.ids(text)?);
-        ids.truncate(max_len - 1);
         ids.push(i64::from(self.end));
-        ids.resize(max_len, self.pad_id());
-        Ok(ids)
+        let words = self.added.iter().map(|(word, id)| (word.as_str(), *id));
+        Ok(TextTokens::fit(ids, max_len, self.pad_id(), words))
     }
 
     /// The ids of a text, however many: no start, end or padding.

@@ -14,3 +14,4 @@ mod resume;
 mod schemas;
 mod support;
 mod tasks;
+mod text_encoders;

@@ -1,7 +1,9 @@
 //! A discriminator that cannot represent what the task adds is refused, where the generator learns from nothing else.
 
-use dsl_engine::{Checkpoints, Conditions, TrainableConfig, Trainer, TrainerConfig};
-use dsl_nets::{LoraConfig, Model};
+use dsl_engine::{
+    Checkpoints, Conditions, LoraTrainableConfig, TrainableConfig, Trainer, TrainerConfig,
+};
+use dsl_nets::Model;
 use serde_json::{Value, json};
 
 use crate::support::{dsl, full_twin, state, weights};
@@ -68,9 +70,9 @@ fn each_way_out_is_one() {
 fn a_warm_up_that_leaves_gates_closed_is_no_way_out() {
     let set = Scenes::new(6, boxes);
     let mut config = dsl(|dsl| dsl.warmup_dsm_steps = 1);
-    config.trainable = TrainableConfig::Lora(LoraConfig {
+    config.trainable = TrainableConfig::Lora(LoraTrainableConfig {
         rank: 2,
-        ..LoraConfig::default()
+        ..LoraTrainableConfig::default()
     });
     let mut trainer = start(&config, gligen());
     step(&mut trainer, &set);

@@ -151,17 +151,17 @@ fn written_words_become_one_id_each() {
     for text in CAPTIONS.iter().chain(&["", "  ", "snow < chair >"]) {
         assert_eq!(ids(text), known(text));
         assert_eq!(
-            tokenizer.encode(text, 16).unwrap(),
-            plain.encode(text, 16).unwrap()
+            tokenizer.encode(text, 16).unwrap().ids,
+            plain.encode(text, 16).unwrap().ids
         );
     }
     let (start, end, pad) = (0, 1, plain.pad_id());
     assert_eq!(
-        tokenizer.encode(" <chair> ", 5).unwrap(),
+        tokenizer.encode(" <chair> ", 5).unwrap().ids,
         [start, 500, end, pad, pad]
     );
     assert_eq!(
-        tokenizer.encode("<Dog><Dog><Dog>", 4).unwrap(),
+        tokenizer.encode("<Dog><Dog><Dog>", 4).unwrap().ids,
         [start, 502, 502, end]
     );
     assert_eq!(
