@@ -63,6 +63,14 @@ pub fn prepare(
     if base.is_none() && pipeline.is_none() && learned.is_some() {
         return Err(needs_text_encoder());
     }
+    let adapted = config.model.trainable.lora();
+    let adapts_text = adapted.is_some_and(|lora| lora.text_encoder.is_some());
+    if adapts_text && pipeline.is_none() {
+        return Err(failure::usage(anyhow!(
+            "`model.trainable.text_encoder` puts adapters on the text encoders of a pipeline, and this base is none\n\
+             hint: leave it out, or set `model.base` to the folder of a Stable Diffusion pipeline"
+        )));
+    }
     let known_words = base_card.as_ref().map(|card| card.known_words.clone());
     let known_words = known_words.unwrap_or_default();
     if let Some(learned) = &learned {
@@ -74,8 +82,6 @@ pub fn prepare(
         .transpose()?;
     let mut model = match &pipeline {
         Some(pipeline) => {
-            let adapted = config.model.trainable.lora();
-            let adapts_text = adapted.is_some_and(|lora| lora.text_encoder.is_some());
             let of_base = base_card
                 .as_ref()
                 .and_then(|card| card.model.pipeline_text.clone());

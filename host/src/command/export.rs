@@ -20,8 +20,8 @@ use crate::run_dir::write_atomic;
 ///
 /// `file` holds denoiser and text encoder under diffusers' and transformers' key names, and in its metadata the shape of the
 /// networks and the tokenizer: `model.base` takes it as it is; adapters are merged into the
-/// weights. The other formats hold the denoiser alone, or its adapter where
-/// an adapter was trained. The discriminator is always left out.
+/// weights, and learned words stand in the token tables. The other formats hold the denoiser alone, or the adapters of
+/// denoiser and text encoders where such were trained. The discriminator is always left out.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  dsl-host export --run runs/a --out model.safetensors\n  dsl-host export --run runs/a --format diffusers --out exported"

@@ -48,7 +48,7 @@ impl Bench {
         self.folder.path().join(name)
     }
 
-    fn command(&self, run: &str, base: &str, sets: &[&str]) -> std::process::Command {
+    pub fn command(&self, run: &str, base: &str, sets: &[&str]) -> std::process::Command {
         let mut command = dsl_host();
         command
             .current_dir(self.folder.path())

@@ -285,7 +285,7 @@ impl Small {
 }
 
 /// A run of t2i whose text encoder has room for a caption.
-fn base_run(folder: &Path) -> PathBuf {
+pub fn base_run(folder: &Path) -> PathBuf {
     let data = folder.join("pictures");
     pictures(&data);
     let mut case = Case::new(

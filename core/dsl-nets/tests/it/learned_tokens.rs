@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Int, Tensor};
 use dsl_nets::parameters::train_only;
 use dsl_nets::{
-    ClipConfig, ClipTextModel, Model, NetsError, ParameterInit, Tokenizer, WeightDType, WeightFile,
+    ClipConfig, ClipTextModel, ClipTokenizer, Model, NetsError, ParameterInit, Tokenizer,
+    WeightDType, WeightFile,
 };
 
 use crate::fixture::values;
@@ -178,6 +179,46 @@ fn written_words_become_one_id_each() {
     refused(&[" <a>"], 500);
     refused(&["<a>", "<a>"], 500);
     refused(&["<a>"], plain.vocab_size() - 1);
+}
+
+#[test]
+fn a_word_that_finds_no_room_is_named() {
+    let words = ["<chair>", "<Dog>"].map(str::to_owned);
+    let own = Tokenizer::train_bpe(CAPTIONS, 320).unwrap();
+    let own = own.with_added_tokens(&words, 500).unwrap();
+    let folder = crate::fixture::root().join("pipeline_sd/pipeline/tokenizer");
+    let clip = ClipTokenizer::from_folder(&folder).unwrap();
+    let max_tokens = clip.max_tokens();
+    let plain = clip.encode("a red chair").unwrap();
+    // The text encoder's table may have more rows than there are tokens.
+    let clip = clip.with_added_tokens(&words, 700).unwrap();
+    assert_eq!(clip.encode("a red chair").unwrap(), plain);
+    assert_eq!(clip.encode_whole("<chair><dog>").unwrap()[1..3], [700, 701]);
+    assert!(
+        clip.with_added_tokens(&words[..1], 900).is_err(),
+        "it has it"
+    );
+    assert!(clip.with_added_tokens(&["<new>".to_owned()], 3).is_err());
+
+    let filler = "a ".repeat(max_tokens);
+    let read = |text: &str| {
+        let both = [
+            own.encode(text, max_tokens).unwrap(),
+            clip.encode(text).unwrap(),
+        ];
+        both.map(|tokens| {
+            let whole = tokens.used + tokens.dropped;
+            assert_eq!(tokens.ids.len(), max_tokens);
+            assert_eq!(tokens.dropped > 0, whole > max_tokens);
+            tokens.lost_words
+        })
+    };
+    let none: [Vec<String>; 2] = Default::default();
+    assert_eq!(read("a <chair>"), none);
+    assert_eq!(read(&filler), none);
+    assert_eq!(read(&format!("<chair> {filler} <chair>")), none);
+    let lost = || vec!["<chair>".to_owned()];
+    assert_eq!(read(&format!("<Dog> {filler} <chair>")), [lost(), lost()]);
 }
 
 /// In CLIP the end of a text is told by its id, of which a new word's is larger.
