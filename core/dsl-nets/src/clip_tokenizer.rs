@@ -18,7 +18,7 @@ use tokenizers::{
 };
 
 use crate::error::NetsError;
-use crate::tokenizer::TextTokens;
+use crate::tokenizer::{TextTokens, WordGroups};
 
 /// Contractions, words, single digits, and runs of anything else; special tokens as a whole.
 const WORDS: &str =
@@ -39,6 +39,7 @@ pub struct ClipTokenizer {
     placeholders: Vec<(String, usize)>,
     /// New words of [`Self::with_added_tokens`].
     added: Vec<AddedWord>,
+    groups: WordGroups,
 }
 
 /// A word that the text encoder knows by another id than the vocabulary.
@@ -99,6 +100,7 @@ impl ClipTokenizer {
             max_tokens,
             placeholders: Vec::new(),
             added: Vec::new(),
+            groups: WordGroups::default(),
         })
     }
 
@@ -118,7 +120,7 @@ impl ClipTokenizer {
 
     /// The same tokenizer with new words, each of which becomes one id: `first_id` for the first of them, the text encoder's
     /// `vocab_size`, which may be more than this tokenizer's. As with transformers' `add_tokens`, they are found anywhere in a
-    /// text, in small letters or capitals.
+    /// text, in small letters or capitals. `<a>` alone stands for `<a> <a>_1 <a>_2` where these words follow it in the list.
     ///
     /// # Errors
     /// [`NetsError::Tokenizer`] for a word that is empty, has white space around it, or is a token already, and for ids that are
@@ -132,6 +134,7 @@ impl ClipTokenizer {
             )));
         }
         let mut taught = self.clone();
+        taught.groups = WordGroups::of(words, first_id);
         for (word, id) in words.iter().zip(first_id as i64..) {
             if word.is_empty() || word.trim() != word {
                 return Err(wrong(format!("`{word}` is not a word")));
@@ -208,7 +211,7 @@ impl ClipTokenizer {
         };
         let text = encoding.get_ids().iter().copied();
         let all = [self.start].into_iter().chain(text).chain([self.end]);
-        Ok(all.map(known_as).collect())
+        Ok(self.groups.written_out(all.map(known_as).collect()))
     }
 
     /// Adds the placeholder of a learned embedding: `token`, `token_1`, … for its vectors. Gives their ids.

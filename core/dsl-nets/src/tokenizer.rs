@@ -21,6 +21,7 @@ pub struct Tokenizer {
     pad: u32,
     /// New words with their ids, longest first.
     added: Vec<(String, i64)>,
+    groups: WordGroups,
 }
 
 /// The ids of one text, as many as a text encoder reads.
@@ -34,6 +35,43 @@ pub struct TextTokens {
     pub dropped: usize,
     /// New words that are in the text, and none of whose places found room.
     pub lost_words: Vec<String>,
+}
+
+/// Words of several embeddings: `<a>`, `<a>_1`, `<a>_2` … in a row. The first alone stands for all of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct WordGroups(Vec<(i64, i64)>);
+
+impl WordGroups {
+    /// Of words with the ids from `first_id` on.
+    pub(crate) fn of(words: &[String], first_id: usize) -> Self {
+        let mut groups = Vec::new();
+        let mut rest = words;
+        let mut id = first_id as i64;
+        while let [first, others @ ..] = rest {
+            let belongs = |(i, word): &(usize, &String)| **word == format!("{first}_{}", i + 1);
+            let count = 1 + others.iter().enumerate().take_while(belongs).count();
+            if count > 1 {
+                groups.push((id, count as i64));
+            }
+            (rest, id) = (&rest[count..], id + count as i64);
+        }
+        Self(groups)
+    }
+
+    /// `ids` with all of a word's where the first stands alone.
+    pub(crate) fn written_out(&self, ids: Vec<i64>) -> Vec<i64> {
+        if self.0.is_empty() {
+            return ids;
+        }
+        let mut all = Vec::with_capacity(ids.len());
+        for (i, id) in ids.iter().copied().enumerate() {
+            match self.0.iter().find(|(first, _)| *first == id) {
+                Some((_, count)) if ids.get(i + 1) != Some(&(id + 1)) => all.extend(id..id + count),
+                _ => all.push(id),
+            }
+        }
+        all
+    }
 }
 
 impl TextTokens {
@@ -156,12 +194,14 @@ impl Tokenizer {
             end,
             pad,
             added: Vec::new(),
+            groups: WordGroups::default(),
         })
     }
 
     /// The same tokenizer with new words: wherever one is written in a text, letter by letter, it becomes one id,
     /// `first_id` for the first of them. Of several that begin in one place the longest counts. `first_id` is the text encoder's
-    /// `vocab_size`, which may be more than this tokenizer's. Words that it had are replaced.
+    /// `vocab_size`, which may be more than this tokenizer's. `<a>` alone stands for `<a><a>_1<a>_2` where these words follow it in
+    /// the list. Words that it had are replaced.
     ///
     /// [`Self::to_json`] leaves them out: they belong to a task, not to the vocabulary.
     ///
@@ -192,6 +232,7 @@ impl Tokenizer {
         added.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
         Ok(Self {
             added,
+            groups: WordGroups::of(words, first_id),
             ..self.clone()
         })
     }
@@ -253,7 +294,7 @@ impl Tokenizer {
             rest = &rest[place + word.len()..];
         }
         ids.extend(self.plain_ids(rest, ids.is_empty())?);
-        Ok(ids)
+        Ok(self.groups.written_out(ids))
     }
 
     /// The first added word in a text: its place, the word, its id.

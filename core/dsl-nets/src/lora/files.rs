@@ -294,7 +294,8 @@ impl LoraExport {
     }
 
     /// Writes the denoiser's adapter as a PEFT folder; with adapters of text encoders, a PEFT folder `unet`, `text_encoder` or
-    /// `text_encoder_2` in `folder` for each network, as peft's own example for diffusers has it.
+    /// `text_encoder_2` in `folder` for each network, as peft's own example for diffusers has it. Layers of text encoders are
+    /// named as in weight files, `text_model.encoder.…`; the `CLIPTextModel` of transformers 5 leaves the first name out.
     ///
     /// # Errors
     /// [`NetsError::Io`] when it cannot be written.

@@ -182,6 +182,26 @@ fn written_words_become_one_id_each() {
 }
 
 #[test]
+fn the_first_word_stands_for_all_that_belong_to_it() {
+    let words = ["<b>", "<a>", "<a>_1", "<a>_2", "<c>_1"].map(str::to_owned);
+    let own = Tokenizer::train_bpe(CAPTIONS, 320).unwrap();
+    let own = own.with_added_tokens(&words, 700).unwrap();
+    let folder = crate::fixture::root().join("pipeline_sd/pipeline/tokenizer");
+    let clip = ClipTokenizer::from_folder(&folder).unwrap();
+    let clip = clip.with_added_tokens(&words, 700).unwrap();
+    for (text, expected) in [
+        ("<a>", vec![701, 702, 703]),
+        ("<a> <a>_1 <a>_2", vec![701, 702, 703]),
+        ("<a><b><a>", vec![701, 702, 703, 700, 701, 702, 703]),
+        ("<a>_2 <b> <c>_1", vec![703, 700, 704]),
+    ] {
+        let new = |ids: Vec<i64>| ids.into_iter().filter(|id| *id >= 700).collect::<Vec<_>>();
+        assert_eq!(new(own.ids(text).unwrap()), expected, "{text}");
+        assert_eq!(new(clip.encode_whole(text).unwrap()), expected, "{text}");
+    }
+}
+
+#[test]
 fn a_word_that_finds_no_room_is_named() {
     let words = ["<chair>", "<Dog>"].map(str::to_owned);
     let own = Tokenizer::train_bpe(CAPTIONS, 320).unwrap();
