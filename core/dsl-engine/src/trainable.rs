@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
-use dsl_nets::parameters::train_only;
+use dsl_nets::parameters::{parameter_infos, train_only};
 use dsl_nets::{LoraConfig, LoraInit, Model, NetsError, PipelineText};
 use regex::Regex;
 use schemars::JsonSchema;
@@ -160,7 +160,7 @@ impl TrainableConfig {
             Self::All => {
                 let mut model = model;
                 model.pipeline_text = model.pipeline_text.map(PipelineText::no_grad);
-                return Ok(model);
+                return Ok(model.train());
             }
             Self::Lora(lora) => {
                 let mut model = model.no_grad();
@@ -172,7 +172,7 @@ impl TrainableConfig {
                     let text = text.with_named_lora(of_text, seed, GENERATOR_LORA)?;
                     model.pipeline_text = Some(text);
                 }
-                return Ok(model);
+                model
             }
             Self::BiasNorm(_) => train_only(model, |parameter| {
                 is_denoiser(parameter.path) && (parameter.is_norm || parameter.is_bias())
@@ -204,6 +204,7 @@ impl TrainableConfig {
                 help: "parameters are named like `denoiser.conv_in.weight`".to_owned(),
             });
         }
+        check_task_modules(&model)?;
         Ok(model)
     }
 }
@@ -238,6 +239,37 @@ fn lora_problems(prefix: &str, lora: &LoraConfig) -> Vec<ConfigProblem> {
     let mut problems: Vec<_> = invalid.into_iter().collect();
     problems.extend(bad_patterns(&targets, &lora.targets));
     problems
+}
+
+/// Refuses layers of the task that compute nothing and would stay so, since nothing of them trains: the generator would
+/// never be told what the task conditions it on, and nothing else would show it.
+fn check_task_modules(model: &Model) -> Result<(), EngineError> {
+    let trained: HashSet<String> = (parameter_infos(model).into_iter())
+        .filter(|parameter| parameter.require_grad)
+        .map(|parameter| parameter.path)
+        .collect();
+    // A bias alone adds the same to everything.
+    let opens = |path: &String| trained.contains(path) && !path.ends_with(".bias");
+    let modules = model.task_modules();
+    let closed: Vec<&str> = (modules.iter())
+        .filter(|module| module.has_identity() && module.at_identity)
+        .filter(|module| !module.outputs.iter().any(opens))
+        .map(|module| module.kind.name())
+        .collect();
+    if closed.is_empty() {
+        return Ok(());
+    }
+    Err(EngineError::Config {
+        key: "model.trainable".to_owned(),
+        message: format!(
+            "the base has no {} that compute anything, and nothing of them is trained: what the task conditions on \
+             would never count",
+            closed.join(", ")
+        ),
+        help: "set `model.trainable: {kind: task_modules}` or `{kind: all}`, or start from a model that was trained for \
+               the task"
+            .to_owned(),
+    })
 }
 
 fn bad_patterns<'a>(

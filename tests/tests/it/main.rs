@@ -15,3 +15,4 @@ mod schemas;
 mod support;
 mod tasks;
 mod text_encoders;
+mod wrapping;
