@@ -13,4 +13,5 @@ pub mod plugin;
 pub mod prefetch;
 pub mod subjects;
 pub mod task_modules;
+pub mod text;
 pub mod wrapping;

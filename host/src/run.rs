@@ -12,17 +12,18 @@ use anyhow::{Context, Result, anyhow};
 use burn::tensor::Device;
 use dsl_engine::{Checkpoints, Trainer, TrainerConfig};
 use dsl_loader::{Plugin, TaskHandle};
-use dsl_nets::{Model, Tokenizer, WeightDType};
+use dsl_nets::{Model, WeightDType};
 
 pub use finished::{Finished, Opened, open_finished};
 pub use wrapping::wrap_decoder;
 
 use crate::bridge::data::Data;
-use crate::bridge::feed::{Feed, TextReader};
+use crate::bridge::feed::Feed;
 use crate::bridge::latents::LatentCoder;
 use crate::bridge::model::{self, Prepared};
 use crate::bridge::model_card;
 use crate::bridge::plugin;
+use crate::bridge::text::TextReader;
 use crate::command::run::RunArgs;
 use crate::config::{self, BaseModel, RunConfig};
 use crate::failure;
@@ -189,8 +190,7 @@ impl Session {
         let prepared = model::prepare(config, plugin, &task, &data, &device)?;
         let feed = Arc::new(feed_of(
             data.feed(),
-            prepared.tokenizer.as_ref(),
-            prepared.card.max_tokens(),
+            &prepared.text,
             prepared.latents.as_ref(),
             config.model.latents.sample,
         ));
@@ -227,22 +227,13 @@ impl Session {
 /// How a task's columns become what its networks read.
 fn feed_of(
     plain: &Feed,
-    tokenizer: Option<&Tokenizer>,
-    max_tokens: usize,
+    text: &TextReader,
     latents: Option<&Arc<LatentCoder>>,
     sample_latents: bool,
 ) -> Feed {
-    let text = match (latents, tokenizer) {
-        (Some(coder), _) => TextReader::Frozen(coder.clone()),
-        (None, Some(tokenizer)) => TextReader::Own {
-            tokenizer: Arc::new(tokenizer.clone()),
-            max_tokens,
-        },
-        (None, None) => TextReader::None,
-    };
     plain
         .clone()
-        .with_text(text)
+        .with_text(text.clone())
         .with_latents(latents.cloned(), sample_latents)
 }
 

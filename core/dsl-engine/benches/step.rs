@@ -118,6 +118,7 @@ fn trainer(objective: ObjectiveConfig, workers: usize) -> Trainer {
     let networks = ModelConfig {
         denoiser: model.denoiser,
         text_encoder: Some(model.text_encoder),
+        pipeline_text: None,
     };
     let device = Device::flex();
     let weights: Model = networks

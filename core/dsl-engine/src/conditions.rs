@@ -10,6 +10,8 @@ use dsl_nets::{AddedConditioning, Conditioning, GligenConditioning, Model, Volum
 pub struct Conditions {
     /// Token ids of the captions, `[rows, tokens]`, int64; for networks with a text encoder of their own.
     pub token_ids: Option<TensorData>,
+    /// Captions for the text encoders of a pipeline that are part of the model.
+    pub pipeline_texts: Option<PipelineTexts>,
     /// Texts that frozen encoders have seen before.
     pub features: Option<Features>,
     /// Vectors or tokens that no text encoder made, `[rows, tokens, features]`, float32.
@@ -37,6 +39,17 @@ pub struct Features {
     pub encoder_hidden_states: TensorData,
     /// What SDXL adds to the timestep embedding.
     pub added: Option<AddedFeatures>,
+}
+
+/// Texts for a pipeline's text encoders, as plain data.
+#[derive(Debug, Clone)]
+pub struct PipelineTexts {
+    /// `[rows, tokens]`, int64, one for each encoder.
+    pub token_ids: Vec<TensorData>,
+    /// 0 for rows whose features are replaced by zeros, 1 for all others, `[rows]`, float32; absent where none are.
+    pub kept: Option<TensorData>,
+    /// As in [`AddedFeatures`], for SDXL.
+    pub time_ids: Option<TensorData>,
 }
 
 /// SDXL's part of [`Features`], see [`dsl_nets::AddedConditioning`].
@@ -106,6 +119,7 @@ impl Conditions {
     pub fn is_empty(&self) -> bool {
         let Self {
             token_ids,
+            pipeline_texts,
             features,
             context,
             class_ids,
@@ -118,6 +132,7 @@ impl Conditions {
             camera: _,
         } = self;
         token_ids.is_none()
+            && pipeline_texts.is_none()
             && features.is_none()
             && context.is_none()
             && class_ids.is_none()
@@ -131,10 +146,11 @@ impl Conditions {
     /// As networks take them, on `device` (and its graph). Texts that were not encoded before go through `model`'s text
     /// encoder; whatever enters a network beside x_t is in the number format `dtype`.
     pub fn conditioning(&self, model: &Model, device: &Device, dtype: DType) -> Conditioning {
-        let mut conditioning = match (&self.features, &self.token_ids) {
-            (Some(features), _) => features.conditioning(device, dtype),
-            (None, Some(ids)) => model.encode_text(ids_on(ids, device)),
-            (None, None) => Conditioning::none(),
+        let mut conditioning = match (&self.features, &self.pipeline_texts, &self.token_ids) {
+            (Some(features), ..) => features.conditioning(device, dtype),
+            (_, Some(texts), _) => texts.conditioning(model, device, dtype),
+            (.., Some(ids)) => model.encode_text(ids_on(ids, device)),
+            _ => Conditioning::none(),
         };
         conditioning.context = self.context.as_ref().map(|x| on(x, device, dtype));
         conditioning.class_ids =
@@ -170,6 +186,32 @@ impl Features {
     }
 }
 
+impl PipelineTexts {
+    /// What `model`'s text encoders make of them, as networks take it, on `device` (and its graph); none without encoders.
+    pub fn conditioning(&self, model: &Model, device: &Device, dtype: DType) -> Conditioning {
+        let ids: Vec<_> = (self.token_ids.iter())
+            .map(|ids| ids_on(ids, device))
+            .collect();
+        let Some(output) = model.encode_pipeline_text(&ids) else {
+            return Conditioning::none();
+        };
+        let (mut states, mut pooled) = (output.encoder_hidden_states, output.text_embeds);
+        if let Some(kept) = &self.kept {
+            let kept: Tensor<1> = on(kept, device, states.dtype());
+            let rows = kept.dims()[0];
+            states = states * kept.clone().reshape([rows, 1, 1]);
+            pooled = pooled.map(|pooled| pooled * kept.reshape([rows, 1]));
+        }
+        let mut conditioning = Conditioning::text(states.cast(dtype));
+        conditioning.added =
+            (pooled.zip(self.time_ids.as_ref())).map(|(pooled, time_ids)| AddedConditioning {
+                text_embeds: pooled.cast(dtype),
+                time_ids: Tensor::from_data(time_ids.clone(), device),
+            });
+        conditioning
+    }
+}
+
 impl Phrases {
     /// `[rows, boxes, features]`; nothing where a text encoder is needed and there is none.
     fn features(&self, model: &Model, device: &Device, dtype: DType) -> Option<Tensor<3>> {
@@ -177,12 +219,8 @@ impl Phrases {
             Self::Features(features) => Some(on(features, device, dtype)),
             Self::TokenIds { token_ids, slots } => {
                 let [rows, boxes] = slots.shape().dims();
-                let states = model
-                    .encode_text(ids_on(token_ids, device))
-                    .encoder_hidden_states?;
-                let [phrases, _, features] = states.dims();
-                // One vector of a phrase: the mean over its tokens.
-                let pooled = states.mean_dim(1).reshape([phrases, features]);
+                let pooled = model.encode_phrases(ids_on(token_ids, device))?;
+                let features = pooled.dims()[1];
                 let slots = Tensor::<2, Int>::from_data(slots.clone(), device);
                 let slots = slots.reshape([rows * boxes]);
                 Some(pooled.select(0, slots).reshape([rows, boxes, features]))

@@ -25,7 +25,9 @@ pub mod wrapping;
 pub use dsl_kernels::keep_freed_memory;
 
 pub use checkpoint::{Checkpoint, CheckpointConfig, Checkpoints};
-pub use conditions::{AddedFeatures, Boxes, Camera, Conditions, Features, Phrases, Volume};
+pub use conditions::{
+    AddedFeatures, Boxes, Camera, Conditions, Features, Phrases, PipelineTexts, Volume,
+};
 pub use data::{SampleSource, Samples};
 pub use ema::{Ema, parameter_data};
 pub use error::EngineError;
@@ -35,6 +37,8 @@ pub use objective::{ConfigProblem, LossConfig, ObjectiveConfig};
 pub use parameterization::{LossSpace, PredictionType};
 pub use rng::{Stream, Streams};
 pub use setting_error::SettingError;
-pub use trainable::{BiasNormConfig, NamedConfig, TaskModulesOnlyConfig, TrainableConfig};
+pub use trainable::{
+    BiasNormConfig, LoraTrainableConfig, NamedConfig, TaskModulesOnlyConfig, TrainableConfig,
+};
 pub use trainer::{StepReport, TrainConfig, Trainer, TrainerConfig, ValidationConfig};
 pub use wrapping::{WrappingBatch, WrappingConfig, WrappingTrainer};

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
 use dsl_nets::parameters::{parameter_infos, train_only};
-use dsl_nets::{LoraConfig, Model, NetsError};
+use dsl_nets::{LoraConfig, LoraInit, Model, NetsError, PipelineText};
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,11 +25,12 @@ const GENERATOR_LORA: &str = "generator";
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum TrainableConfig {
-    /// Every parameter, of denoiser and text encoder.
+    /// Every parameter, of denoiser and text encoder. Of a pipeline's text encoders, which stay frozen, the new words alone.
     #[default]
     All,
-    /// Fresh low-rank adapters on the denoiser (Hu et al. 2021), and nothing else.
-    Lora(LoraConfig),
+    /// Fresh low-rank adapters on the denoiser (Hu et al. 2021) and, where they are asked for, on a pipeline's text encoders;
+    /// nothing else.
+    Lora(LoraTrainableConfig),
     /// Biases, and weights of group and layer norms, of the denoiser (BitFit, Ben Zaken et al. 2022; DiffFit, Xie et al.
     /// 2023, without its scale factors).
     BiasNorm(BiasNormConfig),
@@ -38,6 +39,66 @@ pub enum TrainableConfig {
     /// The layers that the task adds to the denoiser, and the embeddings of its new words: what GLIGEN, StableSR, SyncDreamer
     /// and Textual Inversion train.
     TaskModules(TaskModulesOnlyConfig),
+}
+
+/// Settings of `kind: lora`: those of the denoiser's adapters, and perhaps text encoders with adapters of their own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoraTrainableConfig {
+    /// Rank of the product B A.
+    pub rank: usize,
+    /// The adapter's output is multiplied by `alpha / rank`.
+    pub alpha: f64,
+    /// Share of the adapter's inputs set to zero while training, 0..1.
+    pub dropout: f64,
+    /// Regular expressions; a linear layer or convolution is adapted when one is found in its path
+    /// (`down_blocks.0.….attn1.to_q`, `….conv1`). Empty: the attention projections of a UNet, every linear layer of an MLP.
+    pub targets: Vec<String>,
+    /// How A starts.
+    pub init: LoraInit,
+    /// Adapters on the text encoders of a pipeline, trained along with the denoiser's; null leaves these frozen. Without
+    /// `targets` all attention projections are adapted; paths are like `text_model.encoder.layers.0.self_attn.q_proj` and
+    /// `….mlp.fc1`, in both encoders of SDXL.
+    pub text_encoder: Option<LoraConfig>,
+}
+
+impl Default for LoraTrainableConfig {
+    fn default() -> Self {
+        LoraConfig::default().into()
+    }
+}
+
+impl From<LoraConfig> for LoraTrainableConfig {
+    fn from(denoiser: LoraConfig) -> Self {
+        let LoraConfig {
+            rank,
+            alpha,
+            dropout,
+            targets,
+            init,
+        } = denoiser;
+        Self {
+            rank,
+            alpha,
+            dropout,
+            targets,
+            init,
+            text_encoder: None,
+        }
+    }
+}
+
+impl LoraTrainableConfig {
+    /// Of the denoiser's adapters.
+    pub fn denoiser(&self) -> LoraConfig {
+        LoraConfig {
+            rank: self.rank,
+            alpha: self.alpha,
+            dropout: self.dropout,
+            targets: self.targets.clone(),
+            init: self.init,
+        }
+    }
 }
 
 /// Settings of `kind: task_modules`: there are none.
@@ -67,7 +128,7 @@ impl TrainableConfig {
     }
 
     /// The adapters, where those are what is trained.
-    pub fn lora(&self) -> Option<&LoraConfig> {
+    pub fn lora(&self) -> Option<&LoraTrainableConfig> {
         match self {
             Self::Lora(lora) => Some(lora),
             _ => None,
@@ -79,24 +140,11 @@ impl TrainableConfig {
         match self {
             Self::All | Self::BiasNorm(_) | Self::TaskModules(_) => Vec::new(),
             Self::Lora(lora) => {
-                let targets = bad_patterns("targets", &lora.targets);
-                lora.validate()
-                    .err()
-                    .map(|error| match error {
-                        NetsError::InvalidConfig {
-                            field,
-                            found,
-                            reason,
-                        } => ConfigProblem::new(
-                            &field,
-                            format!("`{field}` cannot be {found}"),
-                            reason,
-                        ),
-                        other => ConfigProblem::new("", other.to_string(), "change this section"),
-                    })
-                    .into_iter()
-                    .chain(targets)
-                    .collect()
+                let mut problems = lora_problems("", &lora.denoiser());
+                if let Some(of_text) = &lora.text_encoder {
+                    problems.extend(lora_problems("text_encoder.", of_text));
+                }
+                problems
             }
             Self::Named(named) => bad_patterns("parameters", &named.parameters).collect(),
         }
@@ -109,10 +157,21 @@ impl TrainableConfig {
     pub(crate) fn apply(&self, model: Model, seed: u64) -> Result<Model, EngineError> {
         let is_denoiser = |path: &str| path.starts_with("denoiser.");
         let model = match self {
-            Self::All => return Ok(model.train()),
+            Self::All => {
+                let mut model = model;
+                model.pipeline_text = model.pipeline_text.map(PipelineText::no_grad);
+                return Ok(model.train());
+            }
             Self::Lora(lora) => {
                 let mut model = model.no_grad();
-                model.denoiser = model.denoiser.with_named_lora(lora, seed, GENERATOR_LORA)?;
+                let of_denoiser = lora.denoiser();
+                model.denoiser =
+                    (model.denoiser).with_named_lora(&of_denoiser, seed, GENERATOR_LORA)?;
+                if let Some(of_text) = &lora.text_encoder {
+                    let text = model.pipeline_text.as_ref().ok_or_else(no_text_encoders)?;
+                    let text = text.with_named_lora(of_text, seed, GENERATOR_LORA)?;
+                    model.pipeline_text = Some(text);
+                }
                 model
             }
             Self::BiasNorm(_) => train_only(model, |parameter| {
@@ -148,6 +207,38 @@ impl TrainableConfig {
         check_task_modules(&model)?;
         Ok(model)
     }
+}
+
+/// Adapters on text encoders that the model does not have.
+fn no_text_encoders() -> EngineError {
+    EngineError::Config {
+        key: "model.trainable.text_encoder".to_owned(),
+        message: "adapters on text encoders are for those of a pipeline, and this base is none"
+            .to_owned(),
+        help:
+            "leave `model.trainable.text_encoder` out, or set `model.base` to a pipeline's folder"
+                .to_owned(),
+    }
+}
+
+/// What is wrong with the settings of adapters, whose keys begin with `prefix`.
+fn lora_problems(prefix: &str, lora: &LoraConfig) -> Vec<ConfigProblem> {
+    let invalid = lora.validate().err().map(|error| match error {
+        NetsError::InvalidConfig {
+            field,
+            found,
+            reason,
+        } => {
+            let key = format!("{prefix}{field}");
+            let message = format!("`{field}` cannot be {found}");
+            ConfigProblem::new(&key, message, reason)
+        }
+        other => ConfigProblem::new(prefix, other.to_string(), "change this section"),
+    });
+    let targets = format!("{prefix}targets");
+    let mut problems: Vec<_> = invalid.into_iter().collect();
+    problems.extend(bad_patterns(&targets, &lora.targets));
+    problems
 }
 
 /// Refuses layers of the task that compute nothing and would stay so, since nothing of them trains: the generator would

@@ -98,13 +98,19 @@ impl TrainerConfig {
 
     /// Whether adapters set inputs to zero while they train.
     pub fn drops_out(&self) -> bool {
-        let of_generator = self.trainable.lora();
-        let of_discriminator = match &self.objective {
-            ObjectiveConfig::Dsl(dsl) => Some(&dsl.discriminator.lora),
-            ObjectiveConfig::Dsm(_) => None,
+        let of_generator = match self.trainable.lora() {
+            Some(lora) => lora.dropout.max(
+                lora.text_encoder
+                    .as_ref()
+                    .map_or(0.0, |of_text| of_text.dropout),
+            ),
+            None => 0.0,
         };
-        let mut adapters = of_generator.into_iter().chain(of_discriminator);
-        adapters.any(|lora| lora.dropout > 0.0)
+        let of_discriminator = match &self.objective {
+            ObjectiveConfig::Dsl(dsl) => dsl.discriminator.lora.dropout,
+            ObjectiveConfig::Dsm(_) => 0.0,
+        };
+        of_generator > 0.0 || of_discriminator > 0.0
     }
 }
 
@@ -118,8 +124,8 @@ pub struct Trainer {
     generator: Learner<Model>,
     ema: Option<Ema<Model>>,
     adversary: Option<Adversary>,
-    /// New words of the text encoder as they were at step 0.
-    first_words: Option<LearnedTokens>,
+    /// New words of the text encoders as they were at step 0.
+    first_words: [Option<LearnedTokens>; 2],
     /// SHA-256 of the generator's frozen parameters, once it was asked for.
     frozen: OnceLock<Option<String>>,
     /// Steps done.
@@ -144,7 +150,7 @@ impl Trainer {
         config.check()?;
         precision::check(config.train.precision, device)?;
         let train = &config.train;
-        let first_words = model.learned_tokens.clone();
+        let first_words = [&model.learned_tokens, &model.learned_tokens_2].map(Clone::clone);
         let model = config.trainable.apply(model, train.seed)?;
         let ema = train.ema.decay.map(|decay| Ema::new(&model, decay));
         Ok(Self {

@@ -83,7 +83,7 @@ fn config(dsl: DslConfig) -> TrainerConfig {
         },
         noise_schedule: NoiseScheduleConfig::default(),
         prediction_type: PredictionType::Epsilon,
-        trainable: TrainableConfig::Lora(LoraConfig::default()),
+        trainable: TrainableConfig::Lora(LoraConfig::default().into()),
     }
 }
 

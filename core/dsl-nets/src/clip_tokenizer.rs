@@ -18,6 +18,7 @@ use tokenizers::{
 };
 
 use crate::error::NetsError;
+use crate::tokenizer::{TextTokens, WordGroups};
 
 /// Contractions, words, single digits, and runs of anything else; special tokens as a whole.
 const WORDS: &str =
@@ -36,17 +37,17 @@ pub struct ClipTokenizer {
     max_tokens: usize,
     /// Placeholders of learned embeddings, with the number of their vectors.
     placeholders: Vec<(String, usize)>,
+    /// New words of [`Self::with_added_tokens`].
+    added: Vec<AddedWord>,
+    groups: WordGroups,
 }
 
-/// The ids of one text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClipTokens {
-    /// As many as the model takes: start, text, end, padding.
-    pub ids: Vec<i64>,
-    /// How many of them are not padding.
-    pub used: usize,
-    /// How many tokens at the text's end found no room.
-    pub dropped: usize,
+/// A word that the text encoder knows by another id than the vocabulary.
+#[derive(Debug, Clone)]
+struct AddedWord {
+    word: String,
+    inner: u32,
+    id: i64,
 }
 
 impl ClipTokenizer {
@@ -98,6 +99,8 @@ impl ClipTokenizer {
             pad,
             max_tokens,
             placeholders: Vec::new(),
+            added: Vec::new(),
+            groups: WordGroups::default(),
         })
     }
 
@@ -115,7 +118,52 @@ impl ClipTokenizer {
         Ok(self)
     }
 
-    /// Number of tokens, placeholders included; every id is below it.
+    /// The same tokenizer with new words, each of which becomes one id: `first_id` for the first of them, the text encoder's
+    /// `vocab_size`, which may be more than this tokenizer's. As with transformers' `add_tokens`, they are found anywhere in a
+    /// text, in small letters or capitals. `<a>` alone stands for `<a> <a>_1 <a>_2` where these words follow it in the list.
+    ///
+    /// # Errors
+    /// [`NetsError::Tokenizer`] for a word that is empty, has white space around it, or is a token already, and for ids that are
+    /// taken.
+    pub fn with_added_tokens(&self, words: &[String], first_id: usize) -> Result<Self, NetsError> {
+        let wrong = |reason: String| failed("adding words", reason);
+        let known = self.vocab_size();
+        if first_id < known {
+            return Err(wrong(format!(
+                "ids from {first_id} on are taken: there are {known} tokens"
+            )));
+        }
+        let mut taught = self.clone();
+        taught.groups = WordGroups::of(words, first_id);
+        for (word, id) in words.iter().zip(first_id as i64..) {
+            if word.is_empty() || word.trim() != word {
+                return Err(wrong(format!("`{word}` is not a word")));
+            }
+            if taught.inner.token_to_id(word).is_some() {
+                return Err(wrong(format!(
+                    "the vocabulary already has `{word}`; choose another word"
+                )));
+            }
+            taught
+                .inner
+                .add_tokens(&[AddedToken::from(word.clone(), false)]);
+            if let Some(inner) = taught.inner.token_to_id(word) {
+                taught.added.push(AddedWord {
+                    word: word.clone(),
+                    inner,
+                    id,
+                });
+            }
+        }
+        Ok(taught)
+    }
+
+    /// Id of the token that ends every text.
+    pub fn end_id(&self) -> i64 {
+        i64::from(self.end)
+    }
+
+    /// Number of tokens, placeholders included; every id is below it, those of [`Self::with_added_tokens`] aside.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
@@ -134,16 +182,18 @@ impl ClipTokenizer {
     ///
     /// # Errors
     /// [`NetsError::Tokenizer`] when the text cannot be tokenized.
-    pub fn encode(&self, text: &str) -> Result<ClipTokens, NetsError> {
-        let mut ids = self.encode_whole(&self.expand(text)?)?;
-        let dropped = ids.len().saturating_sub(self.max_tokens);
-        if dropped > 0 {
-            ids.truncate(self.max_tokens - 1);
-            ids.push(i64::from(self.end));
-        }
-        let used = ids.len();
-        ids.resize(self.max_tokens, self.pad_id());
-        Ok(ClipTokens { ids, used, dropped })
+    pub fn encode(&self, text: &str) -> Result<TextTokens, NetsError> {
+        let whole = self.encode_whole(&self.expand(text)?)?;
+        let words = self
+            .added
+            .iter()
+            .map(|added| (added.word.as_str(), added.id));
+        Ok(TextTokens::fit(
+            whole,
+            self.max_tokens,
+            self.pad_id(),
+            words,
+        ))
     }
 
     /// Start, all of the text, end: however many there are.
@@ -155,9 +205,13 @@ impl ClipTokenizer {
             .inner
             .encode_fast(text, false)
             .map_err(|e| failed("encoding", e))?;
+        let known_as = |id: u32| {
+            let added = self.added.iter().find(|added| added.inner == id);
+            added.map_or(i64::from(id), |added| added.id)
+        };
         let text = encoding.get_ids().iter().copied();
         let all = [self.start].into_iter().chain(text).chain([self.end]);
-        Ok(all.map(i64::from).collect())
+        Ok(self.groups.written_out(all.map(known_as).collect()))
     }
 
     /// Adds the placeholder of a learned embedding: `token`, `token_1`, … for its vectors. Gives their ids.

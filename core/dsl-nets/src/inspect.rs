@@ -139,7 +139,15 @@ pub fn inspect_model(file: WeightFile, config: &ModelConfig) -> Result<Inspectio
     let model = config.build(&ParameterInit::deferred(0, &Device::flex()))?;
     let set = WeightSet::from(file);
     let report = compare(&model, &set);
-    let parts = [("denoiser", "denoiser"), ("text_encoder", "text encoder")];
+    let parts = [
+        ("denoiser", "denoiser"),
+        ("text_encoder", "text encoder"),
+        ("pipeline_text.text_encoder", "text encoder of its pipeline"),
+        (
+            "pipeline_text.text_encoder_2",
+            "text encoder of its pipeline",
+        ),
+    ];
     let part = |(name, class): (&str, &str)| {
         let prefix = format!("{name}.");
         let own = |key: &String| key.starts_with(&prefix);

@@ -17,12 +17,14 @@ pub struct LearnedTokens {
 }
 
 impl LearnedTokens {
-    /// `count` equal rows: the mean of the rows of `table` at the ids in `initializer`.
+    /// `count` equal rows: the mean of the rows of `table` at the ids in `initializer`. `name` is the parameter's place in a
+    /// model, which its id follows from.
     ///
     /// # Errors
     /// [`NetsError::InvalidConfig`] for no tokens, no ids, or an id that the table does not have.
     pub fn from_table(
         table: &Embedding,
+        name: &str,
         count: usize,
         initializer: &[u32],
     ) -> Result<Self, NetsError> {
@@ -48,7 +50,7 @@ impl LearnedTokens {
         let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [rows]), &plain);
         let mean = table.weight.val().inner().select(0, ids).mean_dim(0);
         let values = mean.expand([count, features]).into_data();
-        let place = ParameterInit::new(0, &device).at("learned_tokens");
+        let place = ParameterInit::new(0, &device).at(name);
         let weight = place.constant("weight", [count, features], 0.0);
         Ok(Self {
             weight: weight.map(|zeros| {
@@ -67,6 +69,21 @@ impl LearnedTokens {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Puts `rows` at the end of `table`, which keeps its id and whether it trains.
+///
+/// # Shapes
+/// - `rows`: `[tokens, features]`
+pub(crate) fn append_rows(table: &mut Embedding, rows: Tensor<2>) {
+    let device = table.weight.lazy_device();
+    table.weight = table.weight.clone().map(|values| {
+        let trains = values.is_require_grad();
+        let dtype = values.dtype();
+        let rows = rows.to_device(&device).cast(dtype);
+        let all = Tensor::cat(vec![values.detach(), rows.detach()], 0);
+        all.detach().set_require_grad(trains)
+    });
 }
 
 /// Rows of `table` for ids that it has, rows of `learned` for those that follow.

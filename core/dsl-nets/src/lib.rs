@@ -27,6 +27,7 @@ mod parameter_init;
 pub mod parameters;
 mod patch_discriminator;
 mod pipeline;
+mod pipeline_text;
 mod pretrained;
 mod resnet;
 mod single_file;
@@ -52,7 +53,7 @@ pub use clip::{
     ClipTextTransformer, ClipVisionConfig, ClipVisionEmbeddings, ClipVisionModel,
     ClipVisionModelConfig, ClipVisionOutput, ClipVisionTransformer, PatchEmbedding,
 };
-pub use clip_tokenizer::{ClipTokenizer, ClipTokens};
+pub use clip_tokenizer::ClipTokenizer;
 pub use conditioning::{
     AddedConditioning, CameraEstimate, Conditioning, GligenConditioning, VolumeConditioning,
 };
@@ -72,6 +73,7 @@ pub use parameter_init::ParameterInit;
 pub use parameters::{NamedParameter, named_parameters};
 pub use patch_discriminator::PatchDiscriminator;
 pub use pipeline::{Pipeline, SaveOptions, read_model_index, save_folder, save_parts};
+pub use pipeline_text::{PipelineText, PipelineTextConfig, PipelineTextOutput};
 pub use pretrained::{
     LoadOptions, Loaded, Pretrained, load_folder, load_unet_extending, load_weights, read_config,
 };
@@ -92,7 +94,7 @@ pub use text_encoder::{
     TextEncoderLayers, TextMlp,
 };
 pub use textual_inversion::{EmbeddingStyle, LearnedEmbedding, add_embedding};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{TextTokens, Tokenizer};
 pub use transformer_2d::{Projection, Transformer2D};
 pub use unet_2d_blocks::{
     CrossAttnDownBlock2D, CrossAttnUpBlock2D, DownBlock, DownBlock2D, UNetMidBlock2DCrossAttn,

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::conditioning::Conditioning;
 use crate::denoiser::{Denoiser, DenoiserConfig};
 use crate::error::NetsError;
-use crate::learned_tokens::LearnedTokens;
+use crate::learned_tokens::{LearnedTokens, append_rows};
 use crate::parameter_init::ParameterInit;
+use crate::pipeline_text::{PipelineText, PipelineTextConfig, PipelineTextOutput};
 use crate::text_encoder::{TextEncoder, TextEncoderConfig};
 use crate::weights::{self, LoadReport, WeightDType, WeightFile};
 
@@ -25,6 +26,9 @@ pub struct ModelConfig {
     /// The text encoder, for a denoiser that attends to text.
     #[serde(default)]
     pub text_encoder: Option<TextEncoderConfig>,
+    /// The text encoders of a pipeline, where they learn something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline_text: Option<PipelineTextConfig>,
 }
 
 impl ModelConfig {
@@ -57,10 +61,28 @@ impl ModelConfig {
                 Some(config) => Some(TextEncoder::new(config, &init.at("text_encoder"))?),
                 None => None,
             },
+            pipeline_text: match &self.pipeline_text {
+                Some(config) => Some(PipelineText::new(config, &init.at(PipelineText::PLACE))?),
+                None => None,
+            },
             learned_tokens: None,
+            learned_tokens_2: None,
         })
     }
+
+    /// The shape of [`Model::with_words_in_tables`]: `count` tokens more in each text encoder.
+    pub fn with_tokens(mut self, count: usize) -> Self {
+        if let Some(encoder) = &mut self.text_encoder {
+            encoder.vocab_size += count;
+        }
+        self.pipeline_text = self.pipeline_text.map(|text| text.with_tokens(count));
+        self
+    }
 }
+
+/// Names of new words among the parameters.
+const WORDS: &str = "learned_tokens";
+const WORDS_2: &str = "learned_tokens_2";
 
 /// A denoiser with its text encoder, and new words of the latter.
 #[derive(Module, Debug)]
@@ -69,8 +91,12 @@ pub struct Model {
     pub denoiser: Denoiser,
     /// Makes features of tokens.
     pub text_encoder: Option<TextEncoder>,
-    /// New words, whose token ids follow those that the text encoder knows.
+    /// The text encoders of a pipeline, where they learn something; elsewhere features of their texts come ready made.
+    pub pipeline_text: Option<PipelineText>,
+    /// New words, whose token ids follow those that the text encoder knows: the model's own, or a pipeline's first.
     pub learned_tokens: Option<LearnedTokens>,
+    /// The same words for SDXL's second text encoder.
+    pub learned_tokens_2: Option<LearnedTokens>,
 }
 
 impl Model {
@@ -85,6 +111,36 @@ impl Model {
             }
             None => Conditioning::none(),
         }
+    }
+
+    /// What the pipeline's text encoders make of texts; none when they are not part of the model.
+    ///
+    /// # Shapes
+    /// - `token_ids`: `[batch, tokens]`, one for each encoder
+    pub fn encode_pipeline_text(&self, token_ids: &[Tensor<2, Int>]) -> Option<PipelineTextOutput> {
+        let text = self.pipeline_text.as_ref()?;
+        Some(text.forward(token_ids, self.words()))
+    }
+
+    /// One vector for each phrase of a box: of a pipeline's first encoder its pooled state, as GLIGEN has it; of an own encoder
+    /// the mean over all tokens. None when the model has no text encoder.
+    ///
+    /// # Shapes
+    /// - `token_ids`: `[phrases, tokens]`; result: `[phrases, features]`
+    pub fn encode_phrases(&self, token_ids: Tensor<2, Int>) -> Option<Tensor<2>> {
+        if let Some(text) = &self.pipeline_text {
+            let output = text
+                .text_encoder
+                .encode(token_ids, self.learned_tokens.as_ref());
+            return Some(output.pooled);
+        }
+        let states = self.encode_text(token_ids).encoder_hidden_states?;
+        let [phrases, _, features] = states.dims();
+        Some(states.mean_dim(1).reshape([phrases, features]))
+    }
+
+    fn words(&self) -> [Option<&LearnedTokens>; 2] {
+        [self.learned_tokens.as_ref(), self.learned_tokens_2.as_ref()]
     }
 
     /// The model with `count` new words, whose ids are `vocab_size..vocab_size + count` of its text encoder. All start from the
@@ -102,20 +158,73 @@ impl Model {
             return Err(NetsError::config("learned_tokens", count, reason));
         };
         let table = &encoder.embeddings.token_embedding;
-        self.learned_tokens = Some(LearnedTokens::from_table(table, count, initializer)?);
+        let words = LearnedTokens::from_table(table, WORDS, count, initializer)?;
+        self.learned_tokens = Some(words);
         Ok(self)
+    }
+
+    /// As [`Self::with_learned_tokens`], for the text encoders of a pipeline: each has ids of its own for the words and for the
+    /// tokens in `initializers`.
+    ///
+    /// # Errors
+    /// [`NetsError::InvalidConfig`] for a model without a pipeline's text encoders or with more of them than `initializers`, and
+    /// as [`LearnedTokens::from_table`].
+    pub fn with_pipeline_words(
+        mut self,
+        count: usize,
+        initializers: &[Vec<u32>],
+    ) -> Result<Self, NetsError> {
+        let encoders: Vec<_> = match &self.pipeline_text {
+            Some(text) => text.encoders().map(|(_, encoder)| encoder).collect(),
+            None => Vec::new(),
+        };
+        if encoders.is_empty() || encoders.len() != initializers.len() {
+            let reason = format!(
+                "the model has {} text encoders of a pipeline",
+                encoders.len()
+            );
+            return Err(NetsError::config(
+                "initializers",
+                initializers.len(),
+                reason,
+            ));
+        }
+        let mut words = Vec::new();
+        for ((encoder, initializer), name) in
+            encoders.iter().zip(initializers).zip([WORDS, WORDS_2])
+        {
+            let table = &encoder.text_model.embeddings.token_embedding;
+            words.push(LearnedTokens::from_table(table, name, count, initializer)?);
+        }
+        let mut words = words.into_iter();
+        (self.learned_tokens, self.learned_tokens_2) = (words.next(), words.next());
+        Ok(self)
+    }
+
+    /// The same model with its new words in the token tables of its text encoders, under the ids that they have: it knows them
+    /// like any other word, and can be taught further ones.
+    pub fn with_words_in_tables(mut self) -> Self {
+        if let (Some(encoder), Some(words)) = (&mut self.text_encoder, &self.learned_tokens) {
+            append_rows(&mut encoder.embeddings.token_embedding, words.weight.val());
+        }
+        if let Some(text) = self.pipeline_text.take() {
+            self.pipeline_text = Some(text.with_words(self.words()));
+        }
+        (self.learned_tokens, self.learned_tokens_2) = (None, None);
+        self
     }
 
     /// The same model without adapters: what they compute is added to the weights.
     pub fn merge_lora(&self) -> Self {
         Self {
             denoiser: self.denoiser.merge_lora(),
-            text_encoder: self.text_encoder.clone(),
-            learned_tokens: self.learned_tokens.clone(),
+            pipeline_text: self.pipeline_text.as_ref().map(PipelineText::merge_lora),
+            ..self.clone()
         }
     }
 
-    /// Writes everything to one safetensors file, keys `denoiser.…`, `text_encoder.…`, `learned_tokens.…`, whole or not at all.
+    /// Writes everything to one safetensors file, keys `denoiser.…`, `text_encoder.…`, `pipeline_text.…`, `learned_tokens.…`, whole
+    /// or not at all.
     ///
     /// # Errors
     /// [`NetsError::Io`] when the file cannot be written.

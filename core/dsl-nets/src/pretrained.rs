@@ -100,8 +100,23 @@ pub fn load_weights<T: Pretrained>(
     dtype: WeightDType,
     device: &Device,
 ) -> Result<(T, LoadReport), NetsError> {
+    fill(
+        T::build(config, &ParameterInit::deferred(0, device))?,
+        set,
+        dtype,
+    )
+}
+
+/// `module` with the weights in `set`, which may have an older version's names: all of them, and no others.
+///
+/// # Errors
+/// As [`load_folder`].
+pub(crate) fn fill<T: Pretrained>(
+    module: T,
+    set: WeightSet,
+    dtype: WeightDType,
+) -> Result<(T, LoadReport), NetsError> {
     let set = renamed::<T>(set);
-    let module = T::build(config, &ParameterInit::deferred(0, device))?;
     let (module, report) = load_set(module, &set, dtype)?;
     complete(&report, set.name())?;
     Ok((module, report))

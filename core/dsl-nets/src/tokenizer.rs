@@ -21,6 +21,86 @@ pub struct Tokenizer {
     pad: u32,
     /// New words with their ids, longest first.
     added: Vec<(String, i64)>,
+    groups: WordGroups,
+}
+
+/// The ids of one text, as many as a text encoder reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextTokens {
+    /// Start, text, end, padding.
+    pub ids: Vec<i64>,
+    /// How many of them are not padding.
+    pub used: usize,
+    /// How many tokens at the text's end found no room.
+    pub dropped: usize,
+    /// New words that are in the text, and none of whose places found room.
+    pub lost_words: Vec<String>,
+}
+
+/// Words of several embeddings: `<a>`, `<a>_1`, `<a>_2` … in a row. The first alone stands for all of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct WordGroups(Vec<(i64, i64)>);
+
+impl WordGroups {
+    /// Of words with the ids from `first_id` on.
+    pub(crate) fn of(words: &[String], first_id: usize) -> Self {
+        let mut groups = Vec::new();
+        let mut rest = words;
+        let mut id = first_id as i64;
+        while let [first, others @ ..] = rest {
+            let belongs = |(i, word): &(usize, &String)| **word == format!("{first}_{}", i + 1);
+            let count = 1 + others.iter().enumerate().take_while(belongs).count();
+            if count > 1 {
+                groups.push((id, count as i64));
+            }
+            (rest, id) = (&rest[count..], id + count as i64);
+        }
+        Self(groups)
+    }
+
+    /// `ids` with all of a word's where the first stands alone.
+    pub(crate) fn written_out(&self, ids: Vec<i64>) -> Vec<i64> {
+        if self.0.is_empty() {
+            return ids;
+        }
+        let mut all = Vec::with_capacity(ids.len());
+        for (i, id) in ids.iter().copied().enumerate() {
+            match self.0.iter().find(|(first, _)| *first == id) {
+                Some((_, count)) if ids.get(i + 1) != Some(&(id + 1)) => all.extend(id..id + count),
+                _ => all.push(id),
+            }
+        }
+        all
+    }
+}
+
+impl TextTokens {
+    /// A whole text, start and end included, cut or filled to `max_tokens`, two at least; `words` are the new ones with their ids.
+    pub(crate) fn fit<'a>(
+        whole: Vec<i64>,
+        max_tokens: usize,
+        pad: i64,
+        words: impl Iterator<Item = (&'a str, i64)>,
+    ) -> Self {
+        let dropped = whole.len().saturating_sub(max_tokens);
+        let mut ids = whole;
+        let mut lost_words = Vec::new();
+        if let (true, Some(end)) = (dropped > 0, ids.last().copied()) {
+            let rest = ids.split_off(max_tokens - 1);
+            let is_lost = |id: &i64| rest.contains(id) && !ids.contains(id);
+            let lost = words.filter(|(_, id)| is_lost(id));
+            lost_words = lost.map(|(word, _)| word.to_owned()).collect();
+            ids.push(end);
+        }
+        let used = ids.len();
+        ids.resize(max_tokens, pad);
+        Self {
+            ids,
+            used,
+            dropped,
+            lost_words,
+        }
+    }
 }
 
 impl Tokenizer {
@@ -114,12 +194,14 @@ impl Tokenizer {
             end,
             pad,
             added: Vec::new(),
+            groups: WordGroups::default(),
         })
     }
 
     /// The same tokenizer with new words: wherever one is written in a text, letter by letter, it becomes one id,
     /// `first_id` for the first of them. Of several that begin in one place the longest counts. `first_id` is the text encoder's
-    /// `vocab_size`, which may be more than this tokenizer's. Words that it had are replaced.
+    /// `vocab_size`, which may be more than this tokenizer's. `<a>` alone stands for `<a><a>_1<a>_2` where these words follow it in
+    /// the list. Words that it had are replaced.
     ///
     /// [`Self::to_json`] leaves them out: they belong to a task, not to the vocabulary.
     ///
@@ -150,6 +232,7 @@ impl Tokenizer {
         added.sort_by_key(|(word, _)| std::cmp::Reverse(word.len()));
         Ok(Self {
             added,
+            groups: WordGroups::of(words, first_id),
             ..self.clone()
         })
     }
@@ -183,7 +266,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// [`NetsError::InvalidConfig`] when `max_len` has no room for start and end.
-    pub fn encode(&self, text: &str, max_len: usize) -> Result<Vec<i64>, NetsError> {
+    pub fn encode(&self, text: &str, max_len: usize) -> Result<TextTokens, NetsError> {
         if max_len < 2 {
             return Err(NetsError::config(
                 "max_len",
@@ -193,10 +276,9 @@ impl Tokenizer {
         }
         let mut ids = vec![i64::from(self.start)];
         ids.extend(self.ids(text)?);
-        ids.truncate(max_len - 1);
         ids.push(i64::from(self.end));
-        ids.resize(max_len, self.pad_id());
-        Ok(ids)
+        let words = self.added.iter().map(|(word, id)| (word.as_str(), *id));
+        Ok(TextTokens::fit(ids, max_len, self.pad_id(), words))
     }
 
     /// The ids of a text, however many: no start, end or padding.
@@ -212,7 +294,7 @@ impl Tokenizer {
             rest = &rest[place + word.len()..];
         }
         ids.extend(self.plain_ids(rest, ids.is_empty())?);
-        Ok(ids)
+        Ok(self.groups.written_out(ids))
     }
 
     /// The first added word in a text: its place, the word, its id.

@@ -7,30 +7,14 @@ use anyhow::{Result, anyhow, bail};
 use burn::tensor::{AllocationProperty, Bytes, DType as BurnDType, TensorData};
 use dsl_engine::{Boxes, Camera, Conditions, Phrases, Stream, Streams, Volume};
 use dsl_loader::{HostColumn, HostColumnData, HostTensor, Injection, TaskDescription};
-use dsl_nets::Tokenizer;
 
 use super::latents::{LatentCoder, SizeIds};
+use super::text::{TextReader, note_length};
 use crate::failure;
 
 /// Column with what SDXL is told of a picture's size, float32 `[6]` per sample: original height and width, top and left of
 /// the crop, target height and width, in pixels. A task without it has pictures that were never cut.
 const SIZES: &str = "size_ids";
-
-/// Who makes features of texts.
-#[derive(Clone)]
-pub enum TextReader {
-    /// Nobody: the task has no text.
-    None,
-    /// The model's own encoder, which may train; here texts become token ids.
-    Own {
-        /// Makes ids.
-        tokenizer: Arc<Tokenizer>,
-        /// Length in tokens.
-        max_tokens: usize,
-    },
-    /// A pipeline's frozen encoders.
-    Frozen(Arc<LatentCoder>),
-}
 
 /// How columns become what networks read.
 #[derive(Clone)]
@@ -221,7 +205,10 @@ impl Feed {
             self.add(injection, &of, &mut conditions)?;
         }
         // A network with text attends to the empty one where the task has none.
-        if conditions.token_ids.is_none() && conditions.features.is_none() {
+        let has_text = conditions.token_ids.is_some()
+            || conditions.pipeline_texts.is_some()
+            || conditions.features.is_some();
+        if !has_text {
             let texts = vec![""; samples];
             self.add_texts(&texts, columns, &mut conditions)?;
         }
@@ -333,24 +320,38 @@ impl Feed {
                 let mut ids = Vec::with_capacity(texts.len() * rows * max_tokens);
                 for text in texts {
                     let of_text = tokenizer.encode(text, *max_tokens)?;
+                    note_length(text, &of_text);
                     for _ in 0..rows {
-                        ids.extend_from_slice(&of_text);
+                        ids.extend_from_slice(&of_text.ids);
                     }
                 }
                 conditions.token_ids =
                     Some(TensorData::new(ids, [texts.len() * rows, *max_tokens]));
             }
+            TextReader::Pipeline(tokenizers) => {
+                let (texts, sizes) = self.texts_and_sizes(texts, columns);
+                conditions.pipeline_texts = Some(tokenizers.encode(&texts, &sizes)?);
+            }
             TextReader::Frozen(coder) => {
-                let repeated: Vec<&str> = (texts.iter())
-                    .flat_map(|text| std::iter::repeat_n(*text, rows))
-                    .collect();
-                let sizes: Vec<SizeIds> = (self.sizes(columns, texts.len()).into_iter())
-                    .flat_map(|size| std::iter::repeat_n(size, rows))
-                    .collect();
-                conditions.features = Some(coder.encode_texts(&repeated, &sizes)?);
+                let (texts, sizes) = self.texts_and_sizes(texts, columns);
+                conditions.features = Some(coder.encode_texts(&texts, &sizes)?);
             }
         }
         Ok(())
+    }
+
+    /// A text and the sizes of its picture for each row.
+    fn texts_and_sizes<'a>(
+        &self,
+        texts: &[&'a str],
+        columns: &Columns,
+    ) -> (Vec<&'a str>, Vec<SizeIds>) {
+        let rows = self.shape.rows;
+        let sizes = self.sizes(columns, texts.len());
+        (
+            repeat(texts, texts.len(), rows),
+            repeat(&sizes, texts.len(), rows),
+        )
     }
 
     fn sizes(&self, columns: &Columns, samples: usize) -> Vec<SizeIds> {
@@ -410,11 +411,18 @@ impl Feed {
             bail!("column `{phrases}` holds numbers, expected text");
         };
         let rows = samples * of.rows;
-        let phrases = match &self.text {
+        let ids_of = |text: &str| match &self.text {
             TextReader::Own {
                 tokenizer,
                 max_tokens,
-            } => {
+            } => Ok(tokenizer.encode(text, *max_tokens)?.ids),
+            TextReader::Pipeline(tokenizers) => tokenizers.encode_phrase(text),
+            TextReader::None | TextReader::Frozen(_) => {
+                bail!("phrases of boxes need a text encoder")
+            }
+        };
+        let phrases = match &self.text {
+            TextReader::Own { .. } | TextReader::Pipeline(_) => {
                 // Most boxes have one of a few phrases: each is encoded once.
                 let mut known: HashMap<&str, i64> = HashMap::new();
                 let mut ids = Vec::new();
@@ -423,12 +431,14 @@ impl Feed {
                     let next = known.len() as i64;
                     let id = *known.entry(text).or_insert(next);
                     if id == next {
-                        ids.extend(tokenizer.encode(text, *max_tokens)?);
+                        ids.extend(ids_of(text)?);
                     }
                     slots_of.push(id);
                 }
+                let phrases = known.len();
+                let tokens = ids.len() / phrases.max(1);
                 Phrases::TokenIds {
-                    token_ids: TensorData::new(ids, [known.len(), *max_tokens]),
+                    token_ids: TensorData::new(ids, [phrases, tokens]),
                     slots: TensorData::new(repeat(&slots_of, samples, of.rows), [rows, slots]),
                 }
             }

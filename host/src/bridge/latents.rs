@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::feature_cache::{FeatureCache, Stored, hex};
 use super::pipeline::{Pipeline, PipelineKind, TextPart};
+use super::text;
 use super::wrapping::Wrapping;
 use crate::failure;
 
@@ -117,6 +118,11 @@ impl LatentCoder {
     /// The pipeline's folder.
     pub fn folder(&self) -> &Path {
         &self.pipeline.folder
+    }
+
+    /// The pipeline.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
     }
 
     /// Shape of the latents of pictures of a shape.
@@ -352,7 +358,9 @@ impl LatentCoder {
         let mut states = Vec::new();
         let mut pooled = None;
         for part in parts.iter() {
-            let ids = part.tokenizer.encode(text)?.ids;
+            let tokens = part.tokenizer.encode(text)?;
+            text::note_length(text, &tokens);
+            let ids = tokens.ids;
             let tokens = ids.len();
             let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, tokens]), &self.device);
             let output = part.model.forward(ids);

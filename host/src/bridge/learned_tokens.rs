@@ -2,9 +2,10 @@
 
 use anyhow::{Result, anyhow};
 use dsl_loader::{Injection, TaskDescription};
-use dsl_nets::{Model, TextEncoderConfig, Tokenizer};
+use dsl_nets::Model;
 use serde::{Deserialize, Serialize};
 
+use super::text::TextReader;
 use crate::failure;
 
 /// New words, and the word whose embedding they start from.
@@ -35,29 +36,45 @@ impl LearnedWords {
             })
     }
 
-    /// Model and tokenizer that know the words; `encoder` is the shape of the model's text encoder.
+    /// The model with the words, whose texts `reader` reads.
     ///
     /// # Errors
     /// A usage error for a base whose text encoder cannot learn words.
-    pub fn add_to(
-        &self,
-        model: Model,
-        tokenizer: &Tokenizer,
-        encoder: Option<&TextEncoderConfig>,
-    ) -> Result<(Model, Tokenizer)> {
-        let initializer: Vec<u32> = (tokenizer.ids(&self.initializer)?.into_iter())
-            .filter_map(|id| u32::try_from(id).ok())
+    pub fn add_to(&self, model: Model, reader: &TextReader) -> Result<Model> {
+        let initializers: Vec<Vec<u32>> = (reader.ids(&self.initializer)?.into_iter())
+            .map(|ids| {
+                ids.into_iter()
+                    .filter_map(|id| u32::try_from(id).ok())
+                    .collect()
+            })
             .collect();
-        if initializer.is_empty() {
+        if initializers.iter().any(Vec::is_empty) {
             return Err(failure::usage(anyhow!(
                 "the initializer `{}` is an empty text to this base's tokenizer\n\
                  hint: name the thing by a word that the base was trained with",
                 self.initializer
             )));
         }
-        let first_id = encoder.ok_or_else(needs_text_encoder)?.vocab_size;
-        let model = model.with_learned_tokens(self.words.len(), &initializer)?;
-        Ok((model, tokenizer.with_added_tokens(&self.words, first_id)?))
+        let count = self.words.len();
+        match (&model.pipeline_text, &initializers[..]) {
+            (Some(_), _) => Ok(model.with_pipeline_words(count, &initializers)?),
+            (None, [initializer]) => Ok(model.with_learned_tokens(count, initializer)?),
+            (None, _) => Err(needs_text_encoder()),
+        }
+    }
+
+    /// Refuses words that the base has learned already.
+    ///
+    /// # Errors
+    /// A usage error that names the word.
+    pub fn check_new(&self, known: &[String]) -> Result<()> {
+        match self.words.iter().find(|word| known.contains(word)) {
+            Some(word) => Err(failure::usage(anyhow!(
+                "the base has learned the word `{word}` already, and goes on knowing it\n\
+                 hint: choose another word for the new thing; for textual-inversion, `task.data.placeholder_token`"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -65,7 +82,7 @@ impl LearnedWords {
 pub fn needs_text_encoder() -> anyhow::Error {
     failure::usage(anyhow!(
         "the task teaches new words to a trained model's own text encoder, and this base has none\n\
-         hint: set `model.base` to a run of t2i, or to a file that `dsl-host export --format file` made of one; the \
-         frozen encoders of a pipeline cannot learn words yet"
+         hint: set `model.base` to a run of t2i, to a file that `dsl-host export --format file` made of one, or to the folder of a \
+         Stable Diffusion pipeline"
     ))
 }

@@ -15,6 +15,7 @@ use super::learned_tokens::{LearnedWords, needs_text_encoder};
 use super::model_card::{self, ModelCard};
 use super::pipeline::Pipeline;
 use super::task_modules::with_task_modules;
+use super::text::TextReader;
 use crate::config::{BaseModel, RunConfig};
 use crate::failure;
 
@@ -29,8 +30,10 @@ pub struct Prepared {
     pub model: Model,
     /// Shape and meaning.
     pub card: ModelCard,
-    /// For networks with text.
+    /// Of the model's own text encoder, without the words that it is taught.
     pub tokenizer: Option<Tokenizer>,
+    /// Who makes features of texts.
+    pub text: TextReader,
     /// For networks that work on latents.
     pub latents: Option<Arc<LatentCoder>>,
     /// Where the weights come from, in words.
@@ -55,19 +58,43 @@ pub fn prepare(
     {
         (base_card, base_tokenizer) = (Some(card), tokenizer);
     }
-    if base.is_none() && LearnedWords::of_task(task.describe()).is_some() {
+    let pipeline = pipeline_of(&config.model.base, base_card.as_ref())?;
+    let learned = LearnedWords::of_task(task.describe());
+    if base.is_none() && pipeline.is_none() && learned.is_some() {
         return Err(needs_text_encoder());
     }
-    let pipeline = pipeline_of(&config.model.base, base_card.as_ref())?;
+    let adapted = config.model.trainable.lora();
+    let adapts_text = adapted.is_some_and(|lora| lora.text_encoder.is_some());
+    if adapts_text && pipeline.is_none() {
+        return Err(failure::usage(anyhow!(
+            "`model.trainable.text_encoder` puts adapters on the text encoders of a pipeline, and this base is none\n\
+             hint: leave it out, or set `model.base` to the folder of a Stable Diffusion pipeline"
+        )));
+    }
+    let known_words = base_card.as_ref().map(|card| card.known_words.clone());
+    let known_words = known_words.unwrap_or_default();
+    if let Some(learned) = &learned {
+        learned.check_new(&known_words)?;
+    }
     let latents = pipeline
         .as_ref()
         .map(|pipeline| LatentCoder::new(pipeline.clone(), &config.model.latents, device))
         .transpose()?;
     let mut model = match &pipeline {
-        Some(pipeline) => ModelConfig {
-            denoiser: DenoiserConfig::Unet(pipeline.unet.clone()),
-            text_encoder: None,
-        },
+        Some(pipeline) => {
+            let of_base = base_card
+                .as_ref()
+                .and_then(|card| card.model.pipeline_text.clone());
+            ModelConfig {
+                denoiser: DenoiserConfig::Unet(pipeline.unet.clone()),
+                text_encoder: None,
+                // Part of the generator as soon as they have something to learn, or have learned something.
+                pipeline_text: match of_base {
+                    None if learned.is_some() || adapts_text => Some(pipeline.text_config()?),
+                    of_base => of_base,
+                },
+            }
+        }
         None => model_config(config, base_card.as_ref(), task, data)?,
     };
     let picture = data.shape().picture;
@@ -90,9 +117,11 @@ pub fn prepare(
         noise_schedule: config.model.noise_schedule.clone(),
         sample_shape,
         pipeline: pipeline.map(|pipeline| pipeline.folder),
-        learned: LearnedWords::of_task(task.describe()),
+        learned,
+        known_words,
     };
-    if card.learned.is_some() && card.model.text_encoder.is_none() {
+    let has_encoder = card.model.text_encoder.is_some() || card.model.pipeline_text.is_some();
+    if card.learned.is_some() && !has_encoder {
         return Err(needs_text_encoder());
     }
     check_base(base_card.as_ref(), &card)?;
@@ -104,16 +133,17 @@ pub fn prepare(
         (Some(encoder), None) => Some(learn_tokenizer(task, data, encoder.vocab_size)?),
     };
     let (mut model, source) = at_step_0(&card, base.as_ref(), config.train.seed, device)?;
-    let mut tokenizer = tokenizer;
-    if let (Some(learned), Some(known)) = (&card.learned, &tokenizer) {
-        let (taught, words) = learned.add_to(model, known, card.model.text_encoder.as_ref())?;
-        (model, tokenizer) = (taught, Some(words));
+    let latents = latents.map(Arc::new);
+    let text = TextReader::of(&card, tokenizer.as_ref(), latents.as_ref())?;
+    if let Some(learned) = &card.learned {
+        model = learned.add_to(model, &text)?;
     }
     Ok(Prepared {
         model,
         card,
         tokenizer,
-        latents: latents.map(Arc::new),
+        text,
+        latents,
         source,
     })
 }
@@ -172,26 +202,40 @@ fn at_step_0(
     seed: u64,
     device: &Device,
 ) -> Result<(Model, String)> {
-    if let (None, Some(folder)) = (base, &card.pipeline) {
-        let pipeline = Pipeline::open(folder)?;
+    let base_card = base.map(model_card::read).transpose()?.flatten();
+    let base_card = base_card.map(|(card, _)| card);
+    let of_base = base_card
+        .as_ref()
+        .and_then(|card| card.model.pipeline_text.as_ref());
+    let pipeline = card.pipeline.as_deref().map(Pipeline::open).transpose()?;
+    // A base in which they have learned nothing leaves them to the pipeline.
+    let pipeline_text = match (&card.model.pipeline_text, &pipeline) {
+        (Some(config), Some(pipeline)) if of_base.is_none() => {
+            Some(pipeline.load_text_as(config, device)?)
+        }
+        _ => None,
+    };
+    if let (None, Some(pipeline)) = (base, &pipeline) {
         let model = Model {
             denoiser: pipeline.load_unet_as(&card.model.denoiser, seed, device)?,
             text_encoder: None,
+            pipeline_text,
             learned_tokens: None,
+            learned_tokens_2: None,
         };
-        return Ok((model, folder.display().to_string()));
+        return Ok((model, pipeline.folder.display().to_string()));
     }
-    let model = card.model.init(seed, device).map_err(failure::usage)?;
-    match base {
-        None => Ok((model, "fresh weights".to_owned())),
-        Some(file) => {
-            let is_ours = model_card::read(file)?.is_some();
-            Ok((
-                load(model, file, is_ours)?,
-                file.name().display().to_string(),
-            ))
-        }
-    }
+    let config = ModelConfig {
+        pipeline_text: of_base.cloned(),
+        ..card.model.clone()
+    };
+    let model = config.init(seed, device).map_err(failure::usage)?;
+    let Some(file) = base else {
+        return Ok((model, "fresh weights".to_owned()));
+    };
+    let mut model = load(model, file, base_card.is_some())?;
+    model.pipeline_text = model.pipeline_text.or(pipeline_text);
+    Ok((model, file.name().display().to_string()))
 }
 
 /// A safetensors file, or a folder as diffusers writes it for a UNet.
@@ -220,6 +264,7 @@ fn model_config(
         (None, BaseModel::Path(path)) if path.is_dir() => ModelConfig {
             denoiser: diffusers_unet(&path.join("config.json"))?,
             text_encoder: section.text_encoder.clone(),
+            pipeline_text: None,
         },
         (None, _) => ModelConfig {
             denoiser: section.denoiser.clone().ok_or_else(|| {
@@ -229,6 +274,7 @@ fn model_config(
                 ))
             })?,
             text_encoder: section.text_encoder.clone(),
+            pipeline_text: None,
         },
     };
     let wants_text = caption_column(task.describe(), data).is_some();
@@ -335,17 +381,11 @@ fn load(model: Model, file: &WeightFile, is_ours: bool) -> Result<Model> {
             if report.is_complete() {
                 return Ok(whole);
             }
-            let Model {
-                denoiser,
-                text_encoder,
-                learned_tokens,
-            } = model;
-            let (denoiser, extension) = denoiser.load_extending(file).map_err(failure::usage)?;
-            let model = Model {
-                denoiser,
-                text_encoder,
-                learned_tokens,
-            };
+            let mut model = model;
+            let (denoiser, extension) = (model.denoiser)
+                .load_extending(file)
+                .map_err(failure::usage)?;
+            model.denoiser = denoiser;
             (model, extension)
         }
     };

@@ -38,6 +38,9 @@ pub struct ModelCard {
     /// New words of the text encoder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learned: Option<LearnedWords>,
+    /// Words that the base had learned, in the order of their ids, which are the last ones of each text encoder's vocabulary.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known_words: Vec<String>,
 }
 
 impl ModelCard {
@@ -50,6 +53,26 @@ impl ModelCard {
             .text_encoder
             .as_ref()
             .map_or(0, |encoder| encoder.max_position_embeddings)
+    }
+
+    /// All words that texts are searched for, in the order of their ids: those that the base had learned, then its own.
+    pub fn words(&self) -> Vec<String> {
+        let own = self.learned.iter().flat_map(|learned| &learned.words);
+        self.known_words.iter().chain(own).cloned().collect()
+    }
+
+    /// The card of [`Model::with_words_in_tables`]: what was being learned is known.
+    pub(super) fn with_words_in_tables(&self) -> Self {
+        let learned = self
+            .learned
+            .as_ref()
+            .map_or(0, |learned| learned.words.len());
+        Self {
+            model: self.model.clone().with_tokens(learned),
+            known_words: self.words(),
+            learned: None,
+            ..self.clone()
+        }
     }
 }
 
@@ -64,7 +87,8 @@ pub fn of_run(run: &RunDir) -> Result<ModelCard> {
     serde_json::from_str(&text).with_context(|| format!("`{}` cannot be read", path.display()))
 }
 
-/// Writes a generator with its card and tokenizer to one safetensors file, whole or not at all.
+/// Writes a generator with its card and tokenizer to one safetensors file, whole or not at all. New words go into the token
+/// tables: whoever begins with the file knows them.
 ///
 /// # Errors
 /// A file that cannot be written.
@@ -77,12 +101,18 @@ pub fn write(
 ) -> Result<()> {
     let mut metadata = BTreeMap::from([
         ("format".to_owned(), "pt".to_owned()),
-        (CARD_KEY.to_owned(), serde_json::to_string(card)?),
+        (
+            CARD_KEY.to_owned(),
+            serde_json::to_string(&card.with_words_in_tables())?,
+        ),
     ]);
     if let Some(tokenizer) = tokenizer {
         metadata.insert(TOKENIZER_KEY.to_owned(), tokenizer.to_json()?);
     }
-    model.save(path, dtype, &metadata)?;
+    model
+        .clone()
+        .with_words_in_tables()
+        .save(path, dtype, &metadata)?;
     Ok(())
 }
 

@@ -6,8 +6,8 @@ use anyhow::{Context, Result, anyhow};
 use burn::tensor::Device;
 use dsl_nets::{
     AutoencoderKL, AutoencoderKLConfig, ClipTextModel, ClipTokenizer, Denoiser, DenoiserConfig,
-    LoadOptions, Pretrained as _, UNet2DCondition, UNet2DConditionConfig, WeightDType, WeightSet,
-    load_folder, load_unet_extending, read_config,
+    LoadOptions, PipelineText, PipelineTextConfig, Pretrained as _, UNet2DCondition,
+    UNet2DConditionConfig, WeightDType, WeightSet, load_folder, load_unet_extending, read_config,
 };
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
@@ -186,21 +186,76 @@ impl Pipeline {
     /// # Errors
     /// As [`Self::load_unet`]; a tokenizer that cannot be read.
     pub fn load_text(&self, device: &Device) -> Result<Vec<TextPart>> {
-        let load = |encoder: &str, tokenizer: &str| -> Result<TextPart> {
+        let parts = self.text_parts().iter().zip(self.load_tokenizers()?);
+        let part = |([encoder, _], tokenizer): (&[&str; 2], ClipTokenizer)| -> Result<TextPart> {
             let folder = self.folder.join(encoder);
             let loaded = load_folder::<ClipTextModel>(&folder, &LoadOptions::default(), device);
             Ok(TextPart {
                 model: loaded.map_err(failure::usage)?.module,
-                tokenizer: ClipTokenizer::from_folder(&self.folder.join(tokenizer))
-                    .map_err(failure::usage)?,
+                tokenizer,
             })
         };
+        parts.map(part).collect()
+    }
+
+    /// The tokenizers of the text encoders, in order.
+    ///
+    /// # Errors
+    /// A usage error for one that cannot be read.
+    pub fn load_tokenizers(&self) -> Result<Vec<ClipTokenizer>> {
+        let folders = self
+            .text_parts()
+            .iter()
+            .map(|[_, tokenizer]| self.folder.join(tokenizer));
+        let tokenizers = folders.map(|folder| ClipTokenizer::from_folder(&folder));
+        tokenizers.collect::<Result<_, _>>().map_err(failure::usage)
+    }
+
+    /// Shape of the text encoders as a part of a generator.
+    ///
+    /// # Errors
+    /// A usage error for parts that cannot be read.
+    pub fn text_config(&self) -> Result<PipelineTextConfig> {
+        /// Old files hold this id, which stands for the largest one of a text. New words have larger ones.
+        const LEGACY_EOS: i64 = 2;
+        let mut configs = Vec::new();
+        for ([encoder, _], tokenizer) in self.text_parts().iter().zip(self.load_tokenizers()?) {
+            let folder = self.folder.join(encoder);
+            let (mut config, _) = read_config::<ClipTextModel>(&folder).map_err(failure::usage)?;
+            if config.text.eos_token_id == LEGACY_EOS {
+                config.text.eos_token_id = tokenizer.end_id();
+            }
+            configs.push(config);
+        }
+        let mut configs = configs.into_iter();
+        Ok(PipelineTextConfig {
+            text_encoder: (configs.next())
+                .ok_or_else(|| anyhow!("the pipeline has no text encoder"))?,
+            text_encoder_2: configs.next(),
+        })
+    }
+
+    /// The text encoders as a part of a generator, in the shape that [`Self::text_config`] gives.
+    ///
+    /// # Errors
+    /// As [`Self::load_unet`].
+    pub fn load_text_as(
+        &self,
+        config: &PipelineTextConfig,
+        device: &Device,
+    ) -> Result<PipelineText> {
+        PipelineText::load(&self.folder, config, device).map_err(failure::usage)
+    }
+
+    /// Text encoders with their tokenizers.
+    fn text_parts(&self) -> &'static [[&'static str; 2]] {
+        const PARTS: &[[&str; 2]] = &[
+            ["text_encoder", "tokenizer"],
+            ["text_encoder_2", "tokenizer_2"],
+        ];
         match self.kind {
-            PipelineKind::StableDiffusion => Ok(vec![load("text_encoder", "tokenizer")?]),
-            PipelineKind::StableDiffusionXl => Ok(vec![
-                load("text_encoder", "tokenizer")?,
-                load("text_encoder_2", "tokenizer_2")?,
-            ]),
+            PipelineKind::StableDiffusion => &PARTS[..1],
+            PipelineKind::StableDiffusionXl => PARTS,
         }
     }
 
@@ -217,12 +272,7 @@ impl Pipeline {
     /// # Errors
     /// Files that cannot be read.
     pub fn text_sha256(&self) -> Result<String> {
-        match self.kind {
-            PipelineKind::StableDiffusion => self.sha256_of(&["text_encoder", "tokenizer"]),
-            PipelineKind::StableDiffusionXl => {
-                self.sha256_of(&["text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"])
-            }
-        }
+        self.sha256_of(self.text_parts().as_flattened())
     }
 
     fn sha256_of(&self, parts: &[&str]) -> Result<String> {

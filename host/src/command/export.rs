@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 use dsl_nets::weights::FileTensor;
 use dsl_nets::{
-    Denoiser, DenoiserConfig, EmbeddingStyle, LearnedEmbedding, LoraExport, NetsError, SaveOptions,
-    WeightDType, save_parts,
+    Denoiser, DenoiserConfig, EmbeddingStyle, LearnedEmbedding, LearnedTokens, LoraExport, Model,
+    NetsError, PipelineText, SaveOptions, WeightDType, save_parts,
 };
 use serde_json::{Map, Value, json};
 
@@ -20,8 +20,8 @@ use crate::run_dir::write_atomic;
 ///
 /// `file` holds denoiser and text encoder under diffusers' and transformers' key names, and in its metadata the shape of the
 /// networks and the tokenizer: `model.base` takes it as it is; adapters are merged into the
-/// weights. The other formats hold the denoiser alone, or its adapter where
-/// an adapter was trained. The discriminator is always left out.
+/// weights, and learned words stand in the token tables. The other formats hold the denoiser alone, or the adapters of
+/// denoiser and text encoders where such were trained. The discriminator is always left out.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  dsl-host export --run runs/a --out model.safetensors\n  dsl-host export --run runs/a --format diffusers --out exported"
@@ -48,11 +48,13 @@ enum Format {
     File,
     /// Folders `unet` and `scheduler`, or the adapter's `pytorch_lora_weights.safetensors`.
     Diffusers,
-    /// The adapter as PEFT's `adapter_model.safetensors` and `adapter_config.json`.
+    /// The adapter as PEFT's `adapter_model.safetensors` and `adapter_config.json`; with adapters of text encoders a folder for
+    /// each network.
     Peft,
     /// The adapter as `lora.safetensors`, with the names that most other programs read.
     Kohya,
-    /// New words of the text encoder as `learned_embeds.safetensors`: one tensor `[vectors, features]` under the first word.
+    /// New words of the text encoder as `learned_embeds.safetensors`: one tensor `[vectors, features]` under the first word; of
+    /// SDXL's two encoders `clip_l` and `clip_g`.
     Embedding,
 }
 
@@ -88,16 +90,16 @@ pub fn export(args: &ExportArgs) -> Result<()> {
             args.out.clone()
         }
         Format::Diffusers if denoiser.has_lora() => {
-            LoraExport::of(denoiser)?.write_diffusers(&args.out, dtype)?;
+            adapter(&run.model, "diffusers")?.write_diffusers(&args.out, dtype)?;
             args.out.join("pytorch_lora_weights.safetensors")
         }
         Format::Diffusers => unet(&run, &args.out, dtype)?,
         Format::Peft => {
-            adapter(denoiser, "peft")?.write_peft(&args.out, dtype)?;
+            adapter(&run.model, "peft")?.write_peft(&args.out, dtype)?;
             args.out.clone()
         }
         Format::Kohya => {
-            let adapter = adapter(denoiser, "kohya")?;
+            let adapter = adapter(&run.model, "kohya")?;
             std::fs::create_dir_all(&args.out).map_err(|source| NetsError::Io {
                 action: "write",
                 path: args.out.clone(),
@@ -124,29 +126,40 @@ fn embedding(run: &Finished, out: &Path, dtype: WeightDType) -> Result<PathBuf> 
         path: out.to_owned(),
         source,
     })?;
-    let weight = tokens.weight.val();
-    let embedding = LearnedEmbedding {
-        token: learned.words.first().cloned(),
-        clip_l: FileTensor {
+    let rows = |tokens: &LearnedTokens| {
+        let weight = tokens.weight.val();
+        FileTensor {
             shape: weight.dims().to_vec(),
             values: weight.into_data().iter::<f32>().collect(),
-        },
-        clip_g: None,
+        }
+    };
+    let embedding = LearnedEmbedding {
+        token: learned.words.first().cloned(),
+        clip_l: rows(tokens),
+        clip_g: run.model.learned_tokens_2.as_ref().map(rows),
+    };
+    let style = match embedding.clip_g {
+        Some(_) => EmbeddingStyle::Sdxl,
+        None => EmbeddingStyle::Diffusers,
     };
     let file = out.join("learned_embeds.safetensors");
-    embedding.write(&file, EmbeddingStyle::Diffusers, dtype)?;
+    embedding.write(&file, style, dtype)?;
     Ok(file)
 }
 
-/// The adapter of a generator that has one.
-fn adapter(denoiser: &Denoiser, format: &str) -> Result<LoraExport> {
-    if !denoiser.has_lora() {
+/// The adapters of a generator that has some: the denoiser's, and those of text encoders.
+fn adapter(model: &Model, format: &str) -> Result<LoraExport> {
+    if !model.denoiser.has_lora() {
         return Err(failure::usage(anyhow::anyhow!(
             "`--format {format}` writes an adapter, and this run has trained the whole generator; \
              `--format diffusers` and `--format file` write that"
         )));
     }
-    Ok(LoraExport::of(denoiser)?)
+    let mut adapters = LoraExport::of(&model.denoiser)?;
+    for (component, encoder) in model.pipeline_text.iter().flat_map(PipelineText::encoders) {
+        adapters = adapters.with_text_encoder(encoder, component);
+    }
+    Ok(adapters)
 }
 
 /// The denoiser as diffusers' folder.

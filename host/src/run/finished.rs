@@ -15,6 +15,7 @@ use crate::bridge::feed::{Feed, TargetShape};
 use crate::bridge::latents::LatentCoder;
 use crate::bridge::model_card::{self, ModelCard};
 use crate::bridge::pipeline::Pipeline;
+use crate::bridge::text::TextReader;
 use crate::bridge::{model, plugin};
 use crate::config::RunConfig;
 use crate::failure;
@@ -30,8 +31,10 @@ pub struct Finished {
     pub model: Model,
     /// Its shape and meaning.
     pub card: ModelCard,
-    /// For networks with text.
+    /// Of the model's own text encoder, without the words that it was taught.
     pub tokenizer: Option<Tokenizer>,
+    /// Who makes features of texts.
+    text: TextReader,
     /// For networks that work on latents.
     pub latents: Option<Arc<LatentCoder>>,
     /// Steps done at the checkpoint.
@@ -57,18 +60,11 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
         _ => Some(Tokenizer::from_json(&read(&run.path().join(TOKENIZER))?)?),
     };
     let device = config.device.open()?;
-    let model = match config.model.trainable.is_all() {
+    let trains_all = config.model.trainable.is_all() && card.model.pipeline_text.is_none();
+    let mut model = match trains_all {
         true => card.model.init(config.train.seed, &device)?,
         // Checkpoints hold what is trained; the rest is the base's.
         false => model::base_of_run(&config, &card, || plugin_of(&run), &device)?,
-    };
-    let (model, tokenizer) = match (&card.learned, tokenizer) {
-        (Some(learned), Some(tokenizer)) => {
-            let (model, tokenizer) =
-                learned.add_to(model, &tokenizer, card.model.text_encoder.as_ref())?;
-            (model, Some(tokenizer))
-        }
-        (_, tokenizer) => (model, tokenizer),
     };
     let loaded = checkpoints(&run, &config).load_latest()?;
     for damage in &loaded.damaged {
@@ -82,6 +78,10 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
         }
         None => None,
     };
+    let text = TextReader::of(&card, tokenizer.as_ref(), latents.as_ref())?;
+    if let Some(learned) = &card.learned {
+        model = learned.add_to(model, &text)?;
+    }
     let mut trainer = Trainer::new(trainer_config(&config), model, &device)?;
     trainer.restore(&loaded.checkpoint)?;
     Ok(Finished {
@@ -92,6 +92,7 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
         config,
         card,
         tokenizer,
+        text,
         latents,
         device,
     })
@@ -124,7 +125,7 @@ impl Finished {
         if !is_plain || self.card.learned.is_some() {
             return None;
         }
-        let has_text = self.tokenizer.is_some() || self.latents.is_some();
+        let has_text = !matches!(self.text, TextReader::None);
         let column = has_text.then(|| "text".to_owned());
         let injections = (column.iter())
             .map(|column| Injection::CrossAttention {
@@ -150,8 +151,7 @@ impl Finished {
         };
         let feed = feed_of(
             &Feed::new(&description, shape),
-            self.tokenizer.as_ref(),
-            self.card.max_tokens(),
+            &self.text,
             self.latents.as_ref(),
             false,
         );
@@ -174,8 +174,7 @@ impl Finished {
         };
         let feed = Arc::new(feed_of(
             data.feed(),
-            self.tokenizer.as_ref(),
-            self.card.max_tokens(),
+            &self.text,
             self.latents.as_ref(),
             false,
         ));

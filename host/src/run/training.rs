@@ -11,6 +11,7 @@ use crate::bridge::evaluate::Evaluation;
 use crate::bridge::latents::EncodeWhen;
 use crate::bridge::prefetch::Prefetch;
 use crate::bridge::subjects::{self, Subjects};
+use crate::bridge::text::TextReader;
 use crate::config::RunConfig;
 use crate::failure;
 use crate::interrupt::Interrupt;
@@ -214,7 +215,10 @@ impl<'a> Training<'a> {
             .map(String::as_str)
             .collect();
         prompts.push("");
-        coder.encode_texts(&prompts, &vec![[0.0; 6]; prompts.len()])?;
+        // Encoders that learn are part of the model, and make other features at each step.
+        if matches!(self.session.prepared.text, TextReader::Frozen(_)) {
+            coder.encode_texts(&prompts, &vec![[0.0; 6]; prompts.len()])?;
+        }
         let stop = || match interrupt.requested() {
             true => Err(EngineError::Interrupted),
             false => Ok(()),

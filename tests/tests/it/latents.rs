@@ -26,13 +26,13 @@ const SETTINGS: &[&str] = &[
     "sampling.sampler.num_inference_steps=3",
 ];
 
-struct Bench {
+pub struct Bench {
     folder: tempfile::TempDir,
 }
 
 impl Bench {
     /// With a copy of a pipeline.
-    fn new(fixture: &str) -> Self {
+    pub fn new(fixture: &str) -> Self {
         let root = std::env::var_os("DSL_FIXTURES")
             .map_or_else(|| workspace().join("tests/fixtures"), PathBuf::from);
         let folder = tempfile::tempdir().unwrap();
@@ -44,11 +44,11 @@ impl Bench {
         Self { folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn command(&self, run: &str, base: &str, sets: &[&str]) -> std::process::Command {
+    pub fn command(&self, run: &str, base: &str, sets: &[&str]) -> std::process::Command {
         let mut command = dsl_host();
         command
             .current_dir(self.folder.path())
@@ -61,11 +61,11 @@ impl Bench {
         command
     }
 
-    fn train(&self, run: &str, sets: &[&str]) -> Outcome {
+    pub fn train(&self, run: &str, sets: &[&str]) -> Outcome {
         Outcome::of(&mut self.command(run, "pipeline", sets))
     }
 
-    fn host(&self, arguments: &[&str]) -> Outcome {
+    pub fn host(&self, arguments: &[&str]) -> Outcome {
         let mut command = dsl_host();
         Outcome::of(command.current_dir(self.folder.path()).args(arguments))
     }
@@ -101,7 +101,7 @@ fn weights(run: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     .collect()
 }
 
-fn same(a: &Path, b: &Path) {
+pub fn same(a: &Path, b: &Path) {
     assert_eq!(numbers(a), numbers(b));
     assert!(weights(a) == weights(b) && !weights(a).is_empty());
     let pictures = |run: &Path| files(&run.join("samples"));

@@ -14,4 +14,5 @@ mod resume;
 mod schemas;
 mod support;
 mod tasks;
+mod text_encoders;
 mod wrapping;

@@ -285,7 +285,7 @@ impl Small {
 }
 
 /// A run of t2i whose text encoder has room for a caption.
-fn base_run(folder: &Path) -> PathBuf {
+pub fn base_run(folder: &Path) -> PathBuf {
     let data = folder.join("pictures");
     pictures(&data);
     let mut case = Case::new(
@@ -413,7 +413,7 @@ fn a_new_word_is_all_that_is_trained_and_goes_where_it_is_exported_to() {
 }
 
 /// Names and shapes of a safetensors file, and all of its values.
-fn tensors(path: &Path) -> (Vec<(String, Vec<usize>)>, Vec<f32>) {
+pub fn tensors(path: &Path) -> (Vec<(String, Vec<usize>)>, Vec<f32>) {
     let bytes = fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let shapes = file.tensors().into_iter();

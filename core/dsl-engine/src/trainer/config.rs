@@ -39,7 +39,7 @@ pub struct TrainConfig {
     pub precision: Precision,
     /// Whether the blocks of a UNet are computed once more in the backward pass, instead of keeping what they compute in
     /// the forward pass: less memory, one forward pass more, the same numbers (bit for bit in
-    /// float32 on the CPU).
+    /// float32 on the CPU, up to the order of a sum where SDXL's text encoders learn).
     pub gradient_checkpointing: bool,
     /// Seed of everything random: initial weights, order, timesteps, noise, dropped conditions, augmentation.
     pub seed: u64,

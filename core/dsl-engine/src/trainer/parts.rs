@@ -196,7 +196,11 @@ impl PassMode {
 
 /// Whether gradients are wanted of what a model makes of text.
 fn trains_text(weights: &Model) -> bool {
-    count_trainable(&weights.text_encoder) + count_trainable(&weights.learned_tokens) > 0
+    count_trainable(&weights.text_encoder)
+        + count_trainable(&weights.pipeline_text)
+        + count_trainable(&weights.learned_tokens)
+        + count_trainable(&weights.learned_tokens_2)
+        > 0
 }
 
 /// Gradients of `loss` in the parameters of `weights`, those of recomputed blocks included.

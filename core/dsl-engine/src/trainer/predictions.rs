@@ -118,9 +118,11 @@ impl Trainer {
     ) -> Result<ValidationReport, EngineError> {
         let plain = self.device.clone().inner();
         let model = precision::compute_copy(&self.sampling_model(), self.config.train.precision);
-        let without_words = self.first_words.clone().map(|words| {
+        let [first, second] = self.first_words.clone();
+        let without_words = first.map(|words| {
             let model = Model {
                 learned_tokens: Some(words),
+                learned_tokens_2: second,
                 ..self.sampling_model()
             };
             precision::compute_copy(&model, self.config.train.precision)

@@ -64,7 +64,7 @@ fn all_parameters_move_by_the_same_bits() {
 #[test]
 fn parts_of_the_network_move_by_the_same_bits() {
     for (what, trainable) in [
-        ("lora", TrainableConfig::Lora(LoraConfig::default())),
+        ("lora", TrainableConfig::Lora(LoraConfig::default().into())),
         ("bias_norm", TrainableConfig::BiasNorm(BiasNormConfig {})),
         ("the end", named(&["conv_out"])),
         ("the middle", named(&["mid_block"])),

@@ -80,6 +80,7 @@ pub fn mlp(seed: u64) -> Model {
     ModelConfig {
         denoiser: DenoiserConfig::Mlp(mlp),
         text_encoder: None,
+        pipeline_text: None,
     }
     .init(seed, &Device::flex())
     .unwrap()

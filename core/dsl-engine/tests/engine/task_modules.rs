@@ -5,9 +5,10 @@ use std::fs;
 
 use dsl_engine::objective::{DiscriminatorBase, ShareBase};
 use dsl_engine::{
-    Checkpoints, Conditions, TaskModulesOnlyConfig, TrainableConfig, Trainer, TrainerConfig,
+    Checkpoints, Conditions, LoraTrainableConfig, TaskModulesOnlyConfig, TrainableConfig, Trainer,
+    TrainerConfig,
 };
-use dsl_nets::{LoraConfig, Model, named_parameters};
+use dsl_nets::{Model, named_parameters};
 use serde_json::json;
 
 use crate::support::{dsl, dsm, state, weights};
@@ -24,9 +25,9 @@ fn task_modules() -> TrainableConfig {
 }
 
 fn lora() -> TrainableConfig {
-    TrainableConfig::Lora(LoraConfig {
+    TrainableConfig::Lora(LoraTrainableConfig {
         rank: 2,
-        ..LoraConfig::default()
+        ..LoraTrainableConfig::default()
     })
 }
 

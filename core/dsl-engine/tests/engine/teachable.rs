@@ -2,9 +2,10 @@
 
 use burn::tensor::Device;
 use dsl_engine::{
-    BiasNormConfig, Checkpoints, Conditions, NamedConfig, TrainableConfig, Trainer, TrainerConfig,
+    BiasNormConfig, Checkpoints, Conditions, LoraTrainableConfig, NamedConfig, TrainableConfig,
+    Trainer, TrainerConfig,
 };
-use dsl_nets::{LoraConfig, Model};
+use dsl_nets::Model;
 use serde_json::{Value, json};
 
 use crate::support::{dsl, full_twin, state, weights};
@@ -67,9 +68,9 @@ fn each_way_out_is_one() {
 #[test]
 fn closed_gates_that_do_not_train_are_refused() {
     let frozen = [
-        TrainableConfig::Lora(LoraConfig {
+        TrainableConfig::Lora(LoraTrainableConfig {
             rank: 2,
-            ..LoraConfig::default()
+            ..LoraTrainableConfig::default()
         }),
         TrainableConfig::BiasNorm(BiasNormConfig {}),
         TrainableConfig::Named(NamedConfig {

@@ -6,15 +6,15 @@ use std::fs;
 use burn::tensor::Device;
 use dsl_engine::objective::{DiscriminatorBase, ShareBase, UpdateOrder};
 use dsl_engine::{
-    BiasNormConfig, Checkpoints, NamedConfig, SampleSource, StepReport, TrainableConfig, Trainer,
-    TrainerConfig,
+    BiasNormConfig, Checkpoints, LoraTrainableConfig, NamedConfig, SampleSource, StepReport,
+    TrainableConfig, Trainer, TrainerConfig,
 };
-use dsl_nets::{LoraConfig, named_parameters, parameters};
+use dsl_nets::{named_parameters, parameters};
 
 use crate::support::{Pictures, dsl, dsm, full_twin, state, tiny_unet, weights};
 
 fn lora() -> TrainableConfig {
-    TrainableConfig::Lora(LoraConfig {
+    TrainableConfig::Lora(LoraTrainableConfig {
         rank: 2,
         alpha: 4.0,
         // Linear layers, convolutions with and without stride, and 1×1 convolutions.
@@ -25,7 +25,7 @@ fn lora() -> TrainableConfig {
             r"proj_in$".to_owned(),
             r"samplers\.0\.conv$".to_owned(),
         ],
-        ..LoraConfig::default()
+        ..LoraTrainableConfig::default()
     })
 }
 

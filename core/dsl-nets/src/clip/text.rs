@@ -7,7 +7,7 @@ use super::config::ClipConfig;
 use super::encoder::ClipEncoder;
 use crate::error::NetsError;
 use crate::layers::{Embedding, LayerNorm, Linear};
-use crate::learned_tokens::{LearnedTokens, look_up};
+use crate::learned_tokens::{LearnedTokens, append_rows, look_up};
 use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
 use crate::parameter_init::ParameterInit;
 
@@ -116,6 +116,15 @@ impl ClipTextModel {
         self.run(token_ids, None, Some(learned))
     }
 
+    /// [`Self::forward`] or [`Self::forward_with`].
+    pub(crate) fn encode(
+        &self,
+        token_ids: Tensor<2, Int>,
+        learned: Option<&LearnedTokens>,
+    ) -> ClipTextOutput {
+        self.run(token_ids, None, learned)
+    }
+
     /// `count` new words for [`Self::forward_with`], all of which start from the mean embedding of the tokens in `initializer`.
     ///
     /// # Errors
@@ -126,7 +135,7 @@ impl ClipTextModel {
         initializer: &[u32],
     ) -> Result<LearnedTokens, NetsError> {
         let table = &self.text_model.embeddings.token_embedding;
-        LearnedTokens::from_table(table, count, initializer)
+        LearnedTokens::from_table(table, "learned_tokens", count, initializer)
     }
 
     /// As [`Self::forward`], with tokens that nobody sees where `attention_mask` is 0.
@@ -201,15 +210,7 @@ impl ClipTextModel {
             let reason = format!("this text encoder's tokens have {features} features");
             return Err(NetsError::config("learned embeddings", rows.dims(), reason));
         }
-        let table = &mut self.text_model.embeddings.token_embedding.weight;
-        let device = table.lazy_device();
-        *table = table.clone().map(|values| {
-            let trains = values.is_require_grad();
-            let dtype = values.dtype();
-            let rows = rows.to_device(&device).cast(dtype);
-            let all = Tensor::cat(vec![values.detach(), rows.detach()], 0);
-            all.detach().set_require_grad(trains)
-        });
+        append_rows(&mut self.text_model.embeddings.token_embedding, rows);
         Ok(self)
     }
 }

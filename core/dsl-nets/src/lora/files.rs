@@ -293,16 +293,30 @@ impl LoraExport {
         write_tensors(&folder.join(DIFFUSERS_FILE), tensors, dtype, &pt())
     }
 
-    /// Writes the denoiser's adapter as a PEFT folder.
+    /// Writes the denoiser's adapter as a PEFT folder; with adapters of text encoders, a PEFT folder `unet`, `text_encoder` or
+    /// `text_encoder_2` in `folder` for each network, as peft's own example for diffusers has it. Layers of text encoders are
+    /// named as in weight files, `text_model.encoder.…`; the `CLIPTextModel` of transformers 5 leaves the first name out.
     ///
     /// # Errors
     /// [`NetsError::Io`] when it cannot be written.
     pub fn write_peft(&self, folder: &Path, dtype: WeightDType) -> Result<(), NetsError> {
+        for (component, layers) in &self.layers {
+            match self.layers.len() {
+                1 => Self::write_one_peft(layers, folder, dtype)?,
+                _ => Self::write_one_peft(layers, &folder.join(component.name()), dtype)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_one_peft(
+        layers: &BTreeMap<String, LoraMatrices>,
+        folder: &Path,
+        dtype: WeightDType,
+    ) -> Result<(), NetsError> {
         std::fs::create_dir_all(folder).map_err(|e| NetsError::write(folder, e))?;
-        let layers = self.layers.get(&LoraComponent::Unet);
-        let layers: Vec<_> = layers.into_iter().flatten().collect();
         let mut tensors = Vec::new();
-        for (path, matrices) in &layers {
+        for (path, matrices) in layers {
             let name = format!("base_model.model.{path}");
             tensors.push((format!("{name}.lora_A.weight"), matrices.down.clone()));
             tensors.push((format!("{name}.lora_B.weight"), matrices.up.clone()));

@@ -10,6 +10,7 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
 use crate::denoiser::Denoiser;
+use crate::learned_tokens::LearnedTokens;
 use crate::model::Model;
 use crate::parameters::ParameterPath;
 use crate::unet_2d_condition::UNet2DCondition;
@@ -39,7 +40,8 @@ pub enum TaskModuleKind {
     MultiView,
     /// The conditioning picture's camera: `camera_regression`. Has no identity.
     CameraRegression,
-    /// New words of a text encoder: `learned_tokens` of a [`Model`]. Has no identity; texts without the words do not see it.
+    /// New words of a text encoder: `learned_tokens` of a [`Model`], for SDXL's second encoder `learned_tokens_2`. Has no
+    /// identity; texts without the words do not see it.
     LearnedTokens,
 }
 
@@ -87,7 +89,7 @@ impl TaskModuleKind {
                 "view_volume" | "depth_attentions" => Self::ViewVolume,
                 "attn_mv" | "norm_mv" | "domain_embedding" => Self::MultiView,
                 "camera_regression" => Self::CameraRegression,
-                "learned_tokens" => Self::LearnedTokens,
+                "learned_tokens" | "learned_tokens_2" => Self::LearnedTokens,
                 _ => return None,
             })
         });
@@ -209,11 +211,19 @@ impl Model {
                 *path = format!("{DENOISER}{path}");
             }
         }
-        if let Some(tokens) = &self.learned_tokens {
+        let words = [
+            ("learned_tokens.weight", &self.learned_tokens),
+            ("learned_tokens_2.weight", &self.learned_tokens_2),
+        ];
+        let words = words.map(|(path, tokens)| Some((path, tokens.as_ref()?)));
+        let words: Vec<_> = words.into_iter().flatten().collect();
+        if !words.is_empty() {
+            let elements =
+                |(_, tokens): &(&str, &LearnedTokens)| tokens.weight.lazy_shape().num_elements();
             modules.push(TaskModule {
                 kind: TaskModuleKind::LearnedTokens,
-                parameters: vec!["learned_tokens.weight".to_owned()],
-                elements: tokens.weight.lazy_shape().num_elements(),
+                elements: words.iter().map(elements).sum(),
+                parameters: (words.iter().map(|(path, _)| (*path).to_owned())).collect(),
                 outputs: Vec::new(),
                 at_identity: false,
             });

@@ -53,15 +53,17 @@ struct Wanted {
 impl Wanted {
     fn of(weights: &UNet2DCondition, text: bool) -> Self {
         let sample = trains(&weights.conv_in);
-        let temb = trains(&weights.time_embedding)
+        // SDXL's pooled text is in the timestep embedding, phrases of boxes in the objects.
+        let temb = (text && weights.add_embedding.is_some())
+            || trains(&weights.time_embedding)
             || trains(&weights.add_embedding)
             || trains(&weights.class_embedding)
             || trains(&weights.class_label_embedding)
             || trains(&weights.camera_pose_embedding)
             || trains(&weights.domain_embedding);
+        let objects = (text && weights.position_net.is_some()) || trains(&weights.position_net);
         let text = text || trains(&weights.context_embedding);
         let features = trains(&weights.feature_pyramid);
-        let objects = trains(&weights.position_net);
         let volume = trains(&weights.view_volume);
         let camera = trains(&weights.camera_regression);
         let reads = text || objects;

@@ -102,6 +102,7 @@ fn fresh_values_have_the_usual_spread() {
             time_embedding_dim: 62,
         }),
         text_encoder: Some(TextEncoderConfig::default()),
+        pipeline_text: None,
     };
     let parameters = named_parameters(&config.init(0, &Device::flex()).unwrap());
     let std = |path: &str| {

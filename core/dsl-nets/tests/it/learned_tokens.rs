@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, Int, Tensor};
 use dsl_nets::parameters::train_only;
 use dsl_nets::{
-    ClipConfig, ClipTextModel, Model, NetsError, ParameterInit, Tokenizer, WeightDType, WeightFile,
+    ClipConfig, ClipTextModel, ClipTokenizer, Model, NetsError, ParameterInit, Tokenizer,
+    WeightDType, WeightFile,
 };
 
 use crate::fixture::values;
@@ -151,17 +152,17 @@ fn written_words_become_one_id_each() {
     for text in CAPTIONS.iter().chain(&["", "  ", "snow < chair >"]) {
         assert_eq!(ids(text), known(text));
         assert_eq!(
-            tokenizer.encode(text, 16).unwrap(),
-            plain.encode(text, 16).unwrap()
+            tokenizer.encode(text, 16).unwrap().ids,
+            plain.encode(text, 16).unwrap().ids
         );
     }
     let (start, end, pad) = (0, 1, plain.pad_id());
     assert_eq!(
-        tokenizer.encode(" <chair> ", 5).unwrap(),
+        tokenizer.encode(" <chair> ", 5).unwrap().ids,
         [start, 500, end, pad, pad]
     );
     assert_eq!(
-        tokenizer.encode("<Dog><Dog><Dog>", 4).unwrap(),
+        tokenizer.encode("<Dog><Dog><Dog>", 4).unwrap().ids,
         [start, 502, 502, end]
     );
     assert_eq!(
@@ -178,6 +179,66 @@ fn written_words_become_one_id_each() {
     refused(&[" <a>"], 500);
     refused(&["<a>", "<a>"], 500);
     refused(&["<a>"], plain.vocab_size() - 1);
+}
+
+#[test]
+fn the_first_word_stands_for_all_that_belong_to_it() {
+    let words = ["<b>", "<a>", "<a>_1", "<a>_2", "<c>_1"].map(str::to_owned);
+    let own = Tokenizer::train_bpe(CAPTIONS, 320).unwrap();
+    let own = own.with_added_tokens(&words, 700).unwrap();
+    let folder = crate::fixture::root().join("pipeline_sd/pipeline/tokenizer");
+    let clip = ClipTokenizer::from_folder(&folder).unwrap();
+    let clip = clip.with_added_tokens(&words, 700).unwrap();
+    for (text, expected) in [
+        ("<a>", vec![701, 702, 703]),
+        ("<a> <a>_1 <a>_2", vec![701, 702, 703]),
+        ("<a><b><a>", vec![701, 702, 703, 700, 701, 702, 703]),
+        ("<a>_2 <b> <c>_1", vec![703, 700, 704]),
+    ] {
+        let new = |ids: Vec<i64>| ids.into_iter().filter(|id| *id >= 700).collect::<Vec<_>>();
+        assert_eq!(new(own.ids(text).unwrap()), expected, "{text}");
+        assert_eq!(new(clip.encode_whole(text).unwrap()), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_word_that_finds_no_room_is_named() {
+    let words = ["<chair>", "<Dog>"].map(str::to_owned);
+    let own = Tokenizer::train_bpe(CAPTIONS, 320).unwrap();
+    let own = own.with_added_tokens(&words, 500).unwrap();
+    let folder = crate::fixture::root().join("pipeline_sd/pipeline/tokenizer");
+    let clip = ClipTokenizer::from_folder(&folder).unwrap();
+    let max_tokens = clip.max_tokens();
+    let plain = clip.encode("a red chair").unwrap();
+    // The text encoder's table may have more rows than there are tokens.
+    let clip = clip.with_added_tokens(&words, 700).unwrap();
+    assert_eq!(clip.encode("a red chair").unwrap(), plain);
+    assert_eq!(clip.encode_whole("<chair><dog>").unwrap()[1..3], [700, 701]);
+    assert!(
+        clip.with_added_tokens(&words[..1], 900).is_err(),
+        "it has it"
+    );
+    assert!(clip.with_added_tokens(&["<new>".to_owned()], 3).is_err());
+
+    let filler = "a ".repeat(max_tokens);
+    let read = |text: &str| {
+        let both = [
+            own.encode(text, max_tokens).unwrap(),
+            clip.encode(text).unwrap(),
+        ];
+        both.map(|tokens| {
+            let whole = tokens.used + tokens.dropped;
+            assert_eq!(tokens.ids.len(), max_tokens);
+            assert_eq!(tokens.dropped > 0, whole > max_tokens);
+            tokens.lost_words
+        })
+    };
+    let none: [Vec<String>; 2] = Default::default();
+    assert_eq!(read("a <chair>"), none);
+    assert_eq!(read(&filler), none);
+    assert_eq!(read(&format!("<chair> {filler} <chair>")), none);
+    let lost = || vec!["<chair>".to_owned()];
+    assert_eq!(read(&format!("<Dog> {filler} <chair>")), [lost(), lost()]);
 }
 
 /// In CLIP the end of a text is told by its id, of which a new word's is larger.

@@ -33,6 +33,7 @@ pub fn model_config(fields: Value) -> ModelConfig {
     ModelConfig {
         denoiser: DenoiserConfig::Unet(config(fields)),
         text_encoder: crate::init::small_config().text_encoder,
+        pipeline_text: None,
     }
 }
 

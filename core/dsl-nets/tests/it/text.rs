@@ -29,8 +29,8 @@ fn a_tokenizer_survives_its_json() {
     assert_eq!(read.to_json().unwrap(), tokenizer.to_json().unwrap());
     for text in CAPTIONS.iter().chain(&["blue whale 🐋", ""]) {
         assert_eq!(
-            read.encode(text, 16).unwrap(),
-            tokenizer.encode(text, 16).unwrap()
+            read.encode(text, 16).unwrap().ids,
+            tokenizer.encode(text, 16).unwrap().ids
         );
     }
 }
@@ -39,15 +39,17 @@ fn a_tokenizer_survives_its_json() {
 fn texts_have_start_end_and_padding() {
     let tokenizer = Tokenizer::train_bpe(CAPTIONS, 400).unwrap();
     let (start, end, pad) = (0, 1, tokenizer.pad_id());
-    let ids = tokenizer.encode("red apple", 8).unwrap();
+    let ids = tokenizer.encode("red apple", 8).unwrap().ids;
     assert_eq!((ids.len(), ids[0]), (8, start));
     let last = ids.iter().position(|id| *id == end).unwrap();
     assert!(ids[last + 1..].iter().all(|id| *id == pad), "{ids:?}");
-    assert_eq!(tokenizer.encode("", 4).unwrap(), [start, end, pad, pad]);
+    assert_eq!(tokenizer.encode("", 4).unwrap().ids, [start, end, pad, pad]);
 
     let cut = tokenizer
         .encode("face with tears of joy and a very long rest", 5)
         .unwrap();
+    assert!(cut.dropped > 0 && cut.used == 5 && cut.lost_words.is_empty());
+    let cut = cut.ids;
     assert_eq!((cut.len(), cut[0], cut[4]), (5, start, end));
 }
 
@@ -56,14 +58,14 @@ fn case_white_space_and_composition_do_not_matter() {
     let tokenizer = Tokenizer::train_bpe(CAPTIONS, 400).unwrap();
     let check = |a: &str, b: &str| {
         assert_eq!(
-            tokenizer.encode(a, 24).unwrap(),
-            tokenizer.encode(b, 24).unwrap()
+            tokenizer.encode(a, 24).unwrap().ids,
+            tokenizer.encode(b, 24).unwrap().ids
         )
     };
     check("red apple", "  RED\t apple\n");
     check("caf\u{e9}", "cafe\u{301}");
     // A special token written out is text like any other.
-    assert!(!tokenizer.encode("<|pad|> red", 24).unwrap()[..3].contains(&tokenizer.pad_id()));
+    assert!(!tokenizer.encode("<|pad|> red", 24).unwrap().ids[..3].contains(&tokenizer.pad_id()));
 }
 
 #[test]

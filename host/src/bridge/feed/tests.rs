@@ -1,6 +1,7 @@
 //! Columns as a plugin sends them, and what the networks are to read.
 
 use dsl_loader::MultiViewAttention;
+use dsl_nets::Tokenizer;
 
 use super::*;
 
@@ -153,7 +154,7 @@ fn a_caption_is_repeated_over_rows_and_dropped_to_the_empty_text() {
     let columns = vec![texts("caption", &["a red cube", "a blue ball"])];
     let conditions = second_dropped(&feed, columns.clone()).unwrap();
     let ids = |texts: &[&str]| -> Vec<i64> {
-        let encode = |text: &&str| tokenizer().encode(text, TOKENS).unwrap();
+        let encode = |text: &&str| tokenizer().encode(text, TOKENS).unwrap().ids;
         texts.iter().flat_map(encode).collect()
     };
     let found = conditions.token_ids.unwrap();
@@ -175,7 +176,7 @@ fn a_caption_is_repeated_over_rows_and_dropped_to_the_empty_text() {
 fn a_network_with_text_reads_the_empty_one_in_a_task_without() {
     let feed = with_text(feed(&[class(3)], 1));
     let conditions = given(&feed, vec![integers("class", &[0, 2])]).unwrap();
-    let expected: Vec<i64> = tokenizer().encode("", TOKENS).unwrap().repeat(2);
+    let expected: Vec<i64> = tokenizer().encode("", TOKENS).unwrap().ids.repeat(2);
     let found = conditions.token_ids.unwrap();
     assert_eq!(found.iter::<i64>().collect::<Vec<_>>(), expected);
 }
@@ -289,7 +290,7 @@ fn phrases_are_encoded_once_each() {
         panic!("the model reads them itself");
     };
     assert_eq!(token_ids.shape().to_vec(), [3, TOKENS]);
-    let encode = |text| tokenizer().encode(text, TOKENS).unwrap();
+    let encode = |text| tokenizer().encode(text, TOKENS).unwrap().ids;
     let expected: Vec<i64> = ["cube", "ball", ""].into_iter().flat_map(encode).collect();
     assert_eq!(token_ids.iter::<i64>().collect::<Vec<_>>(), expected);
     assert_eq!(slots.shape().to_vec(), [4, 3]);
