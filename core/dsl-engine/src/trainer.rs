@@ -261,13 +261,11 @@ impl Trainer {
     }
 
     /// Steps that count as one epoch of `training_set`.
-    pub fn steps_per_epoch(&self, training_set_len: u64) -> u64 {
+    pub fn steps_per_epoch(&self, training_set: &dyn SampleSource) -> u64 {
         self.config
             .train
             .steps_per_epoch
-            .unwrap_or_else(|| {
-                training_set_len.div_ceil(self.config.train.batch_size.max(1) as u64)
-            })
+            .unwrap_or_else(|| training_set.batches_per_epoch(self.config.train.batch_size))
             .max(1)
     }
 
