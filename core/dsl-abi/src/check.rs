@@ -210,11 +210,7 @@ pub fn check_buckets(target: &ColumnSpec, buckets: &[Vec<u64>]) -> Result<(), Br
 ///
 /// # Errors
 /// A target of another shape. A batch without it is not this check's.
-pub fn check_target(
-    target: &str,
-    bucket: &[u64],
-    found: &[FoundColumn<'_>],
-) -> Result<(), Breach> {
+pub fn check_target(target: &str, bucket: &[u64], found: &[FoundColumn<'_>]) -> Result<(), Breach> {
     let column = found.iter().find(|column| column.name == target);
     match column.and_then(|column| column.shape.get(1..)) {
         Some(shape) if shape != bucket => Err(Breach {

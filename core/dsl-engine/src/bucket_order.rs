@@ -56,7 +56,11 @@ impl BucketOrder {
 
     fn batches_of(&self, epoch: u64) -> Vec<Vec<u64>> {
         let order = (self.streams).permutation(Stream::ORDER, epoch, self.of_sample.len() as u64);
-        let buckets = self.of_sample.iter().max().map_or(0, |&last| last as usize + 1);
+        let buckets = self
+            .of_sample
+            .iter()
+            .max()
+            .map_or(0, |&last| last as usize + 1);
         let mut open: Vec<Vec<u64>> = vec![Vec::new(); buckets];
         let mut batches = Vec::with_capacity(self.batches_per_epoch as usize);
         for index in order {

@@ -122,6 +122,8 @@ pub struct Trainer {
     first_words: Option<LearnedTokens>,
     /// SHA-256 of the generator's frozen parameters, once it was asked for.
     frozen: OnceLock<Option<String>>,
+    /// Whether frozen weights are held as the precision asks, which the first step sees to.
+    holds_frozen: bool,
     /// Steps done.
     step: u64,
     forwards: ForwardCounts,
@@ -165,6 +167,7 @@ impl Trainer {
             adversary: None,
             first_words,
             frozen: OnceLock::new(),
+            holds_frozen: false,
             step: 0,
             forwards: ForwardCounts::default(),
             config,
@@ -183,6 +186,7 @@ impl Trainer {
         training_set: &dyn SampleSource,
     ) -> Result<StepReport, EngineError> {
         self.check_batch(batch)?;
+        self.hold_frozen();
         self.forwards = ForwardCounts::default();
         self.seed_dropout();
         let noised = self.draw(batch);
@@ -242,8 +246,14 @@ impl Trainer {
             .as_deref()
     }
 
-    /// The generator as it is used: its moving average where one is kept, off the autodiff graph.
+    /// The generator as it is used: its moving average where one is kept, off the autodiff graph, in float32. Frozen weights
+    /// that training holds in a smaller type are those of that type.
     pub fn sampling_model(&self) -> Model {
+        precision::in_f32(self.model_in_use())
+    }
+
+    /// [`Self::sampling_model`] in the types that its weights are held in.
+    fn model_in_use(&self) -> Model {
         match &self.ema {
             Some(ema) => ema.module().clone(),
             None => self.generator.module().valid(),

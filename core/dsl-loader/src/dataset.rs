@@ -68,8 +68,14 @@ impl DatasetHandle {
         let spec = self.columns.iter().find(|column| column.name == target);
         let Some(spec) = spec else { return Ok(()) };
         let call = format!("buckets of dataset `{}`", self.split);
-        self.buckets =
-            Buckets::ask(interface, &self.caller, &call, &self.object, spec, self.count)?;
+        self.buckets = Buckets::ask(
+            interface,
+            &self.caller,
+            &call,
+            &self.object,
+            spec,
+            self.count,
+        )?;
         Ok(())
     }
 

@@ -265,7 +265,11 @@ mod tests {
             ([100, 1600], [256, 1024], [256, 4096]),
         ] {
             let placed = bucketing.place(size);
-            assert_eq!((placed.bucket, placed.resized), (bucket, resized), "{size:?}");
+            assert_eq!(
+                (placed.bucket, placed.resized),
+                (bucket, resized),
+                "{size:?}"
+            );
         }
     }
 
@@ -308,7 +312,11 @@ mod tests {
             ([640, 32], [640, 64], [1280, 64]),
         ] {
             let placed = bucketing.place(size);
-            assert_eq!((placed.bucket, placed.resized), (bucket, resized), "{size:?}");
+            assert_eq!(
+                (placed.bucket, placed.resized),
+                (bucket, resized),
+                "{size:?}"
+            );
         }
     }
 
@@ -342,21 +350,30 @@ mod tests {
             (
                 BucketsConfig::default(),
                 500,
-                ["`task.resolution` is 500", "`task.buckets.step`, which is 64"],
+                [
+                    "`task.resolution` is 500",
+                    "`task.buckets.step`, which is 64",
+                ],
             ),
             (
                 BucketsConfig::default(),
                 2048,
-                ["`task.resolution` is 2048", "`task.buckets.max`, which is 1024"],
+                [
+                    "`task.resolution` is 2048",
+                    "`task.buckets.max`, which is 1024",
+                ],
             ),
             (
                 BucketsConfig::default(),
                 64,
-                ["`task.resolution` is 64", "`task.buckets.min`, which is 256"],
+                [
+                    "`task.resolution` is 64",
+                    "`task.buckets.min`, which is 256",
+                ],
             ),
         ] {
-            let error = Bucketing::new(config, resolution, "task.buckets", "task.resolution")
-                .unwrap_err();
+            let error =
+                Bucketing::new(config, resolution, "task.buckets", "task.resolution").unwrap_err();
             for part in parts {
                 assert!(error.message.contains(part), "{}", error.message);
             }

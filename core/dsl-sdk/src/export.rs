@@ -336,9 +336,8 @@ struct DatasetAdapter {
 
 /// The adapter behind a dataset that comes back from the host.
 fn own(dataset: &DatasetObject) -> Result<&DatasetAdapter, PluginError> {
-    (dataset.obj.downcast_as::<DatasetAdapter>()).map_err(|_| {
-        PluginError::contract("the host sent a dataset that this plugin did not make")
-    })
+    (dataset.obj.downcast_as::<DatasetAdapter>())
+        .map_err(|_| PluginError::contract("the host sent a dataset that this plugin did not make"))
 }
 
 impl DatasetAdapter {

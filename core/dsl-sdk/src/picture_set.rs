@@ -253,9 +253,7 @@ impl Pictures {
         Ok(Fitted {
             original: [decoded.height(), decoded.width()],
             picture: match placed {
-                Some(placed) => {
-                    decoded.fit_bucket(*placed, how.resize, how.filter, how.background)
-                }
+                Some(placed) => decoded.fit_bucket(*placed, how.resize, how.filter, how.background),
                 None => decoded.fit(how.resolution, how.resize, how.filter, how.background),
             },
         })

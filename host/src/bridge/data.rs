@@ -344,7 +344,9 @@ fn target_shape(description: &TaskDescription, dataset: &DatasetHandle) -> Resul
         bail!("the data set has no column `{}`", description.target);
     };
     let length = |size: u64| usize::try_from(size).ok();
-    let drawn = dataset.buckets().and_then(|buckets| buckets.shapes().first());
+    let drawn = dataset
+        .buckets()
+        .and_then(|buckets| buckets.shapes().first());
     let axes: Option<Vec<usize>> = match drawn {
         Some(shape) => shape.iter().map(|&size| length(size)).collect(),
         None => (column.shape.iter())
@@ -383,8 +385,8 @@ fn target_shape(description: &TaskDescription, dataset: &DatasetHandle) -> Resul
 /// have to be of each bucket's shape as well.
 fn check_buckets(description: &TaskDescription, dataset: &DatasetHandle) -> Result<()> {
     let column = (dataset.columns().iter()).find(|column| column.name == description.target);
-    let is_picture = column
-        .is_some_and(|column| column.role == ColumnRole::Image && column.shape.len() == 3);
+    let is_picture =
+        column.is_some_and(|column| column.role == ColumnRole::Image && column.shape.len() == 3);
     if !is_picture {
         bail!(
             "the data has buckets, and its target `{}` is not one picture a sample",

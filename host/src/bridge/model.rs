@@ -23,10 +23,8 @@ const BUNDLED: &str = "base.safetensors";
 /// Captions that a tokenizer is learned from, at most.
 const TOKENIZER_CAPTIONS: u64 = 50_000;
 
-/// A generator ready to train, and what must be kept to use it later.
+/// What must be kept of a generator to use it later.
 pub struct Prepared {
-    /// The networks, off the autodiff graph.
-    pub model: Model,
     /// Shape and meaning.
     pub card: ModelCard,
     /// For networks with text.
@@ -37,7 +35,8 @@ pub struct Prepared {
     pub source: String,
 }
 
-/// Builds the generator that the configuration asks for.
+/// Builds the generator that the configuration asks for, off the autodiff graph. Its networks are handed over: who trains them
+/// may hold them in another form.
 ///
 /// # Errors
 /// A base that cannot be read or does not fit; networks that do not fit the data.
@@ -47,7 +46,7 @@ pub fn prepare(
     task: &TaskHandle,
     data: &Data,
     device: &Device,
-) -> Result<Prepared> {
+) -> Result<(Model, Prepared)> {
     let base = weights_of(&config.model.base, || Ok(plugin))?;
     let (mut base_card, mut base_tokenizer) = (None, None);
     if let Some(file) = &base
@@ -113,13 +112,13 @@ pub fn prepare(
         let (taught, words) = learned.add_to(model, known, card.model.text_encoder.as_ref())?;
         (model, tokenizer) = (taught, Some(words));
     }
-    Ok(Prepared {
-        model,
+    let prepared = Prepared {
         card,
         tokenizer,
         latents: latents.map(Arc::new),
         source,
-    })
+    };
+    Ok((model, prepared))
 }
 
 /// The generator of a run before its first step: what checkpoints of a part of its parameters are put into. `plugin` is

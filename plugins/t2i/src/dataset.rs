@@ -78,10 +78,16 @@ impl CaptionedImages {
         };
         let (found, mut of_sample) = self.pictures.sort_into(&bucketing, host)?;
         // The first bucket is what samples are drawn at: the square, whether a picture is one or not.
-        let mut sizes = vec![[self.config.resolution; 2]];
-        sizes.extend(found.iter().filter(|size| **size != sizes[0]));
+        let square = [self.config.resolution; 2];
+        let mut sizes = vec![square];
+        sizes.extend(found.iter().filter(|size| **size != square));
         let numbers: Vec<u32> = (found.iter())
-            .map(|size| (0..).zip(&sizes).find(|(_, at)| *at == size).map_or(0, |(n, _)| n))
+            .map(|size| {
+                (0..)
+                    .zip(&sizes)
+                    .find(|(_, at)| *at == size)
+                    .map_or(0, |(n, _)| n)
+            })
             .collect();
         for bucket in &mut of_sample {
             *bucket = numbers[*bucket as usize];

@@ -204,8 +204,9 @@ fn ready(
 /// Width × height of each bucket and how many samples it has, those with most of them first.
 fn counted(buckets: &Buckets) -> String {
     const MOST: usize = 12;
-    let mut counts: Vec<(usize, &[u64])> =
-        (buckets.shapes.iter()).map(|shape| (0, &shape[..])).collect();
+    let mut counts: Vec<(usize, &[u64])> = (buckets.shapes.iter())
+        .map(|shape| (0, &shape[..]))
+        .collect();
     for &bucket in &buckets.of_sample {
         counts[bucket as usize].0 += 1;
     }

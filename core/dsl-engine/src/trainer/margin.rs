@@ -44,26 +44,21 @@ impl Trainer {
     ) -> Result<MarginReport, EngineError> {
         let config = &dsl.margin;
         let indices = self.margin_samples(training_set.len(), config.max_samples);
-        let count = indices.len();
+        let chosen = indices.len();
         let batches = in_buckets(training_set, indices, self.config.train.batch_size);
         let timesteps = self.schedule.num_train_timesteps();
         let bins = config.bins.max(1);
         let mut sums = vec![(0.0f64, 0u64); bins];
         for draw in 0..config.draws {
             let drawn = match config.timesteps {
-                TimestepStrategy::Uniform => self.streams.uniform_timesteps(
-                    Stream::MARGIN,
-                    draw,
-                    0,
-                    count,
-                    timesteps,
-                ),
-                TimestepStrategy::Stratified => self.streams.stratified_timesteps(
-                    Stream::MARGIN,
-                    draw,
-                    count,
-                    timesteps,
-                ),
+                TimestepStrategy::Uniform => {
+                    self.streams
+                        .uniform_timesteps(Stream::MARGIN, draw, 0, chosen, timesteps)
+                }
+                TimestepStrategy::Stratified => {
+                    self.streams
+                        .stratified_timesteps(Stream::MARGIN, draw, chosen, timesteps)
+                }
             };
             let mut first = 0;
             for batch in &batches {
@@ -105,7 +100,7 @@ impl Trainer {
                 bins,
                 num_train_timesteps: timesteps,
             },
-            samples: count as u64,
+            samples: chosen as u64,
         })
     }
 

@@ -78,7 +78,7 @@ impl Trainer {
             0,
             first_index,
         );
-        let model = precision::compute_copy(&self.sampling_model(), self.config.train.precision);
+        let model = precision::compute_copy(&self.model_in_use(), self.config.train.precision);
         let (generator, discriminator) = self.predict(&noised, &model, true);
         let x_t = noised.x_t(&plain);
         let to_eps = |output: Tensor<4>| {
@@ -119,11 +119,11 @@ impl Trainer {
         set: &dyn SampleSource,
     ) -> Result<ValidationReport, EngineError> {
         let plain = self.device.clone().inner();
-        let model = precision::compute_copy(&self.sampling_model(), self.config.train.precision);
+        let model = precision::compute_copy(&self.model_in_use(), self.config.train.precision);
         let without_words = self.first_words.clone().map(|words| {
             let model = Model {
                 learned_tokens: Some(words),
-                ..self.sampling_model()
+                ..self.model_in_use()
             };
             precision::compute_copy(&model, self.config.train.precision)
         });

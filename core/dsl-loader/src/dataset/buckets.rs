@@ -30,14 +30,19 @@ impl Buckets {
         count: u64,
     ) -> Result<Option<Self>, LoaderError> {
         let expected = "shapes of the target as JSON";
-        let shapes: Vec<Vec<u64>> =
-            caller.json(call, expected, || (interface.shapes)(dataset))?;
+        let shapes: Vec<Vec<u64>> = caller.json(call, expected, || (interface.shapes)(dataset))?;
         if shapes.is_empty() {
             return Ok(None);
         }
-        check_buckets(target, &shapes).map_err(|Breach { column, expected, found }| {
-            caller.contract(call, format!("{expected} for column `{column}`"), found)
-        })?;
+        check_buckets(target, &shapes).map_err(
+            |Breach {
+                 column,
+                 expected,
+                 found,
+             }| {
+                caller.contract(call, format!("{expected} for column `{column}`"), found)
+            },
+        )?;
         let mut of_sample = Vec::new();
         for first in (0..count).step_by(CHUNK as usize) {
             let asked = CHUNK.min(count - first);

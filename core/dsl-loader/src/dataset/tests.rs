@@ -276,14 +276,40 @@ fn buckets_are_shapes_of_the_target_and_every_sample_has_one() {
     assert!(in_buckets("[]", &[], vec![]).unwrap().buckets().is_none());
 
     for (shapes, of_samples, parts) in [
-        ("{}", vec![], ["shapes of the target as JSON", "something else"]),
-        ("[[3, 8, 8]]", vec![0; 10], ["fit the declared shape [3, _]", "[3, 8, 8] as bucket 0"]),
-        ("[[3, 8], [1, 8]]", vec![0; 10], ["fit the declared shape [3, _]", "[1, 8] as bucket 1"]),
-        ("[[3, 0]]", vec![0; 10], ["lengths above 0", "[3, 0] as bucket 0"]),
-        ("[[3, 8]]", vec![0; 4], ["the buckets of 10 samples from 0 on", "4 of them"]),
-        ("[[3, 8]]", vec![0, 0, 0, 1, 0, 0, 0, 0, 0, 0], ["buckets 0 to 0", "1 for sample 3"]),
+        (
+            "{}",
+            vec![],
+            ["shapes of the target as JSON", "something else"],
+        ),
+        (
+            "[[3, 8, 8]]",
+            vec![0; 10],
+            ["fit the declared shape [3, _]", "[3, 8, 8] as bucket 0"],
+        ),
+        (
+            "[[3, 8], [1, 8]]",
+            vec![0; 10],
+            ["fit the declared shape [3, _]", "[1, 8] as bucket 1"],
+        ),
+        (
+            "[[3, 0]]",
+            vec![0; 10],
+            ["lengths above 0", "[3, 0] as bucket 0"],
+        ),
+        (
+            "[[3, 8]]",
+            vec![0; 4],
+            ["the buckets of 10 samples from 0 on", "4 of them"],
+        ),
+        (
+            "[[3, 8]]",
+            vec![0, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+            ["buckets 0 to 0", "1 for sample 3"],
+        ),
     ] {
-        let error = in_buckets(shapes, &of_samples, vec![]).unwrap_err().to_string();
+        let error = in_buckets(shapes, &of_samples, vec![])
+            .unwrap_err()
+            .to_string();
         for part in parts.into_iter().chain(["buckets of dataset `train`"]) {
             assert!(error.contains(part), "{error}");
         }
@@ -302,7 +328,10 @@ fn the_target_of_a_batch_has_the_shape_of_its_bucket() {
     assert!(ask(4, &[4, 2]).is_ok());
     assert!(ask(8, &[0, 3]).is_ok());
     let error = ask(8, &[4, 2]).unwrap_err().to_string();
-    for part in ["the shape [3, 4] of their bucket for column `image`", "[3, 8]"] {
+    for part in [
+        "the shape [3, 4] of their bucket for column `image`",
+        "[3, 8]",
+    ] {
         assert!(error.contains(part), "{error}");
     }
     // Of samples of several buckets the plugin has to say something.

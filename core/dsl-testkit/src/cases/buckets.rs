@@ -11,12 +11,12 @@ use crate::{
 
 pub(super) const CASES: &[Case] = &[
     case(
-        "buckets-fit-batches",
+        "buckets-fit-samples",
         "Every sample has a bucket of its dataset, and comes in its shape, where there are buckets at all",
         fit_batches,
     ),
     case(
-        "same-buckets-at-every-call",
+        "buckets-do-not-change",
         "The buckets of a split are the same each time that it is opened",
         same,
     ),
