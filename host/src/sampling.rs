@@ -8,6 +8,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use dsl_engine::guidance::Guidance;
 use dsl_engine::sampler::tiles::Tiles;
 use dsl_engine::{Conditions, NoiseSchedule, Stream, Streams};
+use dsl_loader::HostColumn;
 use dsl_nets::{Conditioning, Model};
 
 use crate::bridge::feed::{Columns, Feed};
@@ -27,6 +28,8 @@ pub struct Drawn {
     pub values: Vec<f32>,
     /// `[rows, channels, height, width]`; a sample may have several rows, such as the views of an object.
     pub shape: [usize; 4],
+    /// What they were drawn of, pass by pass, the truth among it where it is known.
+    pub columns: Vec<HostColumn>,
 }
 
 /// A generator with what is needed to sample from it.
@@ -79,11 +82,17 @@ pub fn draw(
     let at_once = subjects.at_once(CHUNK / rows_of_sample);
     let mut values = Vec::new();
     let mut drawn = source.card.sample_shape;
+    let mut told = Vec::new();
     for first in samples.clone().step_by(at_once) {
         let range = first..(first + at_once).min(samples.end);
         let rows = range.len() * rows_of_sample;
         let first_row = (first * rows_of_sample) as u64;
-        let (given, without) = subjects.conditions(source.feed, range.clone(), guidance.is_on())?;
+        let columns = Columns::new(subjects.columns(range.clone())?);
+        let given = source.feed.given(&columns, range.len())?;
+        let without = match guidance.is_on() {
+            true => Some(source.feed.unconditional(&columns, range.len())?),
+            false => None,
+        };
         let condition = |conditions: &Conditions| {
             conditions.conditioning(source.model, source.device, DType::F32)
         };
@@ -139,7 +148,6 @@ pub fn draw(
         };
         let x_0 = match (source.latents, source.wrapping) {
             (Some(coder), Some(wrapping)) => {
-                let columns = Columns::new(subjects.columns(range)?);
                 let pictures = source.feed.conditioning_picture(&columns)?;
                 let pictures = Tensor::from_data(pictures, source.device);
                 coder.decode_wrapped(x_0, pictures, wrapping)?
@@ -150,11 +158,13 @@ pub fn draw(
         let [_, channels, height, width] = x_0.dims();
         drawn = [channels, height, width];
         values.extend(x_0.into_data().iter::<f32>());
+        told.extend(columns.into_columns());
     }
     let [channels, height, width] = drawn;
     Ok(Drawn {
         values,
         shape: [samples.len() * rows_of_sample, channels, height, width],
+        columns: told,
     })
 }
 

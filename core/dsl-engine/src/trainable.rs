@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
-use dsl_nets::parameters::train_only;
+use dsl_nets::parameters::{parameter_infos, train_only};
 use dsl_nets::{LoraConfig, Model, NetsError};
 use regex::Regex;
 use schemars::JsonSchema;
@@ -109,11 +109,11 @@ impl TrainableConfig {
     pub(crate) fn apply(&self, model: Model, seed: u64) -> Result<Model, EngineError> {
         let is_denoiser = |path: &str| path.starts_with("denoiser.");
         let model = match self {
-            Self::All => return Ok(model),
+            Self::All => return Ok(model.train()),
             Self::Lora(lora) => {
                 let mut model = model.no_grad();
                 model.denoiser = model.denoiser.with_named_lora(lora, seed, GENERATOR_LORA)?;
-                return Ok(model);
+                model
             }
             Self::BiasNorm(_) => train_only(model, |parameter| {
                 is_denoiser(parameter.path) && (parameter.is_norm || parameter.is_bias())
@@ -145,8 +145,40 @@ impl TrainableConfig {
                 help: "parameters are named like `denoiser.conv_in.weight`".to_owned(),
             });
         }
+        check_task_modules(&model)?;
         Ok(model)
     }
+}
+
+/// Refuses layers of the task that compute nothing and would stay so, since nothing of them trains: the generator would
+/// never be told what the task conditions it on, and nothing else would show it.
+fn check_task_modules(model: &Model) -> Result<(), EngineError> {
+    let trained: HashSet<String> = (parameter_infos(model).into_iter())
+        .filter(|parameter| parameter.require_grad)
+        .map(|parameter| parameter.path)
+        .collect();
+    // A bias alone adds the same to everything.
+    let opens = |path: &String| trained.contains(path) && !path.ends_with(".bias");
+    let modules = model.task_modules();
+    let closed: Vec<&str> = (modules.iter())
+        .filter(|module| module.has_identity() && module.at_identity)
+        .filter(|module| !module.outputs.iter().any(opens))
+        .map(|module| module.kind.name())
+        .collect();
+    if closed.is_empty() {
+        return Ok(());
+    }
+    Err(EngineError::Config {
+        key: "model.trainable".to_owned(),
+        message: format!(
+            "the base has no {} that compute anything, and nothing of them is trained: what the task conditions on \
+             would never count",
+            closed.join(", ")
+        ),
+        help: "set `model.trainable: {kind: task_modules}` or `{kind: all}`, or start from a model that was trained for \
+               the task"
+            .to_owned(),
+    })
 }
 
 fn bad_patterns<'a>(

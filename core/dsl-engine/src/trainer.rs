@@ -146,17 +146,8 @@ impl Trainer {
         config.check()?;
         precision::check(config.train.precision, device)?;
         let train = &config.train;
-        if train.gradient_checkpointing {
-            (model.denoiser.supports_gradient_checkpointing()).map_err(|error| {
-                EngineError::Config {
-                    key: "train.gradient_checkpointing".to_owned(),
-                    message: error.to_string(),
-                    help: "set `train.gradient_checkpointing: false`".to_owned(),
-                }
-            })?;
-        }
         let first_words = model.learned_tokens.clone();
-        let model = config.trainable.apply(model, train.seed)?.train();
+        let model = config.trainable.apply(model, train.seed)?;
         let ema = train.ema.decay.map(|decay| Ema::new(&model, decay));
         Ok(Self {
             schedule,

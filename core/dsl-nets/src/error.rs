@@ -133,16 +133,6 @@ pub enum NetsError {
         report: Box<crate::weights::LoadReport>,
     },
 
-    /// Gradient checkpointing does not know a module of the network.
-    #[error(
-        "gradient checkpointing does not work with `{module}`: it hands values from block to block beside the picture; \
-         turn gradient checkpointing off"
-    )]
-    NoGradientCheckpointing {
-        /// Name of the module.
-        module: &'static str,
-    },
-
     /// The tokenizer could not be trained, read or applied.
     #[error("tokenizer: {action} failed: {reason}")]
     Tokenizer {

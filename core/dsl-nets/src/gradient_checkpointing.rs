@@ -14,7 +14,7 @@ use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
 
 use crate::attention::AttentionContext;
-use crate::conditioning::Conditioning;
+use crate::conditioning::{CameraEstimate, Conditioning};
 use crate::denoiser::Denoiser;
 use crate::parameters::count_trainable;
 use crate::unet_2d_condition::UNetTape;
@@ -51,7 +51,7 @@ pub(crate) struct PassedContext {
     encoder_hidden_states: Passed<3>,
     objects: Option<Passed<3>>,
     features: Option<Passed<4>>,
-    volume: Vec<Tensor<5>>,
+    volume: Vec<Passed<5>>,
 }
 
 impl PassedContext {
@@ -60,7 +60,7 @@ impl PassedContext {
             encoder_hidden_states: Passed::new(&context.encoder_hidden_states),
             objects: context.objects.as_ref().map(Passed::new),
             features: context.features.as_ref().map(Passed::new),
-            volume: context.volume.clone(),
+            volume: context.volume.iter().map(Passed::new).collect(),
         }
     }
 
@@ -70,7 +70,7 @@ impl PassedContext {
             encoder_hidden_states: self.encoder_hidden_states.next(),
             objects: self.objects.as_mut().map(Passed::next),
             features: None,
-            volume: self.volume.clone(),
+            volume: Vec::new(),
         }
     }
 
@@ -78,13 +78,18 @@ impl PassedContext {
     pub(crate) fn next_features(&mut self) -> Option<Tensor<4>> {
         self.features.as_mut().map(Passed::next)
     }
+
+    /// For the next that looks into the volume: all levels.
+    pub(crate) fn next_volume(&mut self) -> Vec<Tensor<5>> {
+        self.volume.iter_mut().map(Passed::next).collect()
+    }
 }
 
 /// What a checkpointed forward pass leaves for the backward pass.
 pub struct Tape(UNetTape);
 
 impl Tape {
-    /// Finishes a backward pass whose loss was made of the output of [`Denoiser::forward_checkpointed`].
+    /// Finishes a backward pass whose loss was made of what [`Denoiser::forward_checkpointed`] gave.
     ///
     /// `gradients` are those of the loss. `collect` is called after each block with the gradients of its parameters, and
     /// in the end with those of whatever lies before the network, such as a text encoder.
@@ -94,7 +99,7 @@ impl Tape {
 }
 
 impl Denoiser {
-    /// [`Denoiser::forward`] without keeping what its blocks compute. `weights` is the network in training, of which
+    /// [`Denoiser::forward_with_camera`] without keeping what its blocks compute. `weights` is the network in training, of which
     /// `self` may be a copy in another number format; `trains_conditioning` says whether a gradient is wanted of the
     /// features that `conditioning` holds.
     ///
@@ -108,13 +113,13 @@ impl Denoiser {
         timestep: Tensor<1>,
         conditioning: &Conditioning,
         trains_conditioning: bool,
-    ) -> (Tensor<4>, Option<Tape>) {
+    ) -> (Tensor<4>, Option<CameraEstimate>, Option<Tape>) {
         let (Self::Unet(unet), Self::Unet(weights)) = (self, weights) else {
-            return (self.forward(x_t, timestep, conditioning), None);
+            return (self.forward(x_t, timestep, conditioning), None, None);
         };
-        let (output, tape) =
+        let (output, camera, tape) =
             unet.forward_checkpointed(weights, x_t, timestep, conditioning, trains_conditioning);
-        (output, Some(Tape(tape)))
+        (output, camera, Some(Tape(tape)))
     }
 }
 

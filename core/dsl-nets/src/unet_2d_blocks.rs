@@ -284,7 +284,6 @@ impl UNetMidBlock2DCrossAttn {
     /// # Shapes
     /// - `x`, result: `[batch, channels, height, width]`; `temb`: `[batch, time_embed_dim]`, activated
     pub fn forward(&self, x: Tensor<4>, temb: &Tensor<2>, context: &AttentionContext) -> Tensor<4> {
-        let volume = &context.volume;
         let (mut temb, mut context) = (Passed::new(temb), PassedContext::new(context));
         let (first, rest) = self
             .resnets
@@ -296,7 +295,7 @@ impl UNetMidBlock2DCrossAttn {
             x = resnet.forward_with(x, &temb.next(), context.next_features());
         }
         for attention in &self.depth_attentions {
-            x = attention.forward(x, volume);
+            x = attention.forward(x, &context.next_volume());
         }
         x
     }
@@ -389,15 +388,7 @@ impl UpBlock {
         context: &AttentionContext,
         skips: &mut Vec<Tensor<4>>,
     ) -> Tensor<4> {
-        let volume = &context.volume;
         let (mut temb, mut context) = (Passed::new(temb), PassedContext::new(context));
-        // In a block without them, nothing.
-        let look = |layer: usize, attentions: &[DepthAttention], x: Tensor<4>| match attentions
-            .get(layer)
-        {
-            Some(attention) => attention.forward(x, volume),
-            None => x,
-        };
         let mut join = |x: Tensor<4>| {
             let skip = skips
                 .pop()
@@ -410,14 +401,14 @@ impl UpBlock {
                 for (layer, (resnet, attention)) in layers.enumerate() {
                     x = resnet.forward_with(join(x), &temb.next(), context.next_features());
                     x = attention.forward(x, &context.next());
-                    x = look(layer, &block.depth_attentions, x);
+                    x = look(x, block.depth_attentions.get(layer), &mut context);
                 }
                 &block.upsamplers
             }
             Self::UpBlock2D(block) => {
                 for (layer, resnet) in block.resnets.iter().enumerate() {
                     x = resnet.forward_with(join(x), &temb.next(), context.next_features());
-                    x = look(layer, &block.depth_attentions, x);
+                    x = look(x, block.depth_attentions.get(layer), &mut context);
                 }
                 &block.upsamplers
             }
@@ -440,6 +431,18 @@ impl UpBlock {
             Self::CrossAttnUpBlock2D(block) => block.resnets.len(),
             Self::UpBlock2D(block) => block.resnets.len(),
         }
+    }
+}
+
+/// `x` after it has looked into the volume, in blocks that do.
+fn look(
+    x: Tensor<4>,
+    attention: Option<&DepthAttention>,
+    context: &mut PassedContext,
+) -> Tensor<4> {
+    match attention {
+        Some(attention) => attention.forward(x, &context.next_volume()),
+        None => x,
     }
 }
 

@@ -325,6 +325,7 @@ impl UNet2DCondition {
         let mut blocks = 0..;
         let mut next_context = || AttentionContext {
             features: (blocks.next()).and_then(|block| pyramid.next(self.level(block))),
+            volume: context.next_volume(),
             ..context.next()
         };
         let mut skips = vec![sample.clone()];

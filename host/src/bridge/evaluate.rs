@@ -93,10 +93,8 @@ impl Evaluation {
         let subjects = Subjects::HeldOut(self.data.clone());
         for first in (0..self.count).step_by(DRAWN as usize) {
             let range = first as usize..(first + DRAWN).min(self.count) as usize;
-            let drawn = sampling::draw(source, config, &subjects, range.clone())?;
-            let mut lending = Lending::default();
-            lending.add(subjects.columns(range)?)?;
-            lending.add_generated(source.feed, drawn.shape, drawn.values)?;
+            let drawn = sampling::draw(source, config, &subjects, range)?;
+            let lending = Lending::of_drawn(source.feed, &drawn)?;
             self.evaluator.update(&lending.columns(), first)?;
         }
         Ok(())

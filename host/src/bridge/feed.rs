@@ -478,6 +478,14 @@ impl Columns {
         Self(columns.into_iter().map(|c| (c.name, c.data)).collect())
     }
 
+    /// The columns, by name.
+    pub fn into_columns(self) -> Vec<HostColumn> {
+        let of_name = |(name, data)| HostColumn { name, data };
+        let mut columns: Vec<HostColumn> = self.0.into_iter().map(of_name).collect();
+        columns.sort_by(|a, b| a.name.cmp(&b.name));
+        columns
+    }
+
     fn get(&self, name: &str) -> Result<&HostColumnData> {
         (self.0.get(name)).ok_or_else(|| anyhow!("the plugin sent no column `{name}`"))
     }

@@ -250,7 +250,7 @@ impl LatentCoder {
         Ok(Tensor::cat(pictures, 0))
     }
 
-    /// As [`Self::decode`], with what `wrapping` takes from pictures of the same size, values in −1..1. Never in tiles.
+    /// As [`Self::decode`], with what `wrapping` takes from pictures of the same size, values in −1..1.
     ///
     /// # Errors
     /// As [`Self::decode`]; pictures of another size.
@@ -272,9 +272,14 @@ impl LatentCoder {
         let pictures = latents
             .zip(pictures.split(1, 0))
             .map(|(latent, picture)| {
-                let (_, features) = vae.encode_with_features(picture);
                 let (module, weight) = (&wrapping.module, wrapping.weight);
-                module.decode(vae, latent, &features, weight)
+                match &self.tiling {
+                    Some(tiling) => module.decode_tiled(vae, latent, picture, weight, tiling),
+                    None => {
+                        let (_, features) = vae.encode_with_features(picture);
+                        module.decode(vae, latent, &features, weight)
+                    }
+                }
             })
             .collect();
         Ok(Tensor::cat(pictures, 0))

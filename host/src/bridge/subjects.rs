@@ -3,14 +3,14 @@
 use std::ops::Range;
 
 use anyhow::{Context, Result, bail};
-use dsl_engine::Conditions;
 use dsl_loader::{
     DType, HostColumn, HostColumnData, Injection, InputColumn, InputData, TaskHandle,
 };
 use image::RgbImage;
 
 use super::data::{Data, caption_column};
-use super::feed::{Columns, Feed};
+use super::feed::Feed;
+use crate::sampling::Drawn;
 
 /// Name of the drawn samples among the columns that a plugin is handed.
 const GENERATED: &str = "generated";
@@ -57,25 +57,6 @@ impl Subjects {
             Self::HeldOut(data) => Some(data.count()),
             Self::Prompts { .. } | Self::Inputs(_) => None,
         }
-    }
-
-    /// What networks are told of samples, and where guidance is `guided` what they are told without conditions.
-    ///
-    /// # Errors
-    /// What the plugin says; texts that cannot be tokenized; encoders that cannot be loaded.
-    pub fn conditions(
-        &self,
-        feed: &Feed,
-        range: Range<usize>,
-        guided: bool,
-    ) -> Result<(Conditions, Option<Conditions>)> {
-        let columns = Columns::new(self.columns(range.clone())?);
-        let given = feed.given(&columns, range.len())?;
-        let without = match guided {
-            true => Some(feed.unconditional(&columns, range.len())?),
-            false => None,
-        };
-        Ok((given, without))
     }
 
     /// The columns of samples, the truth among them where it is known.
@@ -139,14 +120,22 @@ enum Values {
 }
 
 impl Lending {
-    /// Adds columns of a batch; those of one name become one, sample after sample.
+    /// Drawn samples with what they were drawn of.
     ///
     /// # Errors
     /// Columns of one name whose types differ.
-    pub fn add(&mut self, columns: Vec<HostColumn>) -> Result<()> {
+    pub fn of_drawn(feed: &Feed, drawn: &Drawn) -> Result<Self> {
+        let mut lending = Self::default();
+        lending.add(&drawn.columns)?;
+        lending.add_generated(feed, drawn.shape, drawn.values.clone())?;
+        Ok(lending)
+    }
+
+    /// Adds columns of a batch; those of one name become one, sample after sample.
+    fn add(&mut self, columns: &[HostColumn]) -> Result<()> {
         for column in columns {
-            let (shape, values) = match column.data {
-                HostColumnData::Text(texts) => (Vec::new(), Values::Text(texts)),
+            let (shape, values) = match &column.data {
+                HostColumnData::Text(texts) => (Vec::new(), Values::Text(texts.clone())),
                 HostColumnData::Tensor(tensor) => {
                     let values = match tensor.dtype() {
                         DType::F32 => tensor.as_f32().map(|v| Values::F32(v.to_vec())),
@@ -159,21 +148,13 @@ impl Lending {
                     (tensor.shape().to_vec(), values)
                 }
             };
-            self.push(column.name, shape, values)?;
+            self.push(column.name.clone(), shape, values)?;
         }
         Ok(())
     }
 
     /// Adds drawn samples, shaped as the task's target: `shape` is `[rows, channels, height, width]`.
-    ///
-    /// # Errors
-    /// As [`Self::add`].
-    pub fn add_generated(
-        &mut self,
-        feed: &Feed,
-        shape: [usize; 4],
-        values: Vec<f32>,
-    ) -> Result<()> {
+    fn add_generated(&mut self, feed: &Feed, shape: [usize; 4], values: Vec<f32>) -> Result<()> {
         let [all, channels, height, width] = shape.map(|size| size as u64);
         let rows = feed.shape().rows as u64;
         let shape = match (rows, height, width) {
@@ -230,20 +211,8 @@ impl Lending {
 ///
 /// # Errors
 /// What the plugin says.
-pub fn picture(
-    task: &TaskHandle,
-    feed: &Feed,
-    subjects: &Subjects,
-    shape: [usize; 4],
-    values: &[f32],
-) -> Result<Option<RgbImage>> {
-    let samples = shape[0] / feed.shape().rows.max(1);
-    let mut lending = Lending::default();
-    let step = subjects.at_once(samples);
-    for first in (0..samples).step_by(step) {
-        lending.add(subjects.columns(first..(first + step).min(samples))?)?;
-    }
-    lending.add_generated(feed, shape, values.to_vec())?;
+pub fn picture(task: &TaskHandle, feed: &Feed, drawn: &Drawn) -> Result<Option<RgbImage>> {
+    let lending = Lending::of_drawn(feed, drawn)?;
     let Some(picture) = task.picture(&lending.columns())? else {
         return Ok(None);
     };

@@ -112,14 +112,13 @@ pub fn sample(args: &SampleArgs) -> Result<()> {
     };
     let count = sampling::count(&config, &subjects);
     let drawn = sampling::draw(&source, &config, &subjects, 0..count)?;
-    let values = &drawn.values;
     let shown = match &task {
-        Some(task) => subjects::picture(task, &feed, &subjects, drawn.shape, values)?,
+        Some(task) => subjects::picture(task, &feed, &drawn)?,
         None => None,
     };
     let picture = match shown {
         Some(picture) => picture,
-        None => report::picture(Samples::new(values, drawn.shape)?, None)?,
+        None => report::picture(Samples::new(&drawn.values, drawn.shape)?, None)?,
     };
     report::write_png(&args.out, &picture)
         .with_context(|| format!("the samples of `{}` were not written", args.run.display()))?;

@@ -330,14 +330,7 @@ impl<'a> Training<'a> {
         let source = self.session.sample_source(&model);
         let count = sampling::count(&self.config.sampling, &self.subjects);
         let drawn = sampling::draw(&source, &self.config.sampling, &self.subjects, 0..count)?;
-        let (feed, subjects) = (&self.session.feed, &self.subjects);
-        let shown = subjects::picture(
-            &self.session.task,
-            feed,
-            subjects,
-            drawn.shape,
-            &drawn.values,
-        )?;
+        let shown = subjects::picture(&self.session.task, &self.session.feed, &drawn)?;
         let reference = match &self.reference {
             Some((values, shape)) => Some(Samples::new(values, *shape)?),
             None => None,

@@ -15,3 +15,4 @@ mod resume;
 mod schemas;
 mod support;
 mod tasks;
+mod wrapping;

@@ -20,6 +20,7 @@ use crate::objective::dsl::Margins;
 use crate::objective::{
     DiscriminatorBase, DiscriminatorTrainable, DslConfig, MarginSource, ShareBase,
 };
+use crate::trainable::trained_ids;
 use crate::weights_by_id::WeightsById;
 
 /// The discriminator, its optimiser and its margin.
@@ -138,7 +139,7 @@ impl Trainer {
         }
         let modules = self.generator.module().valid().denoiser.task_modules();
         let closed: Vec<&str> = (modules.iter())
-            .filter(|module| module.has_identity && module.at_identity)
+            .filter(|module| module.has_identity() && module.at_identity)
             .map(|module| module.kind.name())
             .collect();
         if closed.is_empty() {
@@ -174,14 +175,22 @@ impl Trainer {
         }
     }
 
-    /// Copies the generator's present weights into the discriminator's base; adapters stay.
+    /// Copies the generator's present weights into the discriminator's base. What the discriminator trains beside a frozen
+    /// base stays: adapters, and its own copy of what the task adds. A full copy has no base, and starts anew.
     fn refresh_base(&mut self, dsl: &DslConfig) {
         let present = self.base_of(&self.generator.module().valid().denoiser, dsl);
         let Some(adversary) = &mut self.adversary else {
             return;
         };
-        let mut weights = Replace(WeightsById::of(&present));
-        let network = adversary.learner.module().valid().map(&mut weights).train();
+        let mut weights = WeightsById::of(&present);
+        if dsl.discriminator.trainable == DiscriminatorTrainable::Lora {
+            for own in trained_ids(adversary.learner.module()) {
+                weights.take(own);
+            }
+        }
+        let network = (adversary.learner.module().valid())
+            .map(&mut Replace(weights))
+            .train();
         adversary.learner.replace_module(network);
     }
 }

@@ -186,15 +186,7 @@ impl PassMode {
         let x_t = precision::input(noised.x_t(device), self.precision);
         let timesteps = noised.timesteps(device);
         if self.gradient_checkpointing {
-            let (output, tape) = network.forward_checkpointed(
-                weights,
-                x_t,
-                timesteps,
-                conditioning,
-                trains_conditioning,
-            );
-            // Networks that estimate cameras are not run this way.
-            (output, None, tape)
+            network.forward_checkpointed(weights, x_t, timesteps, conditioning, trains_conditioning)
         } else {
             let (output, camera) = network.forward_with_camera(x_t, timesteps, conditioning);
             (output, camera, None)

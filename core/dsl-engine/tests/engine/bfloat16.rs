@@ -2,9 +2,7 @@
 
 use burn::tensor::{DType, Device, TensorData};
 use dsl_engine::trainer::Precision;
-use dsl_engine::{
-    Checkpoints, Conditions, SampleSource, TrainableConfig, Trainer, Volume, parameter_data,
-};
+use dsl_engine::{Checkpoints, Conditions, SampleSource, TrainableConfig, Trainer, parameter_data};
 use dsl_nets::LoraConfig;
 use serde_json::json;
 
@@ -12,7 +10,7 @@ use crate::support::{
     BATCH, Pictures, Points, assert_near, dsl, dsm, full_twin, mlp, series, tiny_unet, train,
     trainer,
 };
-use crate::tasks::{Scenes, boxes, camera, start, steps, unet, wave};
+use crate::tasks::{Scenes, boxes, of_objects, start, steps, unet, wave};
 
 #[test]
 fn bfloat16_trains_float32_weights_or_is_refused() {
@@ -83,23 +81,6 @@ fn of_rows(rows: &[u64]) -> Conditions {
         camera_pose: Some(wave(rows, &[4], 0.83)),
         pyramid: Some(wave(rows, &[2, 8, 8], 0.17)),
         ..boxes(rows)
-    }
-}
-
-/// Everything that the four rows of an object are told together.
-fn of_objects(rows: &[u64]) -> Conditions {
-    let objects = rows.len() / 4;
-    // Seen from the side, from far away: x and y of the cube, and a depth around 2.
-    let view = [
-        1.0, 0.0, 0.5, 1.0, 0.0, 1.0, 0.5, 1.0, 0.0, 0.0, 1.0, 2.0f32,
-    ];
-    let projections = view.repeat(objects * 4);
-    Conditions {
-        volume: Some(Volume {
-            projections: TensorData::new(projections, [objects, 4, 3, 4]),
-            kept: TensorData::new(vec![1.0f32; objects], [objects]),
-        }),
-        ..camera(rows)
     }
 }
 

@@ -3,11 +3,14 @@
 use burn::tensor::{DType, Device};
 use dsl_engine::trainer::Precision;
 use dsl_engine::{
-    BiasNormConfig, NamedConfig, SampleSource, StepReport, TrainableConfig, Trainer, TrainerConfig,
+    BiasNormConfig, NamedConfig, SampleSource, StepReport, TaskModulesOnlyConfig, TrainableConfig,
+    Trainer, TrainerConfig,
 };
 use dsl_nets::LoraConfig;
+use serde_json::json;
 
 use crate::support::{Pictures, assert_near, dsl, dsm, full_twin, state, tiny_unet, weights};
+use crate::tasks::{self, Scenes};
 
 /// Reports, and the weights of both networks.
 type Run = (Vec<StepReport>, Vec<(String, Vec<f32>)>);
@@ -78,6 +81,45 @@ fn parts_of_the_network_move_by_the_same_bits() {
         let mut config = dsl(|_| ());
         config.trainable = trainable;
         check(what, config);
+    }
+}
+
+/// What hands values from block to block beside the picture: the views' volume, and the estimate of the camera.
+#[test]
+fn modules_across_blocks_move_by_the_same_bits() {
+    let camera = json!({
+        "multi_view": {"views": 2, "domains": 2, "attention": "row_wise"},
+        "camera_regression": {}
+    });
+    let volume = json!({"view_volume": {
+        "views": 4, "half_side": 0.5, "depth_range": [0.5, 4.0], "resolution": 8, "depths": 8, "channels": [8, 8]
+    }});
+    for (what, modules, domains) in [("camera", camera, 2), ("volume", volume, 1)] {
+        let set = Scenes {
+            rows: 4,
+            domains,
+            ..Scenes::new(4, tasks::of_objects)
+        };
+        for (kind, trainable) in [
+            ("all", TrainableConfig::All),
+            (
+                "modules",
+                TrainableConfig::TaskModules(TaskModulesOnlyConfig {}),
+            ),
+            ("the estimate", named(&["camera_regression", "view_volume"])),
+            ("the end of both", named(&["up_blocks.1", "conv_2"])),
+        ] {
+            let run = |checkpointing| {
+                let mut config = dsl(full_twin);
+                config.trainable = trainable.clone();
+                config.train.gradient_checkpointing = checkpointing;
+                let model = tasks::unet(json!({"task_modules": modules.clone()}));
+                let mut trainer = tasks::start(&config, tasks::opened(model, &set));
+                let reports = tasks::steps(&mut trainer, &set, 2);
+                (reports, state(&trainer))
+            };
+            assert!(run(true) == run(false), "{what} {kind}");
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use dsl_engine::rng::{Stream, Streams};
 use dsl_engine::trainer::Noised;
 use dsl_engine::{
     Boxes, Camera, Checkpoints, Conditions, EngineError, Features, Phrases, SampleSource, Samples,
-    StepReport, Trainer, TrainerConfig,
+    StepReport, Trainer, TrainerConfig, Volume,
 };
 use dsl_nets::{Denoiser, Model, ModelConfig};
 use serde_json::{Value, json};
@@ -37,6 +37,20 @@ pub fn unet(fields: Value) -> Model {
 /// A UNet that reads boxes, with fresh layers: their gates are closed.
 pub fn gligen() -> Model {
     unet(json!({"attention_type": "gated"}))
+}
+
+/// The same with open gates.
+pub fn opened_gligen() -> Model {
+    opened(gligen(), &Scenes::new(6, boxes))
+}
+
+/// A model after a step of training, which opens what is closed.
+pub fn opened(model: Model, set: &Scenes) -> Model {
+    let mut config = crate::support::dsm();
+    config.train.learning_rate = 1e-3;
+    let mut trained = start(&config, model);
+    step(&mut trained, set);
+    trained.sampling_model()
 }
 
 /// Pictures of 3 × 8 × 8 with conditions.
@@ -156,6 +170,23 @@ pub fn camera_with(rows: &[u64], weight: f64) -> Conditions {
             weight,
         }),
         ..same_text(rows)
+    }
+}
+
+/// Everything that the four rows of an object are told together.
+pub fn of_objects(rows: &[u64]) -> Conditions {
+    let objects = rows.len() / 4;
+    // Seen from the side, from far away: x and y of the cube, and a depth around 2.
+    let view = [
+        1.0, 0.0, 0.5, 1.0, 0.0, 1.0, 0.5, 1.0, 0.0, 0.0, 1.0, 2.0f32,
+    ];
+    let projections = view.repeat(objects * 4);
+    Conditions {
+        volume: Some(Volume {
+            projections: TensorData::new(projections, [objects, 4, 3, 4]),
+            kept: TensorData::new(vec![1.0f32; objects], [objects]),
+        }),
+        ..camera(rows)
     }
 }
 

@@ -5,7 +5,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::{AutoencoderKL, AutoencoderKLConfig, DiagonalGaussian};
+use super::{AutoencoderKL, AutoencoderKLConfig, ControllableFeatureWrapping, DiagonalGaussian};
 
 /// Size of the tiles, and how much they share.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,7 +60,7 @@ impl AutoencoderKL {
         let largest = tiling.tile_sample_min_size;
         let moments = if exceeds(&image, largest) {
             let cut = tiling.cut(largest, tiling.tile_latent_min_size);
-            run_tiles(image, &cut, |tile| self.moments(tile))
+            run_tiles(image, &cut, |tile, _| self.moments(tile))
         } else {
             self.moments(image)
         };
@@ -75,7 +75,7 @@ impl AutoencoderKL {
         let largest = tiling.tile_latent_min_size;
         if exceeds(&latents, largest) {
             let cut = tiling.cut(largest, tiling.tile_sample_min_size);
-            run_tiles(latents, &cut, |tile| self.decode(tile))
+            run_tiles(latents, &cut, |tile, _| self.decode(tile))
         } else {
             self.decode(latents)
         }
@@ -92,6 +92,40 @@ impl AutoencoderKL {
     }
 }
 
+impl ControllableFeatureWrapping {
+    /// As [`decode`](Self::decode) with the features of `picture`, in tiles where the latents are larger than one. Each tile
+    /// of the latents takes the features of the same part of the picture.
+    ///
+    /// # Shapes
+    /// - `latents`, result: as [`AutoencoderKL::decode`]
+    /// - `picture`: of the result's size
+    pub fn decode_tiled(
+        &self,
+        autoencoder: &AutoencoderKL,
+        latents: Tensor<4>,
+        picture: Tensor<4>,
+        w: f64,
+        tiling: &Tiling,
+    ) -> Tensor<4> {
+        let [_, _, of_latents, _] = latents.dims();
+        let scale = picture.dims()[2] / of_latents.max(1);
+        let decode = |latents: Tensor<4>, [top, left]: [usize; 2]| {
+            let [_, _, height, width] = latents.dims().map(|side| side * scale);
+            let part = picture.clone().narrow(2, top * scale, height);
+            let part = part.narrow(3, left * scale, width);
+            let (_, features) = autoencoder.encode_with_features(part);
+            self.decode(autoencoder, latents, &features, w)
+        };
+        let largest = tiling.tile_latent_min_size;
+        if exceeds(&latents, largest) {
+            let cut = tiling.cut(largest, tiling.tile_sample_min_size);
+            run_tiles(latents, &cut, decode)
+        } else {
+            decode(latents, [0, 0])
+        }
+    }
+}
+
 fn run_samples(x: Tensor<4>, run: impl Fn(Tensor<4>) -> Tensor<4>) -> Tensor<4> {
     let batch = x.dims()[0];
     let each = (0..batch).map(|i| run(x.clone().narrow(0, i, 1)));
@@ -103,7 +137,12 @@ fn exceeds(x: &Tensor<4>, largest: usize) -> bool {
     height > largest || width > largest
 }
 
-fn run_tiles(x: Tensor<4>, cut: &Cut, run: impl Fn(Tensor<4>) -> Tensor<4>) -> Tensor<4> {
+/// `x` through `run`, which gets each tile with its top and left.
+fn run_tiles(
+    x: Tensor<4>,
+    cut: &Cut,
+    run: impl Fn(Tensor<4>, [usize; 2]) -> Tensor<4>,
+) -> Tensor<4> {
     let [_, _, height, width] = x.dims();
     let piece = |x: Tensor<4>, axis: usize, start: usize, whole: usize| {
         x.narrow(axis, start, cut.size.min(whole - start))
@@ -114,7 +153,7 @@ fn run_tiles(x: Tensor<4>, cut: &Cut, run: impl Fn(Tensor<4>) -> Tensor<4>) -> T
         let row = piece(x.clone(), 2, top, height);
         let mut tiles: Vec<Tensor<4>> = Vec::new();
         for (column, left) in (0..width).step_by(cut.stride).enumerate() {
-            let mut tile = run(piece(row.clone(), 3, left, width));
+            let mut tile = run(piece(row.clone(), 3, left, width), [top, left]);
             // A tile is blended with neighbours that have been blended themselves, as the reference does in place.
             if let Some(upper) = above.get(column) {
                 tile = blend(upper.clone(), tile, 2, cut.blend);

@@ -10,9 +10,8 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
 use crate::denoiser::Denoiser;
-use crate::error::NetsError;
 use crate::model::Model;
-use crate::parameters::{ParameterPath, parameter_infos};
+use crate::parameters::ParameterPath;
 use crate::unet_2d_condition::UNet2DCondition;
 
 /// What a task can add to a network, with the parameters it consists of.
@@ -139,10 +138,17 @@ pub struct TaskModule {
     pub parameters: Vec<String>,
     /// Number of elements; of `conv_in.weight` only those of the further channels.
     pub elements: usize,
-    /// Whether there are values with which the network is as its base, however the other parameters of the module are.
-    pub has_identity: bool,
-    /// Whether it has these values.
+    /// Those of them with whose zeros the network is as its base, however the others are; none where there are no such.
+    pub outputs: Vec<String>,
+    /// Whether they are zero.
     pub at_identity: bool,
+}
+
+impl TaskModule {
+    /// Whether there are values with which the network is as its base.
+    pub fn has_identity(&self) -> bool {
+        !self.outputs.is_empty()
+    }
 }
 
 impl UNet2DCondition {
@@ -165,24 +171,6 @@ impl UNet2DCondition {
     /// The task's module that the parameter at `path` below this network belongs to; of `conv_in.weight` a part of it does.
     pub fn task_module_of(&self, path: &str) -> Option<TaskModuleKind> {
         TaskModuleKind::in_unet(path, self.concat_channels())
-    }
-
-    /// Whether [`Denoiser::forward_checkpointed`] knows all modules of this network.
-    ///
-    /// # Errors
-    /// [`NetsError::NoGradientCheckpointing`] names one that it does not know.
-    pub fn supports_gradient_checkpointing(&self) -> Result<(), NetsError> {
-        // Both reach across blocks: each needs a way of its own for the gradients of what all blocks share.
-        let across = [TaskModuleKind::ViewVolume, TaskModuleKind::CameraRegression];
-        let mut kinds = parameter_infos(self)
-            .into_iter()
-            .filter_map(|parameter| TaskModuleKind::of(&parameter.path));
-        match kinds.find(|kind| across.contains(kind)) {
-            Some(kind) => Err(NetsError::NoGradientCheckpointing {
-                module: kind.name(),
-            }),
-            None => Ok(()),
-        }
     }
 }
 
@@ -210,32 +198,23 @@ impl Denoiser {
             Self::Mlp(_) => false,
         }
     }
-
-    /// Whether [`Self::forward_checkpointed`] knows all modules of this network.
-    ///
-    /// # Errors
-    /// As [`UNet2DCondition::supports_gradient_checkpointing`].
-    pub fn supports_gradient_checkpointing(&self) -> Result<(), NetsError> {
-        match self {
-            Self::Unet(unet) => unet.supports_gradient_checkpointing(),
-            Self::Mlp(_) => Ok(()),
-        }
-    }
 }
 
 impl Model {
     /// What tasks have added to the denoiser and the text encoder. Paths are below the model.
     pub fn task_modules(&self) -> Vec<TaskModule> {
         let mut modules = self.denoiser.task_modules();
-        for path in modules.iter_mut().flat_map(|module| &mut module.parameters) {
-            *path = format!("{DENOISER}{path}");
+        for module in &mut modules {
+            for path in module.parameters.iter_mut().chain(&mut module.outputs) {
+                *path = format!("{DENOISER}{path}");
+            }
         }
         if let Some(tokens) = &self.learned_tokens {
             modules.push(TaskModule {
                 kind: TaskModuleKind::LearnedTokens,
                 parameters: vec!["learned_tokens.weight".to_owned()],
                 elements: tokens.weight.lazy_shape().num_elements(),
-                has_identity: false,
+                outputs: Vec::new(),
                 at_identity: false,
             });
         }
@@ -273,14 +252,16 @@ impl Collector {
             kind,
             parameters: Vec::new(),
             elements: 0,
-            has_identity: false,
+            outputs: Vec::new(),
             at_identity: true,
         });
         // What is normalised is never as it was.
         let normalises = kind == TaskModuleKind::FeaturePyramid && path.contains(".sft.norm.");
+        if zero.is_some() {
+            module.outputs.push(path.clone());
+        }
         module.parameters.push(path);
         module.elements += elements;
-        module.has_identity |= zero.is_some();
         module.at_identity &= zero.unwrap_or(true) && !normalises;
     }
 }

@@ -20,6 +20,8 @@ pub(crate) use depth_attention::DepthAttentionShape;
 pub use unet_3d::{Block3D, Conv3d, Level3D, UNet3D, Upsample3D};
 pub use view_encoder::{ViewEncoder, ViewResnetBlock};
 
+use std::cell::RefCell;
+
 use burn::module::Module;
 use burn::tensor::{DType, Tensor};
 
@@ -27,6 +29,7 @@ use super::ViewVolumeConfig;
 use crate::conditioning::VolumeConditioning;
 use crate::embeddings::{TimestepEmbedding, Timesteps};
 use crate::error::NetsError;
+use crate::gradient_checkpointing::Passed;
 use crate::layers::Linear;
 use crate::lora::impl_for_each_linear;
 use crate::parameter_init::ParameterInit;
@@ -186,18 +189,13 @@ impl ViewVolume {
             .time_embedding
             .forward(self.time_proj.forward(timestep).cast(dtype));
         let [_, features] = temb.dims();
-        let of_objects = Condition {
-            temb: temb
-                .clone()
-                .reshape([objects, views, features])
-                .narrow(1, 0, 1)
-                .reshape([objects, features]),
-            camera: None,
-        };
-        let of_rows = Condition {
-            temb,
-            camera: camera_pose,
-        };
+        let of_first = temb
+            .clone()
+            .reshape([objects, views, features])
+            .narrow(1, 0, 1)
+            .reshape([objects, features]);
+        let of_objects = Condition::new(&of_first, None);
+        let of_rows = Condition::new(&temb, camera_pose);
         // Positions need more digits than features.
         let projections = cameras.projections.clone().detach().cast(DType::F32);
         let projections = projections.reshape([rows, 3, 4]);
@@ -222,10 +220,21 @@ impl ViewVolume {
 
 /// What every position of a row gets added.
 pub(crate) struct Condition {
-    /// `[batch, time_embed_dim]`.
-    pub temb: Tensor<2>,
+    /// `[batch, time_embed_dim]`, for all blocks one after the other.
+    temb: RefCell<Passed<2>>,
     /// `[batch, numbers]`.
-    pub camera: Option<Tensor<2>>,
+    camera: Option<Tensor<2>>,
+}
+
+impl Condition {
+    /// # Shapes
+    /// - `temb`: `[batch, time_embed_dim]`; `camera`: `[batch, numbers]`
+    fn new(temb: &Tensor<2>, camera: Option<Tensor<2>>) -> Self {
+        Self {
+            temb: RefCell::new(Passed::new(temb)),
+            camera,
+        }
+    }
 }
 
 /// Sizes of a [`RowEmbedding`]'s inputs.
@@ -258,7 +267,7 @@ impl RowEmbedding {
 
     /// `[batch, channels]`.
     fn forward(&self, condition: &Condition) -> Tensor<2> {
-        let of_time = self.time.forward(condition.temb.clone());
+        let of_time = self.time.forward(condition.temb.borrow_mut().next());
         match (&self.camera, &condition.camera) {
             (Some(layer), Some(camera)) => of_time + layer.forward(camera.clone()),
             _ => of_time,

@@ -2,10 +2,11 @@
 
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
+use dsl_kernels as kernels;
 
 use super::{Begun, UNet2DCondition};
 use crate::attention::AttentionContext;
-use crate::conditioning::Conditioning;
+use crate::conditioning::{CameraEstimate, Conditioning};
 use crate::gradient_checkpointing::trains;
 
 /// The inputs of all blocks, off the graph, and the two ends of the network on it.
@@ -19,7 +20,18 @@ pub(crate) struct UNetTape {
     skips: Vec<Tensor<4>>,
     /// The last block's output, a leaf of the graph of the network's end.
     last: Tensor<4>,
+    camera: Option<CameraTape>,
     wanted: Wanted,
+}
+
+/// An estimate of the camera, which the middle block's output leads to.
+struct CameraTape {
+    /// With the graph that made it.
+    estimate: CameraEstimate,
+    /// The same as leaves: what the losses are made of.
+    leaves: CameraEstimate,
+    /// The embedding that the up path gets, with the graph that made it.
+    temb: Tensor<2>,
 }
 
 /// Of what gradients are needed.
@@ -30,6 +42,10 @@ struct Wanted {
     objects: bool,
     /// Of a feature pyramid, which every block reads.
     features: bool,
+    /// Of a view volume, which the blocks from the middle on read.
+    volume: bool,
+    /// Of the estimate of the camera, which the up path reads.
+    camera: bool,
     /// Number of blocks at the start of the network that need no backward pass.
     blocks_before: usize,
 }
@@ -46,13 +62,19 @@ impl Wanted {
         let text = text || trains(&weights.context_embedding);
         let features = trains(&weights.feature_pyramid);
         let objects = trains(&weights.position_net);
+        let volume = trains(&weights.view_volume);
+        let camera = trains(&weights.camera_regression);
         let reads = text || objects;
         let down = weights
             .down_blocks
             .iter()
             .map(|block| trains(block) || reads && block.attends());
-        let rest = std::iter::once(reads || trains(&weights.mid_block))
-            .chain(weights.up_blocks.iter().map(trains));
+        let rest = std::iter::once(reads || volume || trains(&weights.mid_block)).chain(
+            weights
+                .up_blocks
+                .iter()
+                .map(|block| camera || trains(block)),
+        );
         let first = down.chain(rest).position(|wanted| wanted);
         let blocks = weights.down_blocks.len() + 1 + weights.up_blocks.len();
         Self {
@@ -61,6 +83,8 @@ impl Wanted {
             text,
             objects,
             features,
+            volume,
+            camera,
             blocks_before: if sample || temb || features {
                 0
             } else {
@@ -74,6 +98,8 @@ impl Wanted {
 struct Leaves {
     x: Tensor<4>,
     temb: Tensor<2>,
+    /// Whether `temb` is the embedding that holds the estimate of the camera.
+    has_camera: bool,
     context: AttentionContext,
 }
 
@@ -84,10 +110,14 @@ struct Flow {
     /// Of the skip connections, once a block that read them was passed.
     skips: Vec<Option<Tensor<4>>>,
     temb: Option<Tensor<2>>,
+    /// Of the embedding that the up path gets, where that is another one.
+    temb_of_camera: Option<Tensor<2>>,
     text: Option<Tensor<3>>,
     objects: Option<Tensor<3>>,
     /// By level.
     features: Vec<Option<Tensor<4>>>,
+    /// By level.
+    volume: Vec<Option<Tensor<5>>>,
 }
 
 impl UNet2DCondition {
@@ -99,15 +129,22 @@ impl UNet2DCondition {
         timestep: Tensor<1>,
         conditioning: &Conditioning,
         trains_text: bool,
-    ) -> (Tensor<4>, UNetTape) {
+    ) -> (Tensor<4>, Option<CameraEstimate>, UNetTape) {
         let begun = self.begin(x_t, timestep, conditioning);
+        let wanted = Wanted::of(weights, trains_text);
         let plain = self.valid();
-        let temb = begun.temb.clone().inner();
+        let mut temb = begun.temb.clone().inner();
         let context = AttentionContext {
             encoder_hidden_states: begun.context.encoder_hidden_states.clone().inner(),
             objects: begun.context.objects.clone().map(Tensor::inner),
             features: None,
-            volume: Vec::new(),
+            volume: begun
+                .context
+                .volume
+                .iter()
+                .cloned()
+                .map(Tensor::inner)
+                .collect(),
         };
         let mut blocks = 0..;
         let mut next_context = || AttentionContext {
@@ -123,6 +160,21 @@ impl UNet2DCondition {
         }
         inputs.push(x.clone());
         x = plain.mid_block.forward(x, &temb, &next_context());
+        let camera = self.camera_regression.as_ref().map(|regression| {
+            let (estimate, of_camera) = regression.forward(&Tensor::from_inner(x.clone()));
+            let of_leaf = |x: &Tensor<1>| leaf(x.clone().inner(), wanted.camera);
+            CameraTape {
+                leaves: CameraEstimate {
+                    elevation: of_leaf(&estimate.elevation),
+                    inverse_focal: of_leaf(&estimate.inverse_focal),
+                },
+                estimate,
+                temb: kernels::silu(begun.embedding.clone() + of_camera),
+            }
+        });
+        if let Some(camera) = &camera {
+            temb = camera.temb.clone().inner();
+        }
         let all_skips = skips.clone();
         for block in &plain.up_blocks {
             inputs.push(x.clone());
@@ -130,15 +182,17 @@ impl UNet2DCondition {
         }
         let last = Tensor::from_inner(x).require_grad();
         let output = self.end(last.clone());
+        let estimate = camera.as_ref().map(|camera| camera.leaves.clone());
         let tape = UNetTape {
             network: self.clone(),
             begun,
             inputs,
             skips: all_skips,
             last,
-            wanted: Wanted::of(weights, trains_text),
+            camera,
+            wanted,
         };
-        (output, tape)
+        (output, estimate, tape)
     }
 }
 
@@ -153,16 +207,22 @@ impl UNetTape {
             x,
             skips: self.skips.iter().map(|_| None).collect(),
             temb: None,
+            temb_of_camera: None,
             text: None,
             objects: None,
             features: self.begun.pyramid.iter().map(|_| None).collect(),
+            volume: self.begun.context.volume.iter().map(|_| None).collect(),
         };
+        let of_camera = self
+            .camera
+            .as_ref()
+            .map(|camera| camera.gradients(gradients));
         let down = network.down_blocks.len();
         // Blocks are numbered as they run.
         let mut first_skip = 0;
         for (i, block) in network.up_blocks.iter().enumerate().rev() {
             if down + 1 + i < self.wanted.blocks_before {
-                return self.begin_backward(flow, collect);
+                return self.begin_backward(flow, of_camera, collect);
             }
             let skips = first_skip..first_skip + block.skips();
             first_skip = skips.end;
@@ -185,7 +245,7 @@ impl UNetTape {
         }
 
         if down < self.wanted.blocks_before {
-            return self.begin_backward(flow, collect);
+            return self.begin_backward(flow, of_camera, collect);
         }
         let leaves = self.leaves(down);
         let x = network
@@ -198,7 +258,7 @@ impl UNetTape {
         let mut end = self.skips.len();
         for (i, block) in network.down_blocks.iter().enumerate().rev() {
             if i < self.wanted.blocks_before {
-                return self.begin_backward(flow, collect);
+                return self.begin_backward(flow, of_camera, collect);
             }
             let skips = end - block.skips()..end;
             end = skips.start;
@@ -227,11 +287,16 @@ impl UNetTape {
             flow.pass(&leaves, network.level(i), &mut gradients);
             collect(&mut gradients);
         }
-        self.begin_backward(flow, collect);
+        self.begin_backward(flow, of_camera, collect);
     }
 
     /// The gradients of what the first block got, into the layers that made it.
-    fn begin_backward(&self, mut flow: Flow, collect: &mut dyn FnMut(&mut Gradients)) {
+    fn begin_backward(
+        &self,
+        mut flow: Flow,
+        of_camera: Option<[Option<Tensor<1>>; 2]>,
+        collect: &mut dyn FnMut(&mut Gradients),
+    ) {
         let across = flow.skips.first_mut().and_then(Option::take);
         let of_sample = self.wanted.sample.then_some(flow.x);
         let parts = [
@@ -251,10 +316,19 @@ impl UNetTape {
         let levels = levels.filter_map(|(gradient, features)| {
             gradient.map(|gradient| product(features.clone(), gradient))
         });
+        let volume = flow.volume.into_iter().zip(&self.begun.context.volume);
+        let volume = volume.filter_map(|(gradient, features)| {
+            gradient.map(|gradient| product(features.clone(), gradient))
+        });
+        let camera = (self.camera.iter())
+            .zip(of_camera)
+            .flat_map(|(camera, gradients)| camera.losses(gradients, flow.temb_of_camera.take()));
         let loss = parts
             .into_iter()
             .flatten()
             .chain(levels)
+            .chain(volume)
+            .chain(camera)
             .reduce(|a, b| a + b);
         if let Some(loss) = loss {
             collect(&mut loss.backward());
@@ -266,10 +340,17 @@ impl UNetTape {
         let x = self.inputs[index].clone();
         // Before the first layer that trains, nothing needs a gradient.
         let context = &self.begun.context;
+        let in_up_path = index > self.network.down_blocks.len();
+        let camera = self.camera.as_ref().filter(|_| in_up_path);
+        let (temb, of_temb) = match camera {
+            Some(camera) => (&camera.temb, self.wanted.temb || self.wanted.camera),
+            None => (&self.begun.temb, self.wanted.temb),
+        };
         let of_x = index > self.wanted.blocks_before || self.wanted.sample;
         Leaves {
             x: leaf(x, of_x),
-            temb: leaf(self.begun.temb.clone().inner(), self.wanted.temb),
+            temb: leaf(temb.clone().inner(), of_temb),
+            has_camera: camera.is_some(),
             context: AttentionContext {
                 encoder_hidden_states: leaf(
                     context.encoder_hidden_states.clone().inner(),
@@ -283,7 +364,9 @@ impl UNetTape {
                     .begun
                     .features(self.network.level(index))
                     .map(|features| leaf(features, self.wanted.features)),
-                volume: Vec::new(),
+                volume: (context.volume.iter())
+                    .map(|level| leaf(level.clone().inner(), self.wanted.volume))
+                    .collect(),
             },
         }
     }
@@ -303,7 +386,11 @@ impl Flow {
             self.x = x;
         }
         let temb = leaves.temb.grad_remove(gradients);
-        self.temb = join(temb, self.temb.take());
+        let sum = match leaves.has_camera {
+            true => &mut self.temb_of_camera,
+            false => &mut self.temb,
+        };
+        *sum = join(temb, sum.take());
         let text = leaves.context.encoder_hidden_states.grad_remove(gradients);
         self.text = join(text, self.text.take());
         let objects = leaves.context.objects.as_ref();
@@ -313,6 +400,34 @@ impl Flow {
         if let (Some(features), Some(sum)) = (features, self.features.get_mut(level)) {
             *sum = join(features.grad_remove(gradients), sum.take());
         }
+        for (level, sum) in leaves.context.volume.iter().zip(&mut self.volume) {
+            *sum = join(level.grad_remove(gradients), sum.take());
+        }
+    }
+}
+
+impl CameraTape {
+    /// Of the losses, in the elevation and the inverse focal length.
+    fn gradients(&self, gradients: &Gradients) -> [Option<Tensor<1>>; 2] {
+        [&self.leaves.elevation, &self.leaves.inverse_focal].map(|leaf| leaf.grad(gradients))
+    }
+
+    /// Leads the gradients of the estimate, and of the embedding made of it, into the layers that made them.
+    fn losses(
+        &self,
+        [elevation, inverse_focal]: [Option<Tensor<1>>; 2],
+        temb: Option<Tensor<2>>,
+    ) -> impl Iterator<Item = Tensor<1>> {
+        let of = |x: &Tensor<1>, gradient: Option<Tensor<1>>| {
+            gradient.map(|gradient| product(x.clone(), gradient))
+        };
+        [
+            of(&self.estimate.elevation, elevation),
+            of(&self.estimate.inverse_focal, inverse_focal),
+            temb.map(|gradient| product(self.temb.clone(), gradient)),
+        ]
+        .into_iter()
+        .flatten()
     }
 }
 

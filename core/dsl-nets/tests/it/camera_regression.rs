@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::fixture::{assert_close, values};
 use crate::unet::gradients_by_key;
-use crate::views::{check_gradients, inputs, network, nudged, stirred, wave};
+use crate::views::{check_checkpointed, check_gradients, inputs, network, nudged, stirred, wave};
 
 fn task_modules(domains: usize) -> Value {
     json!({
@@ -154,4 +154,12 @@ fn gradients_are_differences() {
     check_gradients(&net, &c, &at, |net, c| {
         net.forward(x.clone(), t.clone(), c).powi_scalar(2).mean()
     });
+}
+
+#[test]
+fn blocks_that_are_computed_twice_have_the_same_gradients() {
+    let device = Device::flex().autodiff();
+    let net = stirred(&network(task_modules(2), &device));
+    let (x, t, c) = inputs(12, [8, 8], &device);
+    check_checkpointed(&net, x, t, &c);
 }

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use dsl_nets::{
     AutoencoderKL, AutoencoderKLConfig, ControllableFeatureWrapping,
-    ControllableFeatureWrappingConfig, ParameterInit, PatchDiscriminator,
+    ControllableFeatureWrappingConfig, ParameterInit, PatchDiscriminator, Tiling,
 };
 use serde_json::json;
 
@@ -84,6 +84,45 @@ fn a_weight_of_zero_is_the_decoder_alone() {
     let (_, others) = autoencoder.encode_with_features(wave([1, 3, 16, 24], 0.77, &device));
     let other = fresh.decode(&autoencoder, latents.clone(), &others, 1.0);
     assert_ne!(values(other), whole);
+}
+
+/// Where tiles do not overlap, a tiled picture is that of its tiles.
+#[test]
+fn each_tile_takes_the_features_of_its_own_place() {
+    let device = Device::flex();
+    let (autoencoder, wrapping) = (autoencoder(&device), wrapping(false, &device));
+    let picture = wave([1, 3, 16, 32], 0.31, &device);
+    let latents = wave([1, 2, 2, 4], 0.77, &device);
+    let tiling = Tiling {
+        tile_sample_min_size: 16,
+        tile_latent_min_size: 2,
+        tile_overlap_factor: 0.0,
+    };
+    let tiled = wrapping.decode_tiled(&autoencoder, latents.clone(), picture.clone(), 0.5, &tiling);
+    let half = |side: usize| {
+        let (_, features) =
+            autoencoder.encode_with_features(picture.clone().narrow(3, 16 * side, 16));
+        wrapping.decode(
+            &autoencoder,
+            latents.clone().narrow(3, 2 * side, 2),
+            &features,
+            0.5,
+        )
+    };
+    assert_eq!(
+        values(tiled),
+        values(Tensor::cat(vec![half(0), half(1)], 3))
+    );
+    // One tile is all of it.
+    let whole = Tiling {
+        tile_latent_min_size: 4,
+        tile_sample_min_size: 32,
+        ..tiling
+    };
+    let (_, features) = autoencoder.encode_with_features(picture.clone());
+    let expected = wrapping.decode(&autoencoder, latents.clone(), &features, 0.5);
+    let tiled = wrapping.decode_tiled(&autoencoder, latents, picture, 0.5, &whole);
+    assert_eq!(values(tiled), values(expected));
 }
 
 #[test]

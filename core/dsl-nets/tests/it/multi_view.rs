@@ -1,14 +1,13 @@
 //! Attention across views and over domains, in a whole network.
 
-use std::collections::BTreeMap;
-
 use burn::tensor::{DType, Device};
 use dsl_nets::{Denoiser, NetsError, ParameterInit, named_parameters};
 use serde_json::{Value, json};
 
 use crate::fixture::{assert_close, values};
-use crate::unet::gradients_by_key;
-use crate::views::{check_gradients, config, inputs, network, reordered, stirred, wave};
+use crate::views::{
+    check_checkpointed, check_gradients, config, inputs, network, reordered, stirred, wave,
+};
 
 fn multi_view(domains: usize, attention: &str) -> Value {
     json!({"multi_view": {"views": 3, "domains": domains, "attention": attention}})
@@ -116,22 +115,7 @@ fn blocks_that_are_computed_twice_have_the_same_gradients() {
     let device = Device::flex().autodiff();
     let (x, t, c) = inputs(6, [6, 5], &device);
     let net = stirred(&network(multi_view(2, "dense"), &device));
-    let loss = net.forward(x.clone(), t.clone(), &c).powi_scalar(2).mean();
-    let expected = gradients_by_key(&net, &loss.backward());
-
-    let (output, tape) = net.forward_checkpointed(&net, x, t, &c, false);
-    let mut found: BTreeMap<String, Vec<f32>> = BTreeMap::new();
-    let mut collect = |gradients: &mut _| {
-        for (key, gradient) in gradients_by_key(&net, gradients) {
-            if !gradient.is_empty() {
-                assert!(found.insert(key, gradient).is_none());
-            }
-        }
-    };
-    let mut gradients = output.powi_scalar(2).mean().backward();
-    tape.unwrap().backward(&gradients, &mut collect);
-    collect(&mut gradients);
-    assert!(expected == found);
+    check_checkpointed(&net, x, t, &c);
 }
 
 #[test]

@@ -10,7 +10,9 @@ use dsl_nets::{
 use serde_json::{Value, json};
 
 use crate::fixture::{assert_close, values};
-use crate::views::{check_gradients, config, inputs, network, reordered, stirred, wave};
+use crate::views::{
+    check_checkpointed, check_gradients, config, inputs, network, reordered, stirred, wave,
+};
 
 const VIEWS: usize = 3;
 
@@ -246,4 +248,12 @@ fn check_refused(task_modules: Value, wrong: &str) {
         panic!("{error}");
     };
     assert_eq!(field, format!("task_modules.view_volume.{wrong}"));
+}
+
+#[test]
+fn blocks_that_are_computed_twice_have_the_same_gradients() {
+    let device = Device::flex().autodiff();
+    let net = stirred(&network(task_modules(json!({})), &device));
+    let (x, t, c) = inputs(2 * VIEWS, [12, 10], &device);
+    check_checkpointed(&net, x, t, &with_volume(&c, &[1.0, 0.0], &device));
 }

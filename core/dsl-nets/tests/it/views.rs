@@ -1,10 +1,15 @@
 //! Networks that read several views of an object: what their tests have in common.
 
+use std::collections::BTreeMap;
+
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use dsl_nets::{Conditioning, Denoiser, DenoiserConfig, ParameterInit, named_parameters};
+use dsl_nets::{
+    CameraEstimate, Conditioning, Denoiser, DenoiserConfig, ParameterInit, named_parameters,
+};
 use serde_json::{Value, json};
 
+use crate::fixture::values;
 use crate::unet::gradients_by_key;
 
 /// A UNet of three levels, of which the second and third have transformers.
@@ -150,4 +155,48 @@ pub fn check_gradients(
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// A pass that computes its blocks twice has the gradients of one that keeps everything, bit for bit: of a loss of the
+/// prediction, and of the estimate of the camera where there is one.
+pub fn check_checkpointed(net: &Denoiser, x: Tensor<4>, t: Tensor<1>, c: &Conditioning) {
+    let loss = |prediction: Tensor<4>, estimate: &Option<CameraEstimate>| {
+        let of_prediction = prediction.powi_scalar(2).mean();
+        match estimate {
+            Some(estimate) => {
+                let of_camera = estimate.elevation.clone() - estimate.inverse_focal.clone() * 2.0;
+                of_prediction + of_camera.powi_scalar(2).mean()
+            }
+            None => of_prediction,
+        }
+    };
+    let (prediction, estimate) = net.forward_with_camera(x.clone(), t.clone(), c);
+    let expected = gradients_by_key(net, &loss(prediction.clone(), &estimate).backward());
+
+    let (again, estimated, tape) = net.forward_checkpointed(net, x, t, c, false);
+    assert_eq!(values(again.clone()), values(prediction));
+    let elevation = |estimate: &Option<CameraEstimate>| {
+        (estimate.as_ref()).map(|estimate| values(estimate.elevation.clone()))
+    };
+    assert_eq!(elevation(&estimated), elevation(&estimate));
+    let mut found: BTreeMap<String, Vec<f32>> = BTreeMap::new();
+    let mut collect = |gradients: &mut _| {
+        for (key, gradient) in gradients_by_key(net, gradients) {
+            if !gradient.is_empty() {
+                assert!(found.insert(key.clone(), gradient).is_none(), "{key} twice");
+            }
+        }
+    };
+    let mut gradients = loss(again, &estimated).backward();
+    tape.unwrap().backward(&gradients, &mut collect);
+    collect(&mut gradients);
+    let expected = expected
+        .into_iter()
+        .filter(|(_, values)| !values.is_empty());
+    let expected: BTreeMap<_, _> = expected.collect();
+    let [these, those] = [&expected, &found].map(|all| all.keys().collect::<Vec<_>>());
+    assert_eq!(these, those);
+    for (key, gradient) in &expected {
+        assert!(*gradient == found[key], "{key}");
+    }
 }

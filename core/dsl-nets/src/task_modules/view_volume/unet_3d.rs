@@ -321,10 +321,7 @@ mod tests {
             camera_numbers: Some(2),
         };
         let upsample = Upsample3D::new(&ParameterInit::new(1, &device), [8, 4], shape);
-        let condition = Condition {
-            temb: wave([2, 6], &device),
-            camera: Some(wave([2, 2], &device)),
-        };
+        let condition = Condition::new(&wave([2, 6], &device), Some(wave([2, 2], &device)));
         let x = wave([2, 8, 2, 3, 2], &device);
         let found = upsample.forward(x.clone(), &condition, [2, 4, 4, 5, 3]);
         let x = activated(x, &upsample.embedding, &upsample.norm, &condition);
@@ -348,10 +345,7 @@ mod tests {
             further_blocks: 2,
         };
         let unet = UNet3D::new(&ParameterInit::new(1, &device), &shape);
-        let condition = |step: f32| Condition {
-            temb: wave([1, 6], &device) * step,
-            camera: None,
-        };
+        let condition = |step: f32| Condition::new(&(wave([1, 6], &device) * step), None);
         let x = wave([1, 5, 7, 6, 9], &device);
         let features = unet.forward(x.clone(), &condition(1.0));
         let dims: Vec<_> = features.iter().map(Tensor::dims).collect();
