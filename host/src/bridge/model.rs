@@ -197,12 +197,13 @@ fn at_step_0(
     }
 }
 
-/// A safetensors file, or a folder as diffusers writes it for a UNet.
+/// A file of weights, or a folder as diffusers writes it for a UNet.
 fn open_base(path: &Path) -> Result<WeightFile> {
-    let file = if path.is_dir() {
-        path.join("diffusion_pytorch_model.safetensors")
-    } else {
-        path.to_owned()
+    let in_folder = |name: &str| path.join(format!("diffusion_pytorch_model.{name}"));
+    let file = match (path.is_dir(), in_folder("safetensors"), in_folder("bin")) {
+        (false, ..) => path.to_owned(),
+        (true, safetensors, bin) if bin.is_file() && !safetensors.is_file() => bin,
+        (true, safetensors, _) => safetensors,
     };
     WeightFile::open(&file)
         .with_context(|| format!("`model.base: {}` cannot be read", path.display()))

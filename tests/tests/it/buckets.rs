@@ -1,10 +1,13 @@
 //! Training on pictures of several aspect ratios.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 
-use crate::support::{Outcome, SMALL_T2I, config, dsl_host, files, metrics, plugin};
+use crate::support::{Outcome, SMALL_T2I, config, dsl_host, files, metrics, plugin, workspace};
 
 /// 5 squares, 4 wide pictures and 2 high ones, with captions.
 fn pictures(folder: &Path) {
@@ -187,4 +190,31 @@ fn sides_that_the_network_cannot_halve_are_refused_with_both_names() {
             "`task.data.buckets.step`, which is 64",
         ],
     );
+}
+
+/// Latents of several shapes, and what SDXL is told of sizes: a run on a pipeline goes on exactly, its pictures encoded once.
+#[test]
+fn a_pipeline_trains_on_latents_of_several_shapes() {
+    let bench = Bench::new();
+    let root = std::env::var_os("DSL_FIXTURES")
+        .map_or_else(|| workspace().join("tests/fixtures"), PathBuf::from);
+    for (path, contents) in files(&root.join("pipeline_sdxl/pipeline")) {
+        let copy = bench.0.path().join("pipeline").join(path);
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::write(copy, contents).unwrap();
+    }
+    let sets = [
+        "model={base: pipeline, denoiser: null, text_encoder: null, trainable: {kind: lora, rank: 2}}",
+        "model.latents.cache=cache",
+        "train.steps=8",
+        "task.data.resize=random_crop",
+    ];
+    bench.run("whole", &sets).ok();
+    let cached = files(&bench.0.path().join("cache"));
+    bench.run("again", &sets).ok();
+    assert_eq!(bench.numbers("again"), bench.numbers("whole"));
+    assert!(files(&bench.0.path().join("cache")) == cached && cached.len() > 11);
+    let last = bench.numbers("whole").pop().unwrap();
+    assert_eq!(last["epoch"].as_f64(), Some(2.0), "{last}");
+    assert!(last["validation/err/generator"].as_f64().unwrap() > 0.0);
 }

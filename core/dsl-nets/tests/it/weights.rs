@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
-use dsl_nets::{LoraConfig, ModelConfig, NetsError, WeightDType, WeightFile, named_parameters};
+use dsl_nets::{
+    LoraConfig, ModelConfig, NetsError, WeightDType, WeightFile, WeightSet, named_parameters,
+};
 
 use crate::fixture::root;
 use crate::init::{same_parameters, small_config};
@@ -260,5 +262,26 @@ fn a_cut_pytorch_file_is_an_error() {
             let message = read.unwrap_err().to_string();
             assert!(message.contains(name), "{message}");
         }
+    }
+}
+
+/// Older models have PyTorch's files alone, under transformers' name or diffusers' own; safetensors files go before them.
+#[test]
+fn pytorch_files_are_found_where_there_is_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    for (stem, name) in [
+        ("model", "pytorch_model.bin"),
+        ("diffusion_pytorch_model", "diffusion_pytorch_model.bin"),
+    ] {
+        let open = |variant| WeightSet::open_folder(folder.path(), stem, variant);
+        assert!(matches!(open(None), Err(NetsError::NoWeights { .. })));
+        std::fs::copy(pickle("state_dict.bin"), folder.path().join(name)).unwrap();
+        assert!(open(None).unwrap().contains("linear.weight"));
+        assert!(open(Some("fp16")).is_err());
+        std::fs::write(folder.path().join(format!("{stem}.safetensors")), "").unwrap();
+        assert!(
+            open(None).is_err(),
+            "the damaged file is the one that counts"
+        );
     }
 }
