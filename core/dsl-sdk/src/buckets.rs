@@ -90,7 +90,7 @@ impl Bucketing {
             ))
             .with_help("64 suits Stable Diffusion and SDXL; small networks take smaller steps"));
         }
-        if !config.no_upscale && !(min <= resolution && resolution <= max) {
+        if !config.no_upscale && !(min..=max).contains(&resolution) {
             return Err(PluginError::config(format!(
                 "`{resolution_key}` is {resolution}, expected it between `{key}.min`, which is {min}, and `{key}.max`, \
                  which is {max}"

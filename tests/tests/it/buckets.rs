@@ -183,7 +183,7 @@ fn sides_that_the_network_cannot_halve_are_refused_with_both_names() {
             &["task.data.buckets=null", "task.data.resolution=15"],
         )
         .fails(2, &["samples of 15×15 pixels", "task.data.resolution"]);
-    bench.run("step", &["task.data.buckets={}"]).fails(
+    bench.run("step", &["task.data.buckets.step=64"]).fails(
         2,
         &[
             "`task.data.resolution` is 16",

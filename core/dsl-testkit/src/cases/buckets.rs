@@ -89,7 +89,7 @@ fn same(context: &Context) -> Outcome {
 
 fn mixed(context: &Context) -> Outcome {
     let dataset = context.train()?;
-    let &[ref first, ref second, ..] = &by_bucket(&dataset)[..] else {
+    let [first, second, ..] = &by_bucket(&dataset)[..] else {
         return Ok(Verdict::skipped("there are not two buckets with samples"));
     };
     let indices = [first[0], second[0]];
