@@ -1,5 +1,6 @@
 //! Where the plugin's side and the training side meet: each thing crosses here once, and is plain afterwards.
 
+pub mod adapter_metadata;
 pub mod data;
 pub mod evaluate;
 pub mod feature_cache;

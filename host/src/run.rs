@@ -187,7 +187,7 @@ impl Session {
         features.configure(&config.features, &device);
         let task = plugin::keep_folder(|| Ok(plugin.open_task(&config.task)?))?;
         let data = Data::open(&task, "train")?;
-        let prepared = model::prepare(config, plugin, &task, &data, &device)?;
+        let (model, prepared) = model::prepare(config, plugin, &task, &data, &device)?;
         let feed = Arc::new(feed_of(
             data.feed(),
             &prepared.text,
@@ -195,7 +195,7 @@ impl Session {
             config.model.latents.sample,
         ));
         let data = data.fed_by(&feed);
-        let trainer = Trainer::new(trainer_config(config), prepared.model.clone(), &device)?;
+        let trainer = Trainer::new(trainer_config(config), model, &device)?;
         Ok(Self {
             task,
             data,

@@ -180,6 +180,51 @@ fn check_columns(
     Ok(())
 }
 
+/// Checks the buckets of a dataset: each is a shape of the target, of lengths above 0.
+///
+/// # Errors
+/// The first bucket that breaks a rule; [`Breach::column`] is the target's name.
+pub fn check_buckets(target: &ColumnSpec, buckets: &[Vec<u64>]) -> Result<(), Breach> {
+    for (number, bucket) in buckets.iter().enumerate() {
+        let fits = bucket.len() == target.shape.len()
+            && (bucket.iter().zip(&target.shape))
+                .all(|(&length, declared)| length > 0 && declared.is_none_or(|n| n == length));
+        if !fits {
+            return Err(Breach {
+                column: target.name.clone(),
+                expected: format!(
+                    "buckets of lengths above 0 that fit the declared shape {}",
+                    show(target.shape.iter().copied())
+                ),
+                found: format!(
+                    "{} as bucket {number}",
+                    show(bucket.iter().copied().map(Some))
+                ),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the target of a batch has the shape of its samples' bucket.
+///
+/// # Errors
+/// A target of another shape. A batch without it is not this check's.
+pub fn check_target(target: &str, bucket: &[u64], found: &[FoundColumn<'_>]) -> Result<(), Breach> {
+    let column = found.iter().find(|column| column.name == target);
+    match column.and_then(|column| column.shape.get(1..)) {
+        Some(shape) if shape != bucket => Err(Breach {
+            column: target.to_owned(),
+            expected: format!(
+                "samples of the shape {} of their bucket",
+                show(bucket.iter().copied().map(Some))
+            ),
+            found: show(shape.iter().copied().map(Some)),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// As [`check_batch`] for the conditions that a user asks for: some of the declared columns. Pictures among them may be of
 /// any height and width.
 ///

@@ -6,7 +6,7 @@
 //! # What crosses
 //! - A root module, [`Plugin`]: two functions, `manifest` and `extension`. It is the same for ever.
 //! - Extensions, by id ([`task::TASK_V1`] is `dsl.task/1`, [`assets::ASSETS_V1`] is `dsl.assets/1`,
-//!   [`self_test::SELF_TEST_V1`] is `dsl.self-test/1`). An [`Extension`] carries the layout of the interface behind it,
+//!   [`buckets::BUCKETS_V1`] is `dsl.buckets/1`, [`self_test::SELF_TEST_V1`] is `dsl.self-test/1`). An [`Extension`] carries the layout of the interface behind it,
 //!   and [`Extension::get`] compares that layout with its own before anything is called.
 //! - Services of the host, the other way round and by id as well ([`services`]): a [`Service`] is checked in the same
 //!   way, and belongs to the plugin that asked for it.
@@ -56,6 +56,7 @@
 #![allow(non_local_definitions)]
 
 pub mod assets;
+pub mod buckets;
 pub mod buffer;
 pub mod check;
 pub mod declare;

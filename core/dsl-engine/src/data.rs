@@ -60,9 +60,36 @@ pub trait SampleSource {
         self.len() == 0
     }
 
-    /// The samples at `indices`, in this order.
+    /// The bucket of a sample: those of one bucket have one shape, and only they may be asked for together.
+    fn bucket_of(&self, index: u64) -> u32 {
+        let _ = index;
+        0
+    }
+
+    /// Steps that see every sample once, in batches of one bucket.
+    fn batches_per_epoch(&self, batch_size: usize) -> u64 {
+        self.len().div_ceil(batch_size.max(1) as u64)
+    }
+
+    /// The samples at `indices`, in this order; all are of one bucket.
     ///
     /// # Errors
     /// Whatever the source of the data reports, as [`EngineError::Data`].
     fn samples(&self, indices: &[u64]) -> Result<Samples, EngineError>;
+}
+
+/// `indices` in the order of their buckets, each bucket's as they came, and cut into parts of at most `batch_size` that are
+/// of one bucket. Where there is one bucket, they are `indices` as they came.
+pub(crate) fn in_buckets(
+    set: &dyn SampleSource,
+    indices: Vec<u64>,
+    batch_size: usize,
+) -> Vec<Vec<u64>> {
+    let mut indices = indices;
+    indices.sort_by_key(|&index| set.bucket_of(index));
+    indices
+        .chunk_by(|&a, &b| set.bucket_of(a) == set.bucket_of(b))
+        .flat_map(|bucket| bucket.chunks(batch_size.max(1)))
+        .map(<[u64]>::to_vec)
+        .collect()
 }

@@ -4,6 +4,7 @@
 //! plain structs. A step goes through [`Trainer::step`]: draw timesteps and noise, run the networks, take the losses of
 //! the objective, move the weights, report.
 
+mod bucket_order;
 pub mod checkpoint;
 mod conditions;
 mod data;
@@ -24,6 +25,7 @@ pub mod wrapping;
 
 pub use dsl_kernels::keep_freed_memory;
 
+pub use bucket_order::{BucketOrder, batches_per_epoch};
 pub use checkpoint::{Checkpoint, CheckpointConfig, Checkpoints};
 pub use conditions::{
     AddedFeatures, Boxes, Camera, Conditions, Features, Phrases, PipelineTexts, Volume,

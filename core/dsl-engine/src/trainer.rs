@@ -128,6 +128,8 @@ pub struct Trainer {
     first_words: [Option<LearnedTokens>; 2],
     /// SHA-256 of the generator's frozen parameters, once it was asked for.
     frozen: OnceLock<Option<String>>,
+    /// Whether frozen weights are held as the precision asks, which the first step sees to.
+    holds_frozen: bool,
     /// Steps done.
     step: u64,
     forwards: ForwardCounts,
@@ -162,6 +164,7 @@ impl Trainer {
             adversary: None,
             first_words,
             frozen: OnceLock::new(),
+            holds_frozen: false,
             step: 0,
             forwards: ForwardCounts::default(),
             config,
@@ -180,6 +183,7 @@ impl Trainer {
         training_set: &dyn SampleSource,
     ) -> Result<StepReport, EngineError> {
         self.check_batch(batch)?;
+        self.hold_frozen();
         self.forwards = ForwardCounts::default();
         self.seed_dropout();
         let noised = self.draw(batch);
@@ -239,8 +243,14 @@ impl Trainer {
             .as_deref()
     }
 
-    /// The generator as it is used: its moving average where one is kept, off the autodiff graph.
+    /// The generator as it is used: its moving average where one is kept, off the autodiff graph, in float32. Frozen weights
+    /// that training holds in a smaller type are those of that type.
     pub fn sampling_model(&self) -> Model {
+        precision::in_f32(self.model_in_use())
+    }
+
+    /// [`Self::sampling_model`] in the types that its weights are held in.
+    fn model_in_use(&self) -> Model {
         match &self.ema {
             Some(ema) => ema.module().clone(),
             None => self.generator.module().valid(),
@@ -258,13 +268,11 @@ impl Trainer {
     }
 
     /// Steps that count as one epoch of `training_set`.
-    pub fn steps_per_epoch(&self, training_set_len: u64) -> u64 {
+    pub fn steps_per_epoch(&self, training_set: &dyn SampleSource) -> u64 {
         self.config
             .train
             .steps_per_epoch
-            .unwrap_or_else(|| {
-                training_set_len.div_ceil(self.config.train.batch_size.max(1) as u64)
-            })
+            .unwrap_or_else(|| training_set.batches_per_epoch(self.config.train.batch_size))
             .max(1)
     }
 

@@ -7,6 +7,7 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
 
 /// Tensors of any rank by parameter, flattened: a map cannot hold several ranks.
+#[derive(Clone)]
 pub(crate) struct WeightsById(HashMap<ParamId, Tensor<1>>);
 
 impl WeightsById {

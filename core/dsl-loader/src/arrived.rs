@@ -5,7 +5,7 @@ use std::fmt::Display;
 use dsl_abi::{
     BatchColumns, RawDType, Tensor, TextColumn,
     buffer::elements_of,
-    check::{Check, FoundColumn},
+    check::{Check, FoundColumn, check_target},
     tensor::split_texts,
 };
 
@@ -55,6 +55,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) declared: &'a [ColumnSpec],
     pub(crate) rows: u64,
     pub(crate) check: Check,
+    /// Name of the target and the shape of one sample's, where it is that of a bucket.
+    pub(crate) bucket: Option<(&'a str, &'a [u64])>,
 }
 
 impl ArrivedTensor {
@@ -144,7 +146,12 @@ impl Arrived {
             columns.push(HostColumn { name, data });
         }
         let found: Vec<_> = columns.iter().map(found_column).collect();
-        (rules.check)(rules.declared, rules.rows, &found).map_err(|breach| {
+        let of_bucket = |()| match rules.bucket {
+            Some((target, shape)) => check_target(target, shape, &found),
+            None => Ok(()),
+        };
+        let checked = (rules.check)(rules.declared, rules.rows, &found).and_then(of_bucket);
+        checked.map_err(|breach| {
             let expected = format!("{} for column `{}`", breach.expected, breach.column);
             from.contract(expected, breach.found)
         })?;

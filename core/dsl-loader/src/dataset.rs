@@ -1,9 +1,14 @@
 //! A dataset of a task.
 
+mod buckets;
+
 use dsl_abi::{
+    buckets::BucketsInterface,
     check::{check_batch, check_declaration},
     task::DatasetObject,
 };
+
+pub use buckets::Buckets;
 
 use crate::{
     ColumnSpec, HostColumn, LoaderError,
@@ -21,6 +26,7 @@ pub struct DatasetHandle {
     release: &'static Label,
     count: u64,
     columns: Vec<ColumnSpec>,
+    buckets: Option<Buckets>,
 }
 
 impl DatasetHandle {
@@ -49,7 +55,33 @@ impl DatasetHandle {
             object,
             count,
             columns,
+            buckets: None,
         })
+    }
+
+    /// Asks the plugin for the buckets of the targets, whose column is `target`.
+    pub(crate) fn learn_buckets(
+        &mut self,
+        interface: &BucketsInterface,
+        target: &str,
+    ) -> Result<(), LoaderError> {
+        let spec = self.columns.iter().find(|column| column.name == target);
+        let Some(spec) = spec else { return Ok(()) };
+        let call = format!("buckets of dataset `{}`", self.split);
+        self.buckets = Buckets::ask(
+            interface,
+            &self.caller,
+            &call,
+            &self.object,
+            spec,
+            self.count,
+        )?;
+        Ok(())
+    }
+
+    /// The shapes that targets have, and which of them each sample has; nothing where all have the declared one.
+    pub const fn buckets(&self) -> Option<&Buckets> {
+        self.buckets.as_ref()
     }
 
     /// The split that it is of.
@@ -73,7 +105,7 @@ impl DatasetHandle {
     }
 
     /// The samples of `indices`, in that order, with one seed for each; one column for each declared one, in the
-    /// declared order. Without `augment` the seeds change nothing.
+    /// declared order. Without `augment` the seeds change nothing. Where there are [`Self::buckets`], all are of one.
     ///
     /// # Errors
     /// An error of the plugin, or a batch that is not as declared.
@@ -101,6 +133,7 @@ impl DatasetHandle {
             declared: &self.columns,
             rows: indices.len() as u64,
             check: check_batch,
+            bucket: (self.buckets.as_ref()).and_then(|buckets| buckets.target_of(indices)),
         };
         batch.accept(from, &rules)
     }

@@ -42,7 +42,7 @@ mod self_test;
 mod task;
 
 pub use columns::{HostArtefact, HostColumn, HostColumnData, HostTensor, InputColumn, InputData};
-pub use dataset::DatasetHandle;
+pub use dataset::{Buckets, DatasetHandle};
 pub use dsl_abi::declare::{
     ColumnRole, ColumnSpec, DType, Direction, ErrorCode, FeatureInfo, FeatureKind, Injection,
     Manifest, MetricValue, MultiViewAttention, Requirements, TaskDescription,

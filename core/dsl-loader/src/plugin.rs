@@ -12,6 +12,7 @@ use dsl_abi::{
         std_types::{RNone, ROk, RSome},
     },
     assets::{ASSETS_V1, AssetsInterface},
+    buckets::{BUCKETS_V1, BucketsInterface},
     self_test::SELF_TEST_V1,
     task::{TASK_V1, TaskInterface},
 };
@@ -37,6 +38,7 @@ pub struct Plugin {
     callbacks: Arc<dyn HostCallbacks>,
     task: &'static TaskInterface,
     assets: Option<&'static AssetsInterface>,
+    buckets: Option<&'static BucketsInterface>,
 }
 
 impl Plugin {
@@ -118,6 +120,7 @@ impl Plugin {
             }
         })?;
         let assets = extension::<AssetsInterface>(&caller, root, &path, ASSETS_V1)?;
+        let buckets = extension::<BucketsInterface>(&caller, root, &path, BUCKETS_V1)?;
         tracing::debug!(plugin = manifest.id, version = manifest.version, path = %path.display(), sha256, "plugin loaded");
         Ok(Self {
             path,
@@ -128,6 +131,7 @@ impl Plugin {
             callbacks,
             task,
             assets,
+            buckets,
         })
     }
 
@@ -228,7 +232,7 @@ impl Plugin {
         let object = self
             .caller
             .call("open", || (self.task.open)(text.as_str().into(), host))?;
-        TaskHandle::new(self.caller.clone(), object)
+        TaskHandle::new(self.caller.clone(), object, self.buckets)
     }
 
     /// Whether the plugin offers an interface of that id, whatever its layout.

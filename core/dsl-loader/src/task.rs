@@ -5,7 +5,7 @@ mod injections;
 
 use std::sync::OnceLock;
 
-use dsl_abi::{check::check_conditions, task::TaskObject};
+use dsl_abi::{buckets::BucketsInterface, check::check_conditions, task::TaskObject};
 use serde_json::Value;
 
 use crate::{
@@ -24,12 +24,17 @@ pub struct TaskHandle {
     object: Held<TaskObject>,
     description: TaskDescription,
     splits: Vec<String>,
+    buckets: Option<&'static BucketsInterface>,
     /// Columns of the split `train`, once conditions were asked for.
     train_columns: OnceLock<Vec<ColumnSpec>>,
 }
 
 impl TaskHandle {
-    pub(crate) fn new(caller: Caller, object: TaskObject) -> Result<Self, LoaderError> {
+    pub(crate) fn new(
+        caller: Caller,
+        object: TaskObject,
+        buckets: Option<&'static BucketsInterface>,
+    ) -> Result<Self, LoaderError> {
         let object = Held::new(&caller, "the task", object);
         let description: TaskDescription = caller.json(
             "describe",
@@ -57,6 +62,7 @@ impl TaskHandle {
             object,
             description,
             splits,
+            buckets,
             train_columns: OnceLock::new(),
         })
     }
@@ -74,18 +80,21 @@ impl TaskHandle {
     /// The dataset of a split.
     ///
     /// # Errors
-    /// An error of the plugin, or columns that do not fit the task's description.
+    /// An error of the plugin, or columns or buckets that do not fit the task's description.
     pub fn dataset(&self, split: &str) -> Result<DatasetHandle, LoaderError> {
         let object = self.caller.call(format_args!("dataset `{split}`"), || {
             self.object.dataset(split.into())
         })?;
-        let dataset = DatasetHandle::new(self.caller.clone(), split, object)?;
+        let mut dataset = DatasetHandle::new(self.caller.clone(), split, object)?;
         columns::check_columns(&self.description, dataset.columns()).map_err(
             |Mismatch { expected, found }| {
                 let call = format_args!("columns of dataset `{split}`");
                 self.caller.contract(call, expected, found)
             },
         )?;
+        if let Some(buckets) = self.buckets {
+            dataset.learn_buckets(buckets, &self.description.target)?;
+        }
         Ok(dataset)
     }
 
@@ -131,6 +140,7 @@ impl TaskHandle {
             declared,
             rows: 1,
             check: check_conditions,
+            bucket: None,
         };
         let columns = arrived.accept(from, &rules)?;
         let target = &self.description.target;

@@ -7,6 +7,7 @@ mod apply;
 mod extend;
 mod file;
 mod numbers;
+mod pickle;
 mod report;
 mod set;
 mod write;

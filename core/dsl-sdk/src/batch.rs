@@ -3,7 +3,7 @@
 use dsl_abi::{
     BatchColumns, BatchView, Buffer, RawDType, Tensor, TextColumn,
     buffer::elements_of,
-    check::{Check, FoundColumn, check_batch, check_conditions},
+    check::{Check, FoundColumn, check_batch, check_conditions, check_target},
     tensor::{join_texts, split_texts},
 };
 
@@ -141,13 +141,15 @@ impl Batch {
         ))
     }
 
-    /// Checks the batch against the declaration and hands its memory over.
+    /// Checks the batch against the declaration, and its target against the shape of `bucket` (name and shape), and hands
+    /// its memory over.
     pub(crate) fn into_abi(
         self,
         declared: &[ColumnSpec],
         rows: usize,
+        bucket: Option<(&str, &[u64])>,
     ) -> Result<BatchColumns, PluginError> {
-        self.hand_over(declared, rows, check_batch)
+        self.hand_over(declared, rows, check_batch, bucket)
     }
 
     /// As [`Self::into_abi`] for one sample of some of the columns.
@@ -155,7 +157,7 @@ impl Batch {
         self,
         declared: &[ColumnSpec],
     ) -> Result<BatchColumns, PluginError> {
-        self.hand_over(declared, 1, check_conditions)
+        self.hand_over(declared, 1, check_conditions, None)
     }
 
     fn hand_over(
@@ -163,6 +165,7 @@ impl Batch {
         declared: &[ColumnSpec],
         rows: usize,
         check: Check,
+        bucket: Option<(&str, &[u64])>,
     ) -> Result<BatchColumns, PluginError> {
         let shapes: Vec<_> = self
             .columns
@@ -177,7 +180,12 @@ impl Batch {
                 elements: column.data.count(),
             })
             .collect();
-        check(declared, rows as u64, &found).map_err(|breach| {
+        let of_bucket = |()| match bucket {
+            Some((target, shape)) => check_target(target, shape, &found),
+            None => Ok(()),
+        };
+        let checked = check(declared, rows as u64, &found).and_then(of_bucket);
+        checked.map_err(|breach| {
             PluginError::contract(format!("the batch is not as declared: {breach}"))
                 .with_help("this is a mistake in the plugin; tell its authors")
         })?;

@@ -5,11 +5,12 @@ use std::{marker::PhantomData, sync::Arc};
 use dsl_abi::{
     AbiError, BatchColumns, BatchView, Buffer, Extension, RawDType, Tensor,
     abi_stable::{
-        sabi_trait::TD_Opaque,
-        std_types::{RNone, ROption, RResult, RSlice, RSome, RStr, RString},
+        sabi_trait::{TD_CanDowncast, TD_Opaque},
+        std_types::{RNone, ROption, RResult, RSlice, RSome, RStr, RString, RVec},
     },
     assets::{ASSETS_V1, AssetsInterface},
-    check::check_declaration,
+    buckets::{BUCKETS_V1, BucketsInterface},
+    check::{check_buckets, check_declaration},
     host::HostObject,
     root::Entry,
     self_test::{SELF_TEST_V1, SelfTestInterface},
@@ -87,7 +88,7 @@ impl<P: Package> Entry for Exported<P> {
                     "abort"
                 }
                 .to_owned(),
-                extensions: [TASK_V1, ASSETS_V1, SELF_TEST_V1]
+                extensions: [TASK_V1, ASSETS_V1, SELF_TEST_V1, BUCKETS_V1]
                     .map(str::to_owned)
                     .to_vec(),
             })
@@ -101,6 +102,7 @@ impl<P: Package> Entry for Exported<P> {
             TASK_V1 => RSome(Extension::new(Self::TASK)),
             ASSETS_V1 => RSome(Extension::new(Self::ASSETS)),
             SELF_TEST_V1 => RSome(Extension::new(Self::SELF_TEST)),
+            BUCKETS_V1 => RSome(Extension::new(Self::BUCKETS)),
             _ => RNone,
         }
     }
@@ -124,6 +126,23 @@ impl<P: Package> Exported<P> {
         log: Self::self_test_log,
         nothing: Self::self_test_nothing,
     };
+
+    const BUCKETS: &'static BucketsInterface = &BucketsInterface {
+        shapes: Self::bucket_shapes,
+        of_samples: Self::buckets_of_samples,
+    };
+
+    extern "C" fn bucket_shapes(dataset: &DatasetObject) -> RResult<RString, AbiError> {
+        guard(|| to_json(&own(dataset)?.bucket_shapes()))
+    }
+
+    extern "C" fn buckets_of_samples(
+        dataset: &DatasetObject,
+        first: u64,
+        count: u64,
+    ) -> RResult<RVec<u32>, AbiError> {
+        guard(|| Ok(own(dataset)?.buckets_of(first, count)?.to_vec().into()))
+    }
 
     extern "C" fn self_test_panic(message: RStr<'_>) -> RResult<(), AbiError> {
         guard(|| panic!("{message}"))
@@ -246,14 +265,15 @@ impl<T: Task> TaskMethods for TaskAdapter<T> {
                     "the declared columns of split `{split}` break a rule: {breach}"
                 ))
             })?;
-            Ok(DatasetMethods_TO::from_value(
-                DatasetAdapter {
-                    dataset,
-                    count,
-                    columns,
-                },
-                TD_Opaque,
-            ))
+            let adapter = DatasetAdapter {
+                target: self.0.describe().target,
+                dataset,
+                count,
+                columns,
+            };
+            adapter.check_buckets(split.as_str())?;
+            // What is asked of a dataset by another interface finds its way back.
+            Ok(DatasetMethods_TO::from_value(adapter, TD_CanDowncast))
         })
     }
 
@@ -310,6 +330,85 @@ struct DatasetAdapter {
     // Both are the same at every call, so they are asked for once.
     count: u64,
     columns: Vec<ColumnSpec>,
+    /// Name of the target's column.
+    target: String,
+}
+
+/// The adapter behind a dataset that comes back from the host.
+fn own(dataset: &DatasetObject) -> Result<&DatasetAdapter, PluginError> {
+    (dataset.obj.downcast_as::<DatasetAdapter>())
+        .map_err(|_| PluginError::contract("the host sent a dataset that this plugin did not make"))
+}
+
+impl DatasetAdapter {
+    fn bucket_shapes(&self) -> &[Vec<u64>] {
+        self.dataset
+            .buckets()
+            .map_or(&[], |buckets| &buckets.shapes)
+    }
+
+    fn buckets_of(&self, first: u64, count: u64) -> Result<&[u32], PluginError> {
+        let place = |at: u64| usize::try_from(at).ok();
+        let range = place(first).zip(first.checked_add(count).and_then(place));
+        let of_sample = self.dataset.buckets().map(|buckets| &buckets.of_sample[..]);
+        (of_sample.zip(range))
+            .and_then(|(of_sample, (first, end))| of_sample.get(first..end))
+            .ok_or_else(|| {
+                PluginError::contract(format!(
+                    "the host asked for the buckets of {count} samples from {first} on, of a dataset of {}",
+                    match of_sample {
+                        Some(of_sample) => format!("{} samples", of_sample.len()),
+                        None => "no buckets".to_owned(),
+                    }
+                ))
+            })
+    }
+
+    /// Buckets are shapes of the target, and every sample has one of them.
+    fn check_buckets(&self, split: &str) -> Result<(), PluginError> {
+        let Some(buckets) = self.dataset.buckets() else {
+            return Ok(());
+        };
+        let broken = |what: String| {
+            Err(PluginError::contract(format!(
+                "the buckets of split `{split}` break a rule: {what}"
+            )))
+        };
+        let target = (self.columns.iter()).find(|column| column.name == self.target);
+        if let Some(Err(breach)) = target.map(|target| check_buckets(target, &buckets.shapes)) {
+            return broken(breach.to_string());
+        }
+        let (of_sample, shapes) = (&buckets.of_sample, buckets.shapes.len());
+        if of_sample.len() as u64 != self.count {
+            return broken(format!(
+                "{} samples have one, and there are {}",
+                of_sample.len(),
+                self.count
+            ));
+        }
+        match (of_sample.iter()).position(|&bucket| bucket as usize >= shapes) {
+            Some(sample) => broken(format!(
+                "sample {sample} is of bucket {}, and there are {shapes}",
+                of_sample[sample]
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// The target and the shape of the bucket that a request's samples are of; nothing without buckets, or without samples.
+    fn bucket_of(&self, indices: &[u64]) -> Result<Option<(&str, &[u64])>, PluginError> {
+        let (Some(buckets), Some(&first)) = (self.dataset.buckets(), indices.first()) else {
+            return Ok(None);
+        };
+        let of = |index: u64| buckets.of_sample.get(index as usize).copied();
+        if let Some(&other) = indices.iter().find(|&&index| of(index) != of(first)) {
+            return Err(PluginError::contract(format!(
+                "the host asked for the samples {first} and {other} in one batch, which are of different buckets"
+            )));
+        }
+        let shape = of(first).and_then(|bucket| buckets.shapes.get(bucket as usize));
+        Ok(shape.map(|shape| (self.target.as_str(), &shape[..])))
+    }
 }
 
 impl DatasetMethods for DatasetAdapter {
@@ -342,13 +441,14 @@ impl DatasetMethods for DatasetAdapter {
                     self.count
                 )));
             }
+            let bucket = self.bucket_of(indices)?;
             self.dataset
                 .batch(&BatchRequest {
                     indices,
                     seeds,
                     augment,
                 })?
-                .into_abi(&self.columns, indices.len())
+                .into_abi(&self.columns, indices.len(), bucket)
         })
     }
 }

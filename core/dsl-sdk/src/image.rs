@@ -8,11 +8,13 @@
 
 use std::io::Cursor;
 
+use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage, imageops};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::PluginError;
+use crate::buckets::Placed;
 
 mod canvas;
 mod jpeg;
@@ -104,10 +106,15 @@ impl Picture {
     /// Names `origin` (a file, or a shard and its member) when the bytes are of no known format, damaged, cut short (also a JPEG,
     /// which most decoders would fill up with grey in silence), or larger than 65,535 pixels a side or 1 GiB decoded.
     pub fn decode(bytes: &[u8], origin: &str, background: [u8; 3]) -> Result<Self, PluginError> {
-        decode(bytes, background).map_err(|cause| {
-            PluginError::io(format!("cannot read the image `{origin}`: {cause}"))
-                .with_help("replace the file, or leave it out; PNG, JPEG and WebP are read")
-        })
+        decode(bytes, background).map_err(|cause| unreadable(origin, &cause))
+    }
+
+    /// Width and height of the picture that [`Picture::decode`] would give, from the beginning of a file: no pixel is decoded.
+    ///
+    /// # Errors
+    /// As [`Picture::decode`], as far as the header tells.
+    pub fn size(bytes: &[u8], origin: &str) -> Result<[u32; 2], PluginError> {
+        size(bytes).map_err(|cause| unreadable(origin, &cause))
     }
 
     /// Width in pixels, at least 1.
@@ -179,14 +186,51 @@ impl Picture {
                     scaled(height, size, longer),
                     filter,
                 );
-                let mut canvas =
-                    RgbImage::from_pixel(size.max(1), size.max(1), ::image::Rgb(background));
-                let left = (canvas.width() - inner.width()) / 2;
-                let top = (canvas.height() - inner.height()) / 2;
-                imageops::replace(&mut canvas, &inner.pixels, i64::from(left), i64::from(top));
-                Self { pixels: canvas }
+                inner.in_the_middle_of([size, size], background)
             }
         }
+    }
+
+    /// Brings the picture to its place among buckets of aspect ratios. [`Window::within`] then cuts the bucket from it:
+    ///
+    /// - [`Resize::CenterCrop`] and [`Resize::RandomCrop`] keep the proportions: the picture is of the size `placed.resized`,
+    ///   and reaches over the bucket in one direction;
+    /// - [`Resize::Stretch`] and [`Resize::Pad`] give a picture of the bucket's size.
+    pub fn fit_bucket(
+        &self,
+        placed: Placed,
+        resize: Resize,
+        filter: Filter,
+        background: [u8; 3],
+    ) -> Self {
+        let [width, height] = placed.bucket;
+        match resize {
+            Resize::CenterCrop | Resize::RandomCrop => {
+                // In the size that it was placed by.
+                let cut = self.crop(cut_for_random_crop(self.width(), self.height()));
+                cut.resize(placed.resized[0], placed.resized[1], filter)
+            }
+            Resize::Stretch => self.resize(width, height, filter),
+            Resize::Pad => {
+                let is_wider = u64::from(self.width()) * u64::from(height)
+                    > u64::from(self.height()) * u64::from(width);
+                let [w, h] = match is_wider {
+                    true => [width, scaled(self.height(), width, self.width())],
+                    false => [scaled(self.width(), height, self.height()), height],
+                };
+                self.resize(w.min(width), h.min(height), filter)
+                    .in_the_middle_of([width, height], background)
+            }
+        }
+    }
+
+    fn in_the_middle_of(&self, [width, height]: [u32; 2], background: [u8; 3]) -> Self {
+        let mut canvas =
+            RgbImage::from_pixel(width.max(1), height.max(1), ::image::Rgb(background));
+        let left = canvas.width().saturating_sub(self.width()) / 2;
+        let top = canvas.height().saturating_sub(self.height()) / 2;
+        imageops::replace(&mut canvas, &self.pixels, i64::from(left), i64::from(top));
+        Self { pixels: canvas }
     }
 
     /// Appends the part inside `window` (clipped to the picture) as network values: `byte / 127.5 − 1`, channels first.
@@ -284,36 +328,79 @@ pub(crate) fn scaled(side: u32, to: u32, from: u32) -> u32 {
     u32::try_from(rounded.max(1)).unwrap_or(u32::MAX)
 }
 
-fn decode(bytes: &[u8], background: [u8; 3]) -> Result<Picture, String> {
+fn unreadable(origin: &str, cause: &str) -> PluginError {
+    PluginError::io(format!("cannot read the image `{origin}`: {cause}"))
+        .with_help("replace the file, or leave it out; PNG, JPEG and WebP are read")
+}
+
+fn format_of(bytes: &[u8]) -> Result<ImageFormat, String> {
     if bytes.is_empty() {
         return Err("the file is empty".to_owned());
     }
-    let format = match ::image::guess_format(bytes) {
-        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) => format,
-        Ok(other) => return Err(format!("it is {other:?}, not PNG, JPEG or WebP")),
-        Err(_) => return Err("its content is neither PNG, JPEG nor WebP".to_owned()),
-    };
-    if format == ImageFormat::Jpeg {
-        jpeg::check_complete(bytes)?;
+    match ::image::guess_format(bytes) {
+        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) => Ok(format),
+        Ok(other) => Err(format!("it is {other:?}, not PNG, JPEG or WebP")),
+        Err(_) => Err("its content is neither PNG, JPEG nor WebP".to_owned()),
     }
+}
+
+fn damaged(format: ImageFormat, error: &::image::ImageError) -> String {
     let name = match format {
         ImageFormat::Png => "PNG",
         ImageFormat::Jpeg => "JPEG",
         _ => "WebP",
     };
-    let damaged = |error: ::image::ImageError| format!("the {name} is damaged ({error})");
+    format!("the {name} is damaged ({error})")
+}
 
+/// A decoder that has read the header of a picture of bearable size.
+fn decoder(bytes: &[u8], format: ImageFormat) -> Result<impl ImageDecoder + '_, String> {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE_PIXELS);
     limits.max_image_height = Some(MAX_SIDE_PIXELS);
     limits.max_alloc = Some(MAX_DECODED_BYTES);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(damaged)?;
+    let decoder = reader
+        .into_decoder()
+        .map_err(|error| damaged(format, &error))?;
     if decoder.total_bytes() > MAX_DECODED_BYTES {
         let (width, height) = decoder.dimensions();
         return Err(format!("it is too large ({width} × {height} pixels)"));
     }
+    Ok(decoder)
+}
+
+fn size(bytes: &[u8]) -> Result<[u32; 2], String> {
+    let format = format_of(bytes)?;
+    let mut decoder = decoder(bytes, format)?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err("it has no pixels".to_owned());
+    }
+    let turned = match decoder.orientation() {
+        Ok(orientation) => matches!(
+            orientation,
+            Orientation::Rotate90
+                | Orientation::Rotate270
+                | Orientation::Rotate90FlipH
+                | Orientation::Rotate270FlipH
+        ),
+        Err(error) => return Err(damaged(format, &error)),
+    };
+    Ok(match turned {
+        true => [height, width],
+        false => [width, height],
+    })
+}
+
+fn decode(bytes: &[u8], background: [u8; 3]) -> Result<Picture, String> {
+    let format = format_of(bytes)?;
+    if format == ImageFormat::Jpeg {
+        jpeg::check_complete(bytes)?;
+    }
+    let damaged = |error: ::image::ImageError| damaged(format, &error);
+    let mut decoder = decoder(bytes, format)?;
     let orientation = decoder.orientation().map_err(damaged)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
     image.apply_orientation(orientation);

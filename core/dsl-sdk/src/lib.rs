@@ -208,7 +208,7 @@
 //! | feature networks and distances | [`Host::features`] | [`ErrorCode::Unsupported`], with how to get them |
 //!
 //! # Helpers
-//! [`image`] decodes, resizes, crops and flips; [`boxes`] moves boxes along; [`captions`] reads captions beside pictures;
+//! [`image`] decodes, resizes, crops and flips; [`buckets`] sorts pictures by aspect ratio; [`boxes`] moves boxes along; [`captions`] reads captions beside pictures;
 //! [`image_folder`] lists folders; [`inputs`] reads what users give for a sample; [`webdataset`] reads tar shards; [`picture_set`]
 //! finds splits and keeps decoded pictures; [`random`] draws from a sample's seed; with the feature `metrics` there is `metrics`:
 //! PSNR, SSIM
@@ -217,6 +217,7 @@
 mod artefacts;
 mod batch;
 pub mod boxes;
+pub mod buckets;
 pub mod captions;
 mod error;
 mod export;
@@ -242,7 +243,7 @@ pub use dsl_abi::declare::{
 };
 pub use error::PluginError;
 pub use host::{Features, Host};
-pub use task::{Asset, BatchRequest, Dataset, Evaluator, Task};
+pub use task::{Asset, BatchRequest, Buckets, Dataset, Evaluator, Task};
 
 #[cfg(feature = "metrics")]
 pub use dsl_metrics as metrics;

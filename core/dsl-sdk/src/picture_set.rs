@@ -4,6 +4,8 @@
 //! hands their pictures to [`Pictures`]. Keys in messages are those of image tasks: `task.data.path`, `task.data.train_split`,
 //! `task.data.test_split`, `task.data.format`, `task.data.on_error`.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +14,8 @@ use cache::Cache;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::image::{Filter, Picture, Resize};
+use crate::buckets::{Bucketing, Placed};
+use crate::image::{Filter, Picture, Resize, cut_for_random_crop};
 use crate::webdataset::WebDataset;
 use crate::{Host, PluginError};
 
@@ -24,6 +27,12 @@ pub use locate::{Located, Location, TEST_SPLITS, Wanted, locate, no_such_path};
 
 /// How many pictures are checked in one piece of work.
 const CHECKED_AT_ONCE: usize = 32;
+/// How many headers are read in one piece of work.
+const SORTED_AT_ONCE: usize = 256;
+/// A header is looked for in this much of a file before all of it is read.
+const HEADER_BYTES: u64 = 256 << 10;
+
+const UNREADABLE: &str = "replace or remove this picture, or set `task.data.on_error: skip` to leave out all that cannot be read";
 
 /// How `path` is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -89,6 +98,8 @@ pub struct Pictures {
     places: Vec<PictureRef>,
     shards: Option<WebDataset>,
     fitting: Fitting,
+    /// Where each picture goes, once they are sorted into buckets.
+    placed: Option<Vec<Placed>>,
     cache: Cache,
 }
 
@@ -105,8 +116,79 @@ impl Pictures {
             places,
             shards,
             fitting,
+            placed: None,
             cache,
         }
+    }
+
+    /// Sorts the pictures into buckets of aspect ratios by what their headers say; from then on each is fitted to its bucket.
+    /// Returns the width and height of the buckets that have pictures, sorted, and the place of each picture's among them.
+    ///
+    /// # Errors
+    /// The first picture whose header cannot be read; a stop that the host asked for.
+    pub fn sort_into(
+        &mut self,
+        buckets: &Bucketing,
+        host: &Host,
+    ) -> Result<(Vec<[u32; 2]>, Vec<u32>), PluginError> {
+        let total = self.len();
+        let done = AtomicU64::new(0);
+        let pieces = host.parallel(total.div_ceil(SORTED_AT_ONCE), |piece| {
+            if host.cancelled() {
+                return Err(PluginError::cancelled());
+            }
+            let first = piece * SORTED_AT_ONCE;
+            let places = first..total.min(first + SORTED_AT_ONCE);
+            let count = places.len() as u64;
+            let placed: Vec<Placed> = places
+                .map(|place| {
+                    let [width, height] = self.size(place)?;
+                    let cut = cut_for_random_crop(width, height);
+                    Ok(buckets.place([cut.width, cut.height]))
+                })
+                .collect::<Result<_, PluginError>>()?;
+            let done = done.fetch_add(count, Ordering::Relaxed) + count;
+            host.progress(done, total as u64, "sorting pictures into buckets");
+            Ok(placed)
+        })?;
+        let placed: Vec<Placed> = pieces.into_iter().flatten().collect();
+        let mut sizes: Vec<[u32; 2]> = placed.iter().map(|placed| placed.bucket).collect();
+        sizes.sort_unstable();
+        sizes.dedup();
+        let bucket_of = |placed: &Placed| {
+            let place = sizes.binary_search(&placed.bucket);
+            u32::try_from(place.unwrap_or_else(|place| place)).unwrap_or(u32::MAX)
+        };
+        let of_picture = placed.iter().map(bucket_of).collect();
+        self.cache = Cache::new(total, self.cache.max_mib());
+        self.placed = Some(placed);
+        Ok((sizes, of_picture))
+    }
+
+    /// Width and height of a picture, from its header.
+    fn size(&self, place: usize) -> Result<[u32; 2], PluginError> {
+        let origin = self.origin(place);
+        if let Some(PictureRef::File(path)) = self.places.get(place) {
+            // The beginning tells, unless what comes before the header is long; a WebP's orientation stands at its end.
+            let mut bytes = Vec::with_capacity(HEADER_BYTES as usize);
+            let read = File::open(path)
+                .and_then(|file| file.take(HEADER_BYTES).read_to_end(&mut bytes))
+                .map_err(|error| PluginError::io_at("read the image", path, &error))?;
+            let whole = (read as u64) < HEADER_BYTES;
+            if (whole || !bytes.starts_with(b"RIFF"))
+                && let Ok(size) = Picture::size(&bytes, &origin)
+            {
+                return Ok(size);
+            }
+        }
+        self.read(place)
+            .and_then(|bytes| Picture::size(&bytes, &origin))
+            .map_err(|error| error.with_help(UNREADABLE))
+    }
+
+    /// Width and height of a picture's bucket, once they are sorted.
+    pub fn bucket(&self, place: usize) -> Option<[u32; 2]> {
+        Some(self.placed.as_ref()?.get(place)?.bucket)
     }
 
     /// How many there are.
@@ -166,14 +248,14 @@ impl Pictures {
         let decoded = self
             .read(place)
             .and_then(|bytes| Picture::decode(&bytes, &self.origin(place), how.background))
-            .map_err(|error| {
-                error.with_help(
-                    "replace or remove this picture, or set `task.data.on_error: skip` to leave out all that cannot be read",
-                )
-            })?;
+            .map_err(|error| error.with_help(UNREADABLE))?;
+        let placed = self.placed.as_ref().and_then(|placed| placed.get(place));
         Ok(Fitted {
             original: [decoded.height(), decoded.width()],
-            picture: decoded.fit(how.resolution, how.resize, how.filter, how.background),
+            picture: match placed {
+                Some(placed) => decoded.fit_bucket(*placed, how.resize, how.filter, how.background),
+                None => decoded.fit(how.resolution, how.resize, how.filter, how.background),
+            },
         })
     }
 
@@ -229,6 +311,10 @@ impl Pictures {
         let mut flags = keep.iter();
         self.places
             .retain(|_| flags.next().copied().unwrap_or(true));
+        if let Some(placed) = &mut self.placed {
+            let mut flags = keep.iter();
+            placed.retain(|_| flags.next().copied().unwrap_or(true));
+        }
         self.cache.retain(keep);
     }
 

@@ -112,6 +112,13 @@ pub trait Dataset: Send + Sync {
     /// The columns of every batch; the same at every call.
     fn columns(&self) -> Vec<ColumnSpec>;
 
+    /// The buckets of a dataset whose targets have one of several shapes, such as pictures of several aspect ratios; nothing
+    /// where all have one. The same at every call. The target's column then declares `None` for the lengths that differ, the
+    /// host asks for samples of one bucket at a time, and their target has its shape.
+    fn buckets(&self) -> Option<&Buckets> {
+        None
+    }
+
     /// The samples of the request, in its order. The result is checked against [`Dataset::columns`] before it leaves
     /// the plugin.
     ///
@@ -120,10 +127,20 @@ pub trait Dataset: Send + Sync {
     fn batch(&self, request: &BatchRequest<'_>) -> Result<Batch, PluginError>;
 }
 
+/// The shapes that targets may have, and which of them each sample has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Buckets {
+    /// Shape of one sample's target in each bucket, as `[channels, height, width]`. Samples are drawn at the first one where
+    /// nothing else says; no sample of the data need be of it.
+    pub shapes: Vec<Vec<u64>>,
+    /// For each sample of the dataset the place of its bucket in `shapes`.
+    pub of_sample: Vec<u32>,
+}
+
 /// Which samples, and the randomness they may use.
 #[derive(Debug, Clone, Copy)]
 pub struct BatchRequest<'a> {
-    /// Indices, each below [`Dataset::len`]; any order, repetitions allowed.
+    /// Indices, each below [`Dataset::len`]; any order, repetitions allowed. With [`Dataset::buckets`], all of one bucket.
     pub indices: &'a [u64],
     /// One seed for each index. All of a sample's randomness comes from its seed.
     pub seeds: &'a [u64],

@@ -12,6 +12,7 @@ use dsl_abi::{
         std_types::{RArc, RNone, ROption, RStr},
     },
     assets::{ASSETS_V1, AssetsInterface},
+    buckets::{BUCKETS_V1, BucketsInterface},
     buffer::bytes_of,
     host::{HostInterface, HostInterface_TO, HostObject, LogRecord, RawLevel},
     root::Entry,
@@ -24,8 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     __private::{Exported, Package},
-    Artefacts, Asset, Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType,
-    Dataset, Direction, Evaluator, Host, Injection, Manifest, MetricValue, PluginError,
+    Artefacts, Asset, Batch, BatchRequest, Buckets, Column, ColumnData, ColumnRole, ColumnSpec,
+    DType, Dataset, Direction, Evaluator, Host, Injection, Manifest, MetricValue, PluginError,
     Requirements, Task, TaskDescription,
     image::Picture,
 };
@@ -92,6 +93,13 @@ impl Task for Faulty {
     fn dataset(&self, split: &str) -> Result<Box<dyn Dataset>, PluginError> {
         match split {
             "train" => Ok(Box::new(Points {
+                buckets: self.fault.strip_prefix("buckets").map(|fault| Buckets {
+                    shapes: vec![vec![2], vec![3]],
+                    // The last three have three numbers.
+                    of_sample: (0..10 - fault.len() as u32)
+                        .map(|i| u32::from(i > 6))
+                        .collect(),
+                }),
                 fault: self.fault.clone(),
                 host: self.host.clone(),
             })),
@@ -132,6 +140,7 @@ impl Task for Faulty {
 }
 
 struct Points {
+    buckets: Option<Buckets>,
     fault: String,
     host: Host,
 }
@@ -159,14 +168,26 @@ impl Dataset for Points {
         } else {
             "name"
         };
+        let width = match self.buckets {
+            Some(_) => vec![None],
+            None => vec![Some(2)],
+        };
         vec![
-            column("point", DType::F32, vec![Some(2)], ColumnRole::Vector),
+            column("point", DType::F32, width, ColumnRole::Vector),
             column(second, DType::Text, vec![], ColumnRole::Text),
         ]
     }
 
+    fn buckets(&self) -> Option<&Buckets> {
+        self.buckets.as_ref()
+    }
+
     fn batch(&self, request: &BatchRequest<'_>) -> Result<Batch, PluginError> {
-        let mut width = 2;
+        let mut width = match request.indices {
+            [0..=6, ..] | [] => 2,
+            _ if self.buckets.is_some() => 3,
+            _ => 2,
+        };
         match self.fault.as_str() {
             "panic" => panic!("sample {} is unlucky", request.indices[0]),
             "thread-panic" => {
@@ -364,7 +385,10 @@ fn cold_documents_are_json() {
         ("faulty", "1.2.3")
     );
     assert!(manifest.rustc.starts_with("rustc "), "{}", manifest.rustc);
-    assert_eq!(manifest.extensions, [TASK_V1, ASSETS_V1, SELF_TEST_V1]);
+    assert_eq!(
+        manifest.extensions,
+        [TASK_V1, ASSETS_V1, SELF_TEST_V1, BUCKETS_V1]
+    );
     assert!(manifest.target.contains('-'), "{}", manifest.target);
     let task = interface::<TaskInterface>(TASK_V1);
     assert!((task.config_schema)().unwrap().contains("What goes wrong."));
@@ -606,4 +630,47 @@ fn samples_become_a_picture_or_nothing() {
         "{}",
         error.message
     );
+}
+
+#[test]
+fn buckets_of_a_dataset_are_asked_for_by_another_interface() {
+    let buckets = interface::<BucketsInterface>(BUCKETS_V1);
+    let (plain, _) = dataset("");
+    assert_eq!((buckets.shapes)(&plain).unwrap(), "[]");
+    let error = (buckets.of_samples)(&plain, 0, 1).unwrap_err();
+    assert_eq!(error.code, RawErrorCode::CONTRACT);
+    assert!(error.message.contains("no buckets"), "{}", error.message);
+
+    let (dataset, _) = dataset("buckets");
+    assert_eq!((buckets.shapes)(&dataset).unwrap(), "[[2],[3]]");
+    assert_eq!(
+        (buckets.of_samples)(&dataset, 5, 4).unwrap().as_slice(),
+        [0, 0, 1, 1]
+    );
+    for (first, count) in [(0, 11), (10, 1), (u64::MAX, 2)] {
+        let error = (buckets.of_samples)(&dataset, first, count).unwrap_err();
+        assert!(error.message.contains("of 10 samples"), "{}", error.message);
+    }
+    let ask =
+        |indices: &[u64]| dataset.batch(indices.into(), vec![0; indices.len()][..].into(), false);
+    assert_eq!(ask(&[9, 7]).unwrap().tensors[0].shape.as_slice(), [2, 3]);
+    assert_eq!(ask(&[6, 0]).unwrap().tensors[0].shape.as_slice(), [2, 2]);
+    let error = ask(&[6, 7]).unwrap_err();
+    assert!(
+        error
+            .message
+            .contains("6 and 7 in one batch, which are of different buckets"),
+        "{}",
+        error.message
+    );
+}
+
+#[test]
+fn a_dataset_whose_samples_lack_buckets_is_refused() {
+    let (task, _) = open("buckets...");
+    let error = task.dataset("train".into()).into_result().err().unwrap();
+    assert_eq!(error.code, RawErrorCode::CONTRACT);
+    let expected =
+        "the buckets of split `train` break a rule: 7 samples have one, and there are 10";
+    assert!(error.message.contains(expected), "{}", error.message);
 }

@@ -1,5 +1,6 @@
 //! The cases, by what they look at.
 
+mod buckets;
 mod conditioning;
 mod conditions;
 mod config;
@@ -32,6 +33,7 @@ pub(crate) fn all() -> Vec<Case> {
         conditioning::CASES,
         repeat::CASES,
         wrong_calls::CASES,
+        buckets::CASES,
         conditions::CASES,
         picture::CASES,
         evaluator::CASES,

@@ -140,7 +140,8 @@ pub(crate) fn bytes_of(columns: &[HostColumn]) -> u64 {
 
 /// Bytes of the first sample; at least 1.
 pub(crate) fn sample_bytes(dataset: &DatasetHandle) -> Result<u64, LoaderError> {
-    Ok(bytes_of(&dataset.batch(&[0], &[0], false)?).max(1))
+    let first = together(dataset).at(0);
+    Ok(bytes_of(&dataset.batch(&[first], &[0], false)?).max(1))
 }
 
 /// As many samples as `wanted`, or as fit into memory that every machine has.
@@ -163,9 +164,52 @@ pub(crate) fn seeds(indices: &[u64], salt: u64) -> Vec<u64> {
         .collect()
 }
 
-/// A few indices that exist, spread over the dataset, the first and the last among them; not in order.
+/// The samples that may come in one batch: all, or where there are buckets those of the bucket with most of them.
+pub(crate) fn together(dataset: &DatasetHandle) -> Together {
+    let Some(buckets) = dataset.buckets() else {
+        return Together::All(dataset.len());
+    };
+    let mut samples = vec![Vec::new(); buckets.shapes().len()];
+    for (index, &bucket) in (0_u64..).zip(buckets.of_sample()) {
+        samples[bucket as usize].push(index);
+    }
+    samples.sort_by_key(Vec::len);
+    Together::Of(samples.pop().unwrap_or_default())
+}
+
+/// Samples that may come in one batch.
+pub(crate) enum Together {
+    /// All, by their number.
+    All(u64),
+    /// These.
+    Of(Vec<u64>),
+}
+
+impl Together {
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::All(count) => *count,
+            Self::Of(indices) => indices.len() as u64,
+        }
+    }
+
+    /// The one at a place; counted round and round.
+    pub(crate) fn at(&self, place: u64) -> u64 {
+        match self {
+            Self::All(count) => place % (*count).max(1),
+            Self::Of(indices) => {
+                let place = place % (indices.len() as u64).max(1);
+                indices.get(place as usize).copied().unwrap_or(0)
+            }
+        }
+    }
+}
+
+/// A few indices that exist, spread over the dataset, the first and the last among them; not in order. All may come in one
+/// batch.
 pub(crate) fn some_indices(dataset: &DatasetHandle, most: usize) -> Vec<u64> {
-    let count = dataset.len();
+    let together = together(dataset);
+    let count = together.len();
     let most = (most as u64).min(count).max(1);
     let mut indices: Vec<u64> = (0..most)
         .map(|step| {
@@ -173,9 +217,25 @@ pub(crate) fn some_indices(dataset: &DatasetHandle, most: usize) -> Vec<u64> {
         })
         .collect();
     indices.dedup();
+    for index in &mut indices {
+        *index = together.at(*index);
+    }
     let half = indices.len() / 2;
     indices.rotate_left(half);
     indices
+}
+
+/// The columns of a batch of samples of one bucket, where there are buckets: the lengths of its target are fixed.
+pub(crate) fn columns_of(dataset: &DatasetHandle) -> Vec<ColumnSpec> {
+    let mut columns = dataset.columns().to_vec();
+    if let Some(buckets) = dataset.buckets() {
+        let (target, shape) = (buckets.target(), buckets.shapes().first());
+        let of_target = columns.iter_mut().find(|column| column.name == target);
+        if let (Some(column), Some(shape)) = (of_target, shape) {
+            column.shape = shape.iter().copied().map(Some).collect();
+        }
+    }
+    columns
 }
 
 /// The rows of the columns that can be compared between batches: bytes of each sample. Columns with a length that varies

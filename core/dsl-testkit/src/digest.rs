@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     case::{Outcome, Verdict},
-    context::{Context, rows, seeds, some_indices},
+    context::{Context, columns_of, rows, seeds, some_indices},
 };
 
 fn hex(hasher: Sha256) -> String {
@@ -40,7 +40,7 @@ fn samples_digest(context: &Context) -> Outcome {
         let indices = some_indices(&dataset, 8);
         for augment in [false, true] {
             let columns = dataset.batch(&indices, &seeds(&indices, 1), augment)?;
-            for (name, rows) in rows(dataset.columns(), &columns) {
+            for (name, rows) in rows(&columns_of(&dataset), &columns) {
                 hasher.update(format!("{split}/{name}/{}", rows.len()));
                 for row in rows {
                     hasher.update((row.len() as u64).to_le_bytes());

@@ -5,15 +5,16 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use dsl_engine::rng::DataOrder;
-use dsl_engine::{EngineError, SampleSource, Samples, Stream, Streams};
+use dsl_engine::{BucketOrder, EngineError, SampleSource, Samples, Stream, Streams};
 use dsl_loader::{
     ColumnRole, DType, DatasetHandle, HostColumn, HostColumnData, Injection, LoaderError,
     TaskDescription, TaskHandle,
 };
 
 use super::feed::{Columns, Dropped, Feed, TargetShape};
+use crate::failure;
 
 /// Beyond this many samples a data set is taken as a stream: its order is not shuffled again, since a table of all
 /// indices would not fit.
@@ -24,6 +25,8 @@ const LARGEST_SHUFFLED: u64 = 1 << 26;
 pub struct Data {
     dataset: Arc<DatasetHandle>,
     feed: Arc<Feed>,
+    /// How many samples each bucket has, where there are buckets.
+    in_bucket: Arc<[u64]>,
 }
 
 impl Data {
@@ -39,9 +42,21 @@ impl Data {
         let description = task.describe();
         let shape = target_shape(description, &dataset)?;
         let feed = Feed::new(description, shape);
+        let in_bucket = match dataset.buckets() {
+            Some(buckets) => {
+                check_buckets(description, &dataset)?;
+                let mut counts = vec![0; buckets.shapes().len()];
+                for &bucket in buckets.of_sample() {
+                    counts[bucket as usize] += 1;
+                }
+                counts
+            }
+            None => Vec::new(),
+        };
         Ok(Self {
             dataset: Arc::new(dataset),
             feed: Arc::new(feed),
+            in_bucket: in_bucket.into(),
         })
     }
 
@@ -56,9 +71,35 @@ impl Data {
         &self.feed
     }
 
-    /// Shape of a sample as the plugin gives it.
+    /// Shape of a sample as the plugin gives it; where it gives several, the one that samples are drawn at.
     pub fn shape(&self) -> TargetShape {
         self.feed.shape()
+    }
+
+    /// Whether samples come in several shapes.
+    pub fn has_buckets(&self) -> bool {
+        self.dataset.buckets().is_some()
+    }
+
+    /// Channels, height and width of the samples of each bucket that has any; those of all samples, where there are no
+    /// buckets.
+    pub fn pictures(&self) -> Vec<[usize; 3]> {
+        let Some(buckets) = self.dataset.buckets() else {
+            return vec![self.shape().picture];
+        };
+        let shapes = buckets.shapes().iter().zip(&*self.in_bucket);
+        shapes
+            .filter(|(_, count)| **count > 0)
+            .filter_map(|(shape, _)| shape.iter().map(|&n| usize::try_from(n).ok()).collect())
+            .filter_map(|shape: Vec<usize>| shape.try_into().ok())
+            .collect()
+    }
+
+    /// Parts of `indices` that may be asked for at once: those next to one another that are of one bucket, at most `most`.
+    pub fn parts<'a>(&self, indices: &'a [u64], most: usize) -> impl Iterator<Item = &'a [u64]> {
+        indices
+            .chunk_by(|&a, &b| self.bucket_of(a) == self.bucket_of(b))
+            .flat_map(move |part| part.chunks(most))
     }
 
     /// Number of samples.
@@ -88,7 +129,7 @@ impl Data {
         const CHUNK: usize = 256;
         let indices: Vec<u64> = (0..self.dataset.len().min(most)).collect();
         let mut texts = Vec::with_capacity(indices.len());
-        for chunk in indices.chunks(CHUNK) {
+        for chunk in self.parts(&indices, CHUNK) {
             for found in self
                 .columns(chunk)?
                 .into_iter()
@@ -145,6 +186,22 @@ impl SampleSource for Data {
         self.dataset.len()
     }
 
+    fn bucket_of(&self, index: u64) -> u32 {
+        let of_sample = self.dataset.buckets().map(|buckets| buckets.of_sample());
+        let place = usize::try_from(index).ok();
+        (of_sample.zip(place))
+            .and_then(|(of_sample, place)| of_sample.get(place).copied())
+            .unwrap_or(0)
+    }
+
+    fn batches_per_epoch(&self, batch_size: usize) -> u64 {
+        let size = batch_size.max(1) as u64;
+        match &*self.in_bucket {
+            [] => self.count().div_ceil(size),
+            counts => counts.iter().map(|count| count.div_ceil(size)).sum(),
+        }
+    }
+
     fn samples(&self, indices: &[u64]) -> Result<Samples, EngineError> {
         self.read(indices, None)
     }
@@ -154,47 +211,88 @@ impl SampleSource for Data {
 pub struct TrainingBatches {
     data: Data,
     streams: Streams,
-    order: Option<DataOrder>,
+    order: Order,
     batch_size: usize,
-    micro_batches: usize,
+    /// Most samples of a micro-batch.
+    part: usize,
+}
+
+/// In which order samples come.
+enum Order {
+    /// As they lie in the data set.
+    Stream,
+    /// Each epoch anew; batches cross from one epoch into the next.
+    Shuffled(DataOrder),
+    /// Each epoch anew, batches of one bucket; the last ones of an epoch may be smaller.
+    Buckets(BucketOrder),
 }
 
 impl TrainingBatches {
     /// Batches of `batch_size` samples in `micro_batches` parts.
-    pub fn new(data: Data, streams: Streams, batch_size: usize, micro_batches: usize) -> Self {
+    ///
+    /// # Errors
+    /// A usage error for more samples in buckets than can be shuffled.
+    pub fn new(
+        data: Data,
+        streams: Streams,
+        batch_size: usize,
+        micro_batches: usize,
+    ) -> Result<Self> {
         let count = data.count();
-        Self {
-            order: (count <= LARGEST_SHUFFLED).then(|| DataOrder::new(streams, count)),
+        let order = match data.dataset.buckets() {
+            Some(_) if count > LARGEST_SHUFFLED => {
+                return Err(failure::usage(anyhow!(
+                    "the data has {count} samples in buckets, and at most {LARGEST_SHUFFLED} can be sorted into batches\n\
+                     hint: train without buckets, or on a part of the data"
+                )));
+            }
+            Some(buckets) => {
+                let of_sample = buckets.of_sample().to_vec();
+                Order::Buckets(BucketOrder::new(streams, of_sample, batch_size.max(1)))
+            }
+            None if count <= LARGEST_SHUFFLED => Order::Shuffled(DataOrder::new(streams, count)),
+            None => Order::Stream,
+        };
+        Ok(Self {
+            order,
             data,
             streams,
             batch_size,
-            micro_batches: micro_batches.max(1),
+            part: batch_size.div_ceil(micro_batches.max(1)).max(1),
+        })
+    }
+
+    /// Epoch and index of the samples of `step` (from 0).
+    fn rows(&mut self, step: u64) -> Vec<(u64, u64)> {
+        let count = self.data.count();
+        let first = step * self.batch_size as u64;
+        let positions = first..first + self.batch_size as u64;
+        match &mut self.order {
+            Order::Stream => positions.map(|at| (at / count, at % count)).collect(),
+            Order::Shuffled(order) => positions.map(|at| (at / count, order.index(at))).collect(),
+            Order::Buckets(order) => {
+                let (epoch, indices) = order.batch(step);
+                indices.iter().map(|&index| (epoch, index)).collect()
+            }
         }
     }
 
-    /// The micro-batches of `step` (from 0).
+    /// The micro-batches of `step` (from 0); with buckets all are of one.
     ///
     /// # Errors
     /// What the plugin says.
     pub fn batch(&mut self, step: u64) -> Result<Vec<Samples>, EngineError> {
-        let first = step * self.batch_size as u64;
-        let count = self.data.count();
-        let rows: Vec<(u64, u64)> = (first..first + self.batch_size as u64)
-            .map(|position| {
-                let index = match &mut self.order {
-                    Some(order) => order.index(position),
-                    None => position % count,
-                };
-                (position / count, index)
-            })
-            .collect();
-        let dropped = Dropped::draw(self.data.feed(), &self.streams, step, self.batch_size);
+        let rows = self.rows(step);
+        let dropped = Dropped::draw(self.data.feed(), &self.streams, step, rows.len());
         let indices: Vec<u64> = rows.iter().map(|(_, index)| *index).collect();
         let seeds: Vec<u64> = rows
             .iter()
             .map(|&(epoch, index)| self.streams.seeds(Stream::AUGMENT, epoch, index, 1)[0])
             .collect();
-        let part = self.batch_size.div_ceil(self.micro_batches);
+        let part = match rows.len() < self.batch_size {
+            true => equal_parts(rows.len(), self.part),
+            false => self.part,
+        };
         indices
             .chunks(part)
             .zip(seeds.chunks(part))
@@ -205,6 +303,15 @@ impl TrainingBatches {
             })
             .collect()
     }
+}
+
+/// The size of the largest parts, of at most `most`, that `count` samples can be cut into without a rest. The loss of a step
+/// is the mean over its micro-batches: in equal ones every sample counts the same.
+fn equal_parts(count: usize, most: usize) -> usize {
+    (1..=most.min(count))
+        .rev()
+        .find(|part| count.is_multiple_of(*part))
+        .unwrap_or(1)
 }
 
 fn data_error(error: LoaderError) -> EngineError {
@@ -236,11 +343,16 @@ fn target_shape(description: &TaskDescription, dataset: &DatasetHandle) -> Resul
     else {
         bail!("the data set has no column `{}`", description.target);
     };
-    let axes: Option<Vec<usize>> = column
-        .shape
-        .iter()
-        .map(|axis| axis.and_then(|size| usize::try_from(size).ok()))
-        .collect();
+    let length = |size: u64| usize::try_from(size).ok();
+    let drawn = dataset
+        .buckets()
+        .and_then(|buckets| buckets.shapes().first());
+    let axes: Option<Vec<usize>> = match drawn {
+        Some(shape) => shape.iter().map(|&size| length(size)).collect(),
+        None => (column.shape.iter())
+            .map(|axis| axis.and_then(length))
+            .collect(),
+    };
     let domains = description
         .injections
         .iter()
@@ -262,9 +374,52 @@ fn target_shape(description: &TaskDescription, dataset: &DatasetHandle) -> Resul
         }
         (ColumnRole::Vector, Some(&[features])) => Ok(of(1, [features, 1, 1])),
         _ => bail!(
-            "samples of column `{}` have shape {:?}; training needs one fixed shape",
+            "samples of column `{}` have shape {:?}; training needs one fixed shape, or buckets of fixed shapes",
             column.name,
             column.shape
         ),
+    }
+}
+
+/// Buckets are for pictures that are told nothing of their own size but numbers: what conditions a network as a picture would
+/// have to be of each bucket's shape as well.
+fn check_buckets(description: &TaskDescription, dataset: &DatasetHandle) -> Result<()> {
+    let column = (dataset.columns().iter()).find(|column| column.name == description.target);
+    let is_picture =
+        column.is_some_and(|column| column.role == ColumnRole::Image && column.shape.len() == 3);
+    if !is_picture {
+        bail!(
+            "the data has buckets, and its target `{}` is not one picture a sample",
+            description.target
+        );
+    }
+    let other = description.injections.iter().find(|injection| {
+        !matches!(
+            injection,
+            Injection::CrossAttention { .. }
+                | Injection::ClassLabel { .. }
+                | Injection::GroundingTokens { .. }
+                | Injection::LearnedTokens { .. }
+                | Injection::CameraPose { .. }
+        )
+    });
+    match other {
+        None => Ok(()),
+        Some(other) => bail!(
+            "the data has buckets, and the task conditions the network by {}, which takes samples of one shape",
+            other.kind()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::equal_parts;
+
+    #[test]
+    fn a_rest_is_cut_into_equal_parts_no_larger_than_a_micro_batch() {
+        for (count, most, part) in [(8, 4, 4), (6, 4, 3), (7, 4, 1), (3, 4, 3), (1, 1, 1)] {
+            assert_eq!(equal_parts(count, most), part, "{count} {most}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use burn::tensor::TensorData;
 use dsl_engine::{SampleSource as _, Trainer};
 use dsl_loader::{EvaluatorHandle, HostArtefact, InputColumn, InputData, Requirements, TaskHandle};
@@ -11,6 +11,7 @@ use super::data::Data;
 use super::feed::Feed;
 use super::subjects::{Lending, Subjects};
 use crate::config::SamplingConfig;
+use crate::failure;
 use crate::sampling::{self, SampleSource};
 
 /// Noised samples handed over in one call.
@@ -46,6 +47,12 @@ impl Evaluation {
         let (Requirements::NoisePredictions { split, count }
         | Requirements::Samples { split, count }) = evaluator.requirements().clone();
         let data = Data::open(task, &split)?.fed_by(feed);
+        if data.has_buckets() && matches!(evaluator.requirements(), Requirements::Samples { .. }) {
+            return Err(failure::usage(anyhow!(
+                "the task measures drawn samples against true ones, and the data has true ones of several shapes\n\
+                 hint: leave out the buckets"
+            )));
+        }
         Ok(Some(Self {
             count: count.min(data.count()),
             evaluator,
@@ -95,7 +102,7 @@ impl Evaluation {
 
     fn feed_predictions(&mut self, trainer: &Trainer) -> Result<()> {
         let indices: Vec<u64> = (0..self.count).collect();
-        for chunk in indices.chunks(CHUNK as usize) {
+        for chunk in self.data.parts(&indices, CHUNK as usize) {
             let samples = self.data.samples(chunk)?;
             let first = chunk.first().copied().unwrap_or(0);
             let predictions = trainer.noise_predictions(&samples, first);

@@ -122,7 +122,12 @@ impl Feed {
         &self.injections
     }
 
-    /// Shape of a sample.
+    /// Name of the column that is trained on.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Shape of a sample; where there are several, the one that samples are drawn at.
     pub fn shape(&self) -> TargetShape {
         self.shape
     }
@@ -141,7 +146,11 @@ impl Feed {
         let Some(HostColumnData::Tensor(tensor)) = columns.0.remove(&self.target) else {
             bail!("the plugin sent no numbers in the column `{}`", self.target);
         };
-        let [channels, height, width] = self.shape.picture;
+        // Samples of one batch are of one shape, which need not be that of another.
+        let [channels, height, width] = match usize_shape(&tensor)[..] {
+            [_, channels, height, width] if self.shape.rows == 1 => [channels, height, width],
+            _ => self.shape.picture,
+        };
         let rows = samples * self.shape.rows;
         let data = tensor_data(tensor, [rows, channels, height, width]);
         let Some(coder) = &self.latents else {
@@ -361,7 +370,16 @@ impl Feed {
                 .map(|row| [row[0], row[1], row[2], row[3], row[4], row[5]])
                 .collect();
         }
-        let [_, height, width] = self.shape.picture.map(|size| size as f32);
+        let of_target = match columns.0.get(&self.target) {
+            Some(HostColumnData::Tensor(tensor)) => usize_shape(tensor),
+            _ => Vec::new(),
+        };
+        // Where there is no truth, samples are drawn: at the one shape.
+        let [height, width] = match of_target[..] {
+            [_, _, height, width] if self.shape.rows == 1 => [height, width],
+            _ => [self.shape.picture[1], self.shape.picture[2]],
+        };
+        let [height, width] = [height, width].map(|size| size as f32);
         vec![[height, width, 0.0, 0.0, height, width]; samples]
     }
 

@@ -115,6 +115,11 @@ impl LatentCoder {
         })
     }
 
+    /// How the pipeline's text is encoded.
+    pub fn kind(&self) -> PipelineKind {
+        self.pipeline.kind
+    }
+
     /// The pipeline's folder.
     pub fn folder(&self) -> &Path {
         &self.pipeline.folder

@@ -24,10 +24,8 @@ const BUNDLED: &str = "base.safetensors";
 /// Captions that a tokenizer is learned from, at most.
 const TOKENIZER_CAPTIONS: u64 = 50_000;
 
-/// A generator ready to train, and what must be kept to use it later.
+/// What must be kept of a generator to use it later.
 pub struct Prepared {
-    /// The networks, off the autodiff graph.
-    pub model: Model,
     /// Shape and meaning.
     pub card: ModelCard,
     /// Of the model's own text encoder, without the words that it is taught.
@@ -40,7 +38,8 @@ pub struct Prepared {
     pub source: String,
 }
 
-/// Builds the generator that the configuration asks for.
+/// Builds the generator that the configuration asks for, off the autodiff graph. Its networks are handed over: who trains them
+/// may hold them in another form.
 ///
 /// # Errors
 /// A base that cannot be read or does not fit; networks that do not fit the data.
@@ -50,7 +49,7 @@ pub fn prepare(
     task: &TaskHandle,
     data: &Data,
     device: &Device,
-) -> Result<Prepared> {
+) -> Result<(Model, Prepared)> {
     let base = weights_of(&config.model.base, || Ok(plugin))?;
     let (mut base_card, mut base_tokenizer) = (None, None);
     if let Some(file) = &base
@@ -98,10 +97,11 @@ pub fn prepare(
         None => model_config(config, base_card.as_ref(), task, data)?,
     };
     let picture = data.shape().picture;
-    let sample_shape = match &latents {
-        Some(coder) => coder.latent_shape(picture)?,
-        None => picture,
+    let in_network = |picture| match &latents {
+        Some(coder) => coder.latent_shape(picture),
+        None => Ok(picture),
     };
+    let sample_shape = in_network(picture)?;
     model.denoiser = with_task_modules(
         model.denoiser,
         task.describe(),
@@ -126,6 +126,9 @@ pub fn prepare(
     }
     check_base(base_card.as_ref(), &card)?;
     check_shape(&card)?;
+    for picture in [vec![picture], data.pictures()].concat() {
+        check_sides(&card, picture, in_network(picture)?, data.has_buckets())?;
+    }
 
     let tokenizer = match (&card.model.text_encoder, base_tokenizer) {
         (None, _) => None,
@@ -138,14 +141,14 @@ pub fn prepare(
     if let Some(learned) = &card.learned {
         model = learned.add_to(model, &text)?;
     }
-    Ok(Prepared {
-        model,
+    let prepared = Prepared {
         card,
         tokenizer,
         text,
         latents,
         source,
-    })
+    };
+    Ok((model, prepared))
 }
 
 /// The generator of a run before its first step: what checkpoints of a part of its parameters are put into. `plugin` is
@@ -238,12 +241,13 @@ fn at_step_0(
     Ok((model, file.name().display().to_string()))
 }
 
-/// A safetensors file, or a folder as diffusers writes it for a UNet.
+/// A file of weights, or a folder as diffusers writes it for a UNet.
 fn open_base(path: &Path) -> Result<WeightFile> {
-    let file = if path.is_dir() {
-        path.join("diffusion_pytorch_model.safetensors")
-    } else {
-        path.to_owned()
+    let in_folder = |name: &str| path.join(format!("diffusion_pytorch_model.{name}"));
+    let file = match (path.is_dir(), in_folder("safetensors"), in_folder("bin")) {
+        (false, ..) => path.to_owned(),
+        (true, safetensors, bin) if bin.is_file() && !safetensors.is_file() => bin,
+        (true, safetensors, _) => safetensors,
     };
     WeightFile::open(&file)
         .with_context(|| format!("`model.base: {}` cannot be read", path.display()))
@@ -353,6 +357,36 @@ fn check_shape(card: &ModelCard) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The denoiser can halve the sides of its samples as often as it does: what comes out of the way up has to fit what went down.
+fn check_sides(
+    card: &ModelCard,
+    [_, height, width]: [usize; 3],
+    [_, h, w]: [usize; 3],
+    of_buckets: bool,
+) -> Result<()> {
+    let DenoiserConfig::Unet(unet) = &card.model.denoiser else {
+        return Ok(());
+    };
+    let halvings = unet.down_block_types.len().saturating_sub(1);
+    let multiple = 1_usize << halvings;
+    if h.is_multiple_of(multiple) && w.is_multiple_of(multiple) {
+        return Ok(());
+    }
+    // Pixels for each position of the network's samples.
+    let scale = (height / h.max(1)).max(1);
+    let (what, key) = match of_buckets {
+        true => ("a bucket", "task.data.buckets.step"),
+        false => ("samples", "task.data.resolution"),
+    };
+    Err(failure::usage(anyhow!(
+        "the data has {what} of {width}×{height} pixels, which the network sees as {w}×{h} and halves {halvings} times: \
+         sides have to be multiples of {} pixels\n\
+         hint: for t2i, set `{key}` to a multiple of {}",
+        multiple * scale,
+        multiple * scale
+    )))
 }
 
 fn learn_tokenizer(task: &TaskHandle, data: &Data, vocab_size: usize) -> Result<Tokenizer> {

@@ -78,7 +78,12 @@ impl Subjects {
             }
             Self::HeldOut(data) => {
                 let indices: Vec<u64> = range.map(|i| i as u64).collect();
-                data.columns(&indices)?
+                let mut columns = data.columns(&indices)?;
+                if data.has_buckets() {
+                    // The truth is of its bucket's shape, and samples are drawn at one.
+                    columns.retain(|column| column.name != data.feed().target());
+                }
+                columns
             }
             Self::Inputs(columns) => match range.len() {
                 1 => columns.clone(),
@@ -87,10 +92,11 @@ impl Subjects {
         })
     }
 
-    /// Samples that are worked on together: those of one input are drawn one by one.
+    /// Samples that are worked on together: those of one input are drawn one by one, and so are those of several buckets.
     pub fn at_once(&self, most: usize) -> usize {
         match self {
             Self::Inputs(_) => 1,
+            Self::HeldOut(data) if data.has_buckets() => 1,
             _ => most.max(1),
         }
     }

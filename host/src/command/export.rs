@@ -11,6 +11,7 @@ use dsl_nets::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::bridge::adapter_metadata::kohya_metadata;
 use crate::bridge::model_card;
 use crate::failure;
 use crate::run::{Finished, open_finished};
@@ -106,7 +107,9 @@ pub fn export(args: &ExportArgs) -> Result<()> {
                 source,
             })?;
             let file = args.out.join("lora.safetensors");
-            adapter.write_kohya(&file, dtype, &Default::default())?;
+            let title = args.run.canonicalize().unwrap_or_else(|_| args.run.clone());
+            let title = title.file_name().unwrap_or_default().to_string_lossy();
+            adapter.write_kohya(&file, dtype, &kohya_metadata(&run, &title))?;
             file
         }
         Format::Embedding => embedding(&run, &args.out, dtype)?,

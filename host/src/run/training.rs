@@ -150,7 +150,7 @@ impl<'a> Training<'a> {
     fn all_steps(&mut self, interrupt: &Interrupt, quiet: bool) -> Result<()> {
         let (first, last) = (self.session.trainer.step_count(), self.config.train.steps);
         self.encode(first, last, interrupt, quiet)?;
-        let mut batches = Prefetch::start(self.batches(), first, last)?;
+        let mut batches = Prefetch::start(self.batches()?, first, last)?;
         let mut progress = Progress::begin(ProgressMode::detect(quiet), "training", first, last);
         let mut speed = SpeedMeter::new();
         for _ in first..last {
@@ -189,7 +189,7 @@ impl<'a> Training<'a> {
     }
 
     /// The batches of training.
-    fn batches(&self) -> TrainingBatches {
+    fn batches(&self) -> Result<TrainingBatches> {
         TrainingBatches::new(
             self.session.data.clone(),
             *self.session.trainer.streams(),
@@ -224,7 +224,7 @@ impl<'a> Training<'a> {
             false => Ok(()),
         };
         let mut progress = Progress::begin(ProgressMode::detect(quiet), "encoding", first, last);
-        let mut batches = self.batches();
+        let mut batches = self.batches()?;
         for step in first..last {
             batches.batch(step)?;
             progress.update(step + 1, "");
@@ -268,10 +268,7 @@ impl<'a> Training<'a> {
             for (name, value) in &step.values {
                 metrics.set(name, *value);
             }
-            let steps_per_epoch = self
-                .session
-                .trainer
-                .steps_per_epoch(self.session.data.len());
+            let steps_per_epoch = self.session.trainer.steps_per_epoch(&self.session.data);
             metrics.set("epoch", step.step as f64 / steps_per_epoch as f64);
             metrics.set_some("images_per_second", speed.images_per_second());
             metrics.set_some("data_wait_fraction", speed.data_wait_fraction());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dsl_sdk::PluginError;
+use dsl_sdk::buckets::{Bucketing, BucketsConfig};
 use dsl_sdk::captions::CaptionChoice;
 use dsl_sdk::image::{Filter, Resize};
 pub use dsl_sdk::picture_set::{Format, OnError};
@@ -57,7 +58,11 @@ pub struct DataConfig {
     /// Width and height of the pictures, in pixels.
     #[schemars(range(min = 4, max = 4096))]
     pub resolution: u32,
-    /// How a picture becomes a square.
+    /// Training on pictures of several aspect ratios: each goes to the bucket nearest to its proportions, of about the area of
+    /// the square of `resolution`, and batches are made within a bucket. `{}` takes the usual numbers, which suit a resolution
+    /// from 256 up. `null`: all pictures become squares.
+    pub buckets: Option<BucketsConfig>,
+    /// How a picture becomes a square, or gets the shape of its bucket.
     pub resize: Resize,
     /// How a picture is enlarged or reduced.
     pub filter: Filter,
@@ -86,6 +91,7 @@ impl Default for DataConfig {
             caption: CaptionChoice::Caption,
             dropout: 0.1,
             resolution: 32,
+            buckets: None,
             resize: Resize::CenterCrop,
             filter: Filter::Lanczos,
             background: [255; 3],
@@ -115,6 +121,13 @@ impl<'de> Deserialize<'de> for Wanted {
 }
 
 impl DataConfig {
+    /// The buckets that pictures are sorted into, where they are.
+    pub(crate) fn bucketing(&self) -> Result<Option<Bucketing>, PluginError> {
+        let (key, resolution_key) = ("task.data.buckets", "task.data.resolution");
+        let bucketing = |config| Bucketing::new(config, self.resolution, key, resolution_key);
+        self.buckets.map(bucketing).transpose()
+    }
+
     /// Checks what the types leave open; the schema says the same, but not everyone comes through the host.
     pub(crate) fn check(&self) -> Result<(), PluginError> {
         let outside = |key: &str, value: String, range: &str| {
@@ -134,6 +147,7 @@ impl DataConfig {
                 "4 to 4096 pixels",
             );
         }
+        self.bucketing()?;
         let names = [
             ("path", self.path.as_deref()),
             ("train_split", Some(self.train_split.as_str())),

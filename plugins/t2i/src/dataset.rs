@@ -3,11 +3,11 @@
 //! The way of a picture: bytes → decoded → fitted to the resolution (kept in memory, since it depends on the file alone) → cropped
 //! and mirrored as the sample's seed says → values in −1..1. Whether a picture came from the cache changes nothing.
 
-use dsl_sdk::image::Window;
+use dsl_sdk::image::{Resize, Window};
 use dsl_sdk::picture_set::{Fitted, Fitting, Pictures};
 use dsl_sdk::random::SampleRng;
 use dsl_sdk::{
-    Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Host,
+    Batch, BatchRequest, Buckets, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Host,
     PluginError,
 };
 use source::Source;
@@ -34,6 +34,7 @@ pub struct CaptionedImages {
     config: DataConfig,
     source: Source,
     pictures: Pictures,
+    buckets: Option<Buckets>,
     host: Host,
 }
 
@@ -61,12 +62,43 @@ impl CaptionedImages {
             config: config.clone(),
             source,
             pictures,
+            buckets: None,
             host: host.clone(),
         };
         if images.config.on_error == OnError::Skip {
             images.leave_out_broken(host)?;
         }
+        images.sort_into_buckets(host)?;
         Ok(images)
+    }
+
+    fn sort_into_buckets(&mut self, host: &Host) -> Result<(), PluginError> {
+        let Some(bucketing) = self.config.bucketing()? else {
+            return Ok(());
+        };
+        let (found, mut of_sample) = self.pictures.sort_into(&bucketing, host)?;
+        // The first bucket is what samples are drawn at: the square, whether a picture is one or not.
+        let square = [self.config.resolution; 2];
+        let mut sizes = vec![square];
+        sizes.extend(found.iter().filter(|size| **size != square));
+        let numbers: Vec<u32> = (found.iter())
+            .map(|size| {
+                (0..)
+                    .zip(&sizes)
+                    .find(|(_, at)| *at == size)
+                    .map_or(0, |(n, _)| n)
+            })
+            .collect();
+        for bucket in &mut of_sample {
+            *bucket = numbers[*bucket as usize];
+        }
+        self.buckets = Some(Buckets {
+            shapes: (sizes.iter())
+                .map(|[width, height]| vec![3, u64::from(*height), u64::from(*width)])
+                .collect(),
+            of_sample,
+        });
+        Ok(())
     }
 
     /// What was left out.
@@ -78,6 +110,27 @@ impl CaptionedImages {
     #[cfg(test)]
     pub(crate) fn cached_bytes(&self) -> u64 {
         self.pictures.cached_bytes()
+    }
+
+    /// Width and height of the samples of a batch.
+    fn size_of(&self, indices: &[u64]) -> Result<[u32; 2], PluginError> {
+        let square = [self.config.resolution; 2];
+        let Some(&first) = indices.first().filter(|_| self.buckets.is_some()) else {
+            return Ok(square);
+        };
+        let bucket = |index: u64| -> Result<[u32; 2], PluginError> {
+            let place = self.pictures.place(index)?;
+            Ok(self.pictures.bucket(place).unwrap_or(square))
+        };
+        let size = bucket(first)?;
+        for &index in indices {
+            if bucket(index)? != size {
+                return Err(PluginError::contract(format!(
+                    "samples {first} and {index} are of different buckets, and were asked for in one batch"
+                )));
+            }
+        }
+        Ok(size)
     }
 
     fn leave_out_broken(&mut self, host: &Host) -> Result<(), PluginError> {
@@ -127,7 +180,10 @@ impl Dataset for CaptionedImages {
     }
 
     fn columns(&self) -> Vec<ColumnSpec> {
-        let side = Some(u64::from(self.config.resolution));
+        let side = match self.buckets {
+            Some(_) => None,
+            None => Some(u64::from(self.config.resolution)),
+        };
         vec![
             ColumnSpec {
                 name: IMAGE.into(),
@@ -150,6 +206,10 @@ impl Dataset for CaptionedImages {
         ]
     }
 
+    fn buckets(&self) -> Option<&Buckets> {
+        self.buckets.as_ref()
+    }
+
     fn batch(&self, request: &BatchRequest<'_>) -> Result<Batch, PluginError> {
         let BatchRequest {
             indices,
@@ -163,8 +223,8 @@ impl Dataset for CaptionedImages {
                 seeds.len()
             )));
         }
-        let side = self.config.resolution;
-        let mut values = Vec::with_capacity(indices.len() * 3 * side as usize * side as usize);
+        let [width, height] = self.size_of(indices)?;
+        let mut values = Vec::with_capacity(indices.len() * 3 * width as usize * height as usize);
         let mut captions = Vec::with_capacity(indices.len());
         let mut sizes = Vec::with_capacity(indices.len() * 6);
         for (row, (&index, &seed)) in indices.iter().zip(seeds).enumerate() {
@@ -179,27 +239,28 @@ impl Dataset for CaptionedImages {
                 let mut draws = Draws::new(index, seed);
                 let mut draw = || draws.captions.uniform();
                 let caption = texts.choose(self.config.caption, Some(&mut draw));
-                (
-                    draws.crop_x,
-                    draws.crop_y,
-                    draws.flip < self.config.flip,
-                    caption,
-                )
+                let flip = draws.flip < self.config.flip;
+                // A picture of a bucket is not cut before: its middle is found here.
+                match self.config.resize == Resize::RandomCrop || self.buckets.is_none() {
+                    true => (draws.crop_x, draws.crop_y, flip, caption),
+                    false => (0.5, 0.5, flip, caption),
+                }
             } else {
                 (0.5, 0.5, false, texts.choose(self.config.caption, None))
             };
-            let window = Window::within(picture.width(), picture.height(), side, side, x, y);
+            let window = Window::within(picture.width(), picture.height(), width, height, x, y);
             picture.append_chw(window, flip, &mut values);
             captions.push(caption);
             // The crop as it lies in the mirrored picture: mirroring comes first in the reference.
             let left = match flip {
-                true => picture.width().saturating_sub(side + window.left),
+                true => picture.width().saturating_sub(width + window.left),
                 false => window.left,
             };
-            let [height, width] = *original;
-            sizes.extend([height, width, window.top, left, side, side].map(|pixels| pixels as f32));
+            let [file_height, file_width] = *original;
+            let pixels = [file_height, file_width, window.top, left, height, width];
+            sizes.extend(pixels.map(|pixels| pixels as f32));
         }
-        let shape = vec![indices.len() as u64, 3, u64::from(side), u64::from(side)];
+        let shape = vec![indices.len() as u64, 3, u64::from(height), u64::from(width)];
         Ok(Batch {
             columns: vec![
                 Column {

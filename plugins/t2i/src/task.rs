@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dsl_sdk::serde_json::Value;
 use dsl_sdk::{
-    Asset, Batch, BatchRequest, ColumnSpec, Dataset, Host, Injection, PluginError, Task,
+    Asset, Batch, BatchRequest, Buckets, ColumnSpec, Dataset, Host, Injection, PluginError, Task,
     TaskDescription, tracing,
 };
 
@@ -195,7 +195,30 @@ fn ready(
             images.len()
         ),
     }
+    if let Some(buckets) = images.buckets() {
+        tracing::info!("`{split}` in buckets, by pictures: {}", counted(buckets));
+    }
     Ok(Arc::new(images))
+}
+
+/// Width × height of each bucket and how many samples it has, those with most of them first.
+fn counted(buckets: &Buckets) -> String {
+    const MOST: usize = 12;
+    let mut counts: Vec<(usize, &[u64])> = (buckets.shapes.iter())
+        .map(|shape| (0, &shape[..]))
+        .collect();
+    for &bucket in &buckets.of_sample {
+        counts[bucket as usize].0 += 1;
+    }
+    counts.retain(|(count, _)| *count > 0);
+    counts.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    let mut told: Vec<String> = (counts.iter().take(MOST))
+        .map(|(count, shape)| format!("{}×{}: {count}", shape[2], shape[1]))
+        .collect();
+    if counts.len() > MOST {
+        told.push(format!("{} more", counts.len() - MOST));
+    }
+    told.join(", ")
 }
 
 /// The first caption of each sample.
@@ -232,6 +255,10 @@ impl Dataset for Shared {
 
     fn columns(&self) -> Vec<ColumnSpec> {
         self.0.columns()
+    }
+
+    fn buckets(&self) -> Option<&Buckets> {
+        self.0.buckets()
     }
 
     fn batch(&self, request: &BatchRequest<'_>) -> Result<Batch, PluginError> {

@@ -92,6 +92,14 @@ fn numbers(run: &Path) -> Vec<Value> {
     lines
 }
 
+/// What a safetensors file says of itself.
+fn header(path: &Path) -> Value {
+    let bytes = fs::read(path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    header["__metadata__"].clone()
+}
+
 fn weights(run: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let all = files(&run.join("checkpoints")).into_iter();
     all.filter(|(name, _)| {
@@ -179,6 +187,46 @@ fn pipeline_is_fine_tuned(fixture: &str) {
         .host(&["export", "--run", "whole", "--out", "merged.safetensors"])
         .ok();
     Outcome::of(&mut bench.command("further", "merged.safetensors", &["train.steps=1"])).ok();
+
+    // The adapter for other programs says what it belongs to.
+    bench
+        .host(&[
+            "export", "--run", "whole", "--format", "kohya", "--out", "adapter",
+        ])
+        .ok();
+    let said = header(&bench.path("adapter/lora.safetensors"));
+    let is_xl = fixture.contains("sdxl");
+    for (key, value) in [
+        ("ss_network_module", "networks.lora"),
+        ("ss_network_dim", "2"),
+        ("ss_network_alpha", "8"),
+        (
+            "ss_base_model_version",
+            if is_xl { "sdxl_base_v1-0" } else { "sd_v1" },
+        ),
+        ("ss_v2", "False"),
+        ("ss_output_name", "whole"),
+        ("ss_steps", "4"),
+        ("modelspec.sai_model_spec", "1.0.1"),
+        ("modelspec.title", "whole"),
+        ("modelspec.resolution", "16x16"),
+        ("modelspec.prediction_type", "epsilon"),
+        (
+            "modelspec.architecture",
+            if is_xl {
+                "stable-diffusion-xl-v1-base/lora"
+            } else {
+                "stable-diffusion-v1/lora"
+            },
+        ),
+    ] {
+        assert_eq!(said[key], value, "{key}");
+    }
+    let inspected = bench
+        .host(&["model", "inspect", "adapter/lora.safetensors"])
+        .ok()
+        .stdout;
+    assert!(inspected.contains("low-rank adapter of"), "{inspected}");
 
     // Another base is not the one that the adapters belong to.
     let unet = bench.path("pipeline/unet/diffusion_pytorch_model.safetensors");

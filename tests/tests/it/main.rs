@@ -1,6 +1,7 @@
 //! End-to-end tests: the program and its plugins, as a user runs them.
 
 mod bad_input;
+mod buckets;
 mod commands;
 mod examples;
 mod features;

@@ -35,7 +35,7 @@ pub struct TrainConfig {
     pub max_grad_norm: Option<f64>,
     /// Moving average of the generator's weights, used for samples and validation.
     pub ema: EmaConfig,
-    /// Number format of the networks' computations; weights, losses and optimiser state stay in float32.
+    /// Number format of the networks' computations; weights that train, losses and optimiser state stay in float32.
     pub precision: Precision,
     /// Whether the blocks of a UNet are computed once more in the backward pass, instead of keeping what they compute in
     /// the forward pass: less memory, one forward pass more, the same numbers (bit for bit in

@@ -60,7 +60,7 @@ impl Trainer {
             self.check_can_teach(dsl)?;
             self.adversary = Some(self.new_adversary(dsl)?);
         }
-        let epoch = self.steps_per_epoch(training_set.len());
+        let epoch = self.steps_per_epoch(training_set);
         let config = &dsl.discriminator;
         if config.base == DiscriminatorBase::Refresh
             && since_start > 0

@@ -8,7 +8,7 @@ use burn::module::Module;
 use rand::RngCore;
 
 use super::{Trainer, precision};
-use crate::data::SampleSource;
+use crate::data::{SampleSource, in_buckets};
 use crate::error::EngineError;
 use crate::objective::dsl::Margins;
 use crate::objective::{DslConfig, HingeGroup, MarginSource, ObjectiveConfig, TimestepStrategy};
@@ -44,35 +44,33 @@ impl Trainer {
     ) -> Result<MarginReport, EngineError> {
         let config = &dsl.margin;
         let indices = self.margin_samples(training_set.len(), config.max_samples);
+        let chosen = indices.len();
+        let batches = in_buckets(training_set, indices, self.config.train.batch_size);
         let timesteps = self.schedule.num_train_timesteps();
         let bins = config.bins.max(1);
         let mut sums = vec![(0.0f64, 0u64); bins];
         for draw in 0..config.draws {
             let drawn = match config.timesteps {
-                TimestepStrategy::Uniform => self.streams.uniform_timesteps(
-                    Stream::MARGIN,
-                    draw,
-                    0,
-                    indices.len(),
-                    timesteps,
-                ),
-                TimestepStrategy::Stratified => self.streams.stratified_timesteps(
-                    Stream::MARGIN,
-                    draw,
-                    indices.len(),
-                    timesteps,
-                ),
+                TimestepStrategy::Uniform => {
+                    self.streams
+                        .uniform_timesteps(Stream::MARGIN, draw, 0, chosen, timesteps)
+                }
+                TimestepStrategy::Stratified => {
+                    self.streams
+                        .stratified_timesteps(Stream::MARGIN, draw, chosen, timesteps)
+                }
             };
-            let batch_size = self.config.train.batch_size.max(1);
-            for (chunk, first) in indices.chunks(batch_size).zip((0u64..).step_by(batch_size)) {
-                let samples = training_set.samples(chunk)?;
+            let mut first = 0;
+            for batch in &batches {
+                let samples = training_set.samples(batch)?;
                 let views = samples.views.max(1);
                 let timestep: Vec<u32> = (0..samples.len())
-                    .map(|row| drawn[first as usize + row / views])
+                    .map(|row| drawn[first + row / views])
                     .collect();
                 let objects: Vec<u32> = timestep.iter().step_by(views).copied().collect();
-                let errors =
-                    self.margin_errors(dsl, &samples, timestep, draw, first * views as u64);
+                let first_row = (first * views) as u64;
+                first += batch.len();
+                let errors = self.margin_errors(dsl, &samples, timestep, draw, first_row);
                 let rows_per_object = errors.len() / objects.len().max(1);
                 for (i, error) in errors.into_iter().enumerate() {
                     let timestep = objects[i / rows_per_object.max(1)];
@@ -102,7 +100,7 @@ impl Trainer {
                 bins,
                 num_train_timesteps: timesteps,
             },
-            samples: indices.len() as u64,
+            samples: chosen as u64,
         })
     }
 

@@ -1,5 +1,7 @@
 //! What the networks predict, without training: for validation and for evaluators that know the truth.
 
+use std::ops::Range;
+
 use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use dsl_nets::{Conditioning, Model};
@@ -8,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Precision;
 use super::{Noised, Trainer, precision};
-use crate::data::{SampleSource, Samples};
+use crate::data::{SampleSource, Samples, in_buckets};
 use crate::error::EngineError;
 use crate::objective::dsl::bin_of;
 use crate::parameterization::PredictionType;
@@ -76,7 +78,7 @@ impl Trainer {
             0,
             first_index,
         );
-        let model = precision::compute_copy(&self.sampling_model(), self.config.train.precision);
+        let model = precision::compute_copy(&self.model_in_use(), self.config.train.precision);
         let (generator, discriminator) = self.predict(&noised, &model, true);
         let x_t = noised.x_t(&plain);
         let to_eps = |output: Tensor<4>| {
@@ -117,32 +119,37 @@ impl Trainer {
         set: &dyn SampleSource,
     ) -> Result<ValidationReport, EngineError> {
         let plain = self.device.clone().inner();
-        let model = precision::compute_copy(&self.sampling_model(), self.config.train.precision);
+        let model = precision::compute_copy(&self.model_in_use(), self.config.train.precision);
         let [first, second] = self.first_words.clone();
         let without_words = first.map(|words| {
             let model = Model {
                 learned_tokens: Some(words),
                 learned_tokens_2: second,
-                ..self.sampling_model()
+                ..self.model_in_use()
             };
             precision::compute_copy(&model, self.config.train.precision)
         });
         let names = ["err/generator", "err/discriminator", "gap", OTHERS];
         let bins = config.bins.max(1);
         let mut sums = vec![vec![(0.0f64, 0u64); bins]; names.len()];
-        let indices: Vec<u64> = (0..set.len().min(config.samples)).collect();
-        let batch_size = self.config.train.batch_size.max(1);
+        let count = set.len().min(config.samples) as usize;
+        let batches = in_buckets(
+            set,
+            (0..count as u64).collect(),
+            self.config.train.batch_size,
+        );
+        let order: Vec<u64> = batches.concat();
         let strata = self.streams.stratified_timesteps(
             Stream::VALIDATION,
             1,
-            indices.len(),
+            count,
             self.schedule.num_train_timesteps(),
         );
-        for (chunk, first) in indices
-            .chunks(batch_size)
-            .zip((0usize..).step_by(batch_size))
-        {
-            let samples = set.samples(chunk)?;
+        let mut next = 0;
+        for batch in &batches {
+            let first = next;
+            next += batch.len();
+            let samples = set.samples(batch)?;
             let views = samples.views.max(1);
             let timestep: Vec<u32> = (0..samples.len())
                 .map(|row| strata[first + row / views])
@@ -163,12 +170,9 @@ impl Trainer {
                     Some(measure.squared_distance(eps_g, target.clone()))
                 }
                 (None, true) => None,
-                (None, false) if indices.len() < 2 => None,
+                (None, false) if count < 2 => None,
                 (None, false) => {
-                    let others: Vec<u64> = chunk
-                        .iter()
-                        .map(|index| (index + indices.len() as u64 / 2) % indices.len() as u64)
-                        .collect();
+                    let others = others(set, &order, first..next);
                     let others = noised.under(set.samples(&others)?.conditions);
                     let (eps_g, _) = self.predict(&others, &model, false);
                     Some(measure.squared_distance(eps_g, target.clone()))
@@ -242,6 +246,23 @@ impl Trainer {
             eps_phi,
         )
     }
+}
+
+/// For each of the samples at some places of `order`, which are of one bucket, another one: as far away as can be among
+/// those that may be asked for together. A sample that is alone in its bucket has any other.
+fn others(set: &dyn SampleSource, order: &[u64], places: Range<usize>) -> Vec<u64> {
+    let bucket = set.bucket_of(order[places.start]);
+    let is_alike = |index: &u64| set.bucket_of(*index) == bucket;
+    // The order is that of the buckets.
+    let begin = order.iter().position(is_alike).unwrap_or(0);
+    let alike = order.iter().filter(|index| is_alike(index)).count();
+    let (begin, count) = match alike {
+        1 => (0, order.len()),
+        _ => (begin, alike),
+    };
+    places
+        .map(|place| order[begin + (place - begin + count / 2) % count])
+        .collect()
 }
 
 /// The generator's error under the conditions of other samples.

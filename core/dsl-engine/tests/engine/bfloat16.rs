@@ -2,7 +2,11 @@
 
 use burn::tensor::{DType, Device, TensorData};
 use dsl_engine::trainer::Precision;
-use dsl_engine::{Conditions, SampleSource, Trainer, parameter_data};
+use dsl_engine::{
+    Checkpoints, Conditions, LoraTrainableConfig, SampleSource, TrainableConfig, Trainer,
+    parameter_data,
+};
+use dsl_nets::LoraConfig;
 use serde_json::json;
 
 use crate::support::{
@@ -139,4 +143,109 @@ fn every_condition_is_read_in_bfloat16() {
             assert_ne!(expected.generator, found.generator);
         }
     }
+}
+
+/// The types of a module's weights: how many are float32, and how many bfloat16.
+fn types<M: burn::module::Module>(module: &M) -> [usize; 2] {
+    let of = |dtype: DType| {
+        let data = parameter_data(module).into_iter();
+        data.filter(|data| data.dtype() == dtype).count()
+    };
+    [of(DType::F32), of(DType::BF16)]
+}
+
+#[test]
+fn frozen_weights_are_held_in_bfloat16_and_every_step_is_as_it_was() {
+    if !Device::flex().supports_dtype(DType::BF16) {
+        return;
+    }
+    let set = Pictures(4);
+    let samples = set.samples(&[0, 1, 2, 3]).unwrap();
+    let lora = TrainableConfig::Lora(LoraTrainableConfig {
+        rank: 2,
+        ..LoraTrainableConfig::default()
+    });
+    for gradient_checkpointing in [false, true] {
+        let config = |own_task_modules: bool| {
+            let mut config = dsl(|dsl| {
+                // Without any such modules this changes nothing but how the base is held.
+                dsl.discriminator.train_task_modules = own_task_modules;
+                dsl.warmup_dsm_steps = 1;
+            });
+            config.train.precision = Precision::Bf16;
+            config.train.ema.decay = Some(0.9);
+            config.train.gradient_checkpointing = gradient_checkpointing;
+            config.trainable = lora.clone();
+            config
+        };
+        let start = |config| Trainer::new(config, tiny_unet(1), &Device::flex()).unwrap();
+        let [mut whole, mut held] = [true, false].map(|own| start(config(own)));
+        let sha256 = held.frozen_sha256().map(str::to_owned);
+        assert_eq!(types(held.generator())[1], 0, "before the first step");
+        for _ in 0..4 {
+            let [whole, held] = [&mut whole, &mut held]
+                .map(|trainer| trainer.step(std::slice::from_ref(&samples), &set).unwrap());
+            assert_eq!(whole.values, held.values);
+        }
+        assert_eq!(
+            whole.noise_predictions(&samples, 0).generator,
+            held.noise_predictions(&samples, 0).generator
+        );
+        let adapters = held.parameter_counts()[0];
+        assert_eq!(types(whole.generator())[1], 0);
+        let [exact, coarse] = types(held.generator());
+        let all = parameter_data(held.generator()).len();
+        assert!(coarse > 20 && exact + coarse == all, "{exact} {coarse}");
+        let trained: usize = (parameter_data(held.generator()).iter())
+            .filter(|data| data.dtype() == DType::F32)
+            .map(TensorData::num_elements)
+            .sum();
+        assert_eq!(
+            trained, adapters,
+            "what trains, and nothing else, has all its digits"
+        );
+        // Beside its own adapters it has those of the generator in its base.
+        let [exact, coarse] = types(&held.generator().denoiser);
+        let of_discriminator = types(held.discriminator().unwrap());
+        assert_eq!(of_discriminator, [2 * exact, coarse]);
+
+        // What is handed out is float32, and a base is told by the weights that were read.
+        assert_eq!(types(&held.sampling_model())[1], 0);
+        assert_eq!(held.frozen_sha256().map(str::to_owned), sha256);
+        assert_eq!(whole.frozen_sha256().map(str::to_owned), sha256);
+    }
+}
+
+#[test]
+fn a_resumed_run_with_a_frozen_base_in_bfloat16_is_as_one_that_never_stopped() {
+    if !Device::flex().supports_dtype(DType::BF16) {
+        return;
+    }
+    let set = Pictures(4);
+    let samples = set.samples(&[0, 1, 2, 3]).unwrap();
+    let mut config = dsl(|dsl| dsl.warmup_dsm_steps = 1);
+    config.train.precision = Precision::Bf16;
+    config.train.ema.decay = Some(0.9);
+    config.trainable = TrainableConfig::Lora(LoraConfig::default().into());
+    let start = || Trainer::new(config.clone(), tiny_unet(1), &Device::flex()).unwrap();
+    let step = |trainer: &mut Trainer| trainer.step(std::slice::from_ref(&samples), &set).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = Checkpoints::new(folder.path().join("checkpoints"), 1);
+    let mut whole = start();
+    for _ in 0..3 {
+        step(&mut whole);
+    }
+    checkpoints.save(&whole).unwrap();
+    let mut resumed = start();
+    resumed
+        .restore(&checkpoints.load_latest().unwrap().checkpoint)
+        .unwrap();
+    for _ in 0..3 {
+        assert_eq!(step(&mut whole).values, step(&mut resumed).values);
+    }
+    assert_eq!(types(whole.generator()), types(resumed.generator()));
+    assert_eq!(
+        types(whole.discriminator().unwrap()),
+        types(resumed.discriminator().unwrap())
+    );
 }

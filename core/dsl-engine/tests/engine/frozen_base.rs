@@ -66,7 +66,7 @@ fn a_refreshed_base_is_the_generator_and_keeps_its_adapters() {
             }
         }));
         // One epoch is two steps, so the base is taken at steps 1, 5 and 9 (from 0).
-        assert_eq!(trainer.steps_per_epoch(2 * BATCH as u64), 2);
+        assert_eq!(trainer.steps_per_epoch(&set), 2);
         let mut expected = Vec::new();
         for step in 0..10 {
             if [1, 5, 9].contains(&step) {

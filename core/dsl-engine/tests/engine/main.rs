@@ -6,6 +6,7 @@
 
 mod accumulation;
 mod bfloat16;
+mod buckets;
 mod camera;
 mod checkpoints;
 mod conditioning_gain;

@@ -6,7 +6,7 @@ use dsl_abi::{
     AbiError, BatchColumns, Buffer, RawDType, Tensor, TextColumn,
     abi_stable::{
         sabi_trait::TD_Opaque,
-        std_types::{ROk, RResult, RSlice, RString},
+        std_types::{ROk, RResult, RSlice, RString, RVec},
     },
     buffer::elements_of,
     task::{DatasetMethods, DatasetMethods_TO},
@@ -237,4 +237,103 @@ fn declarations_that_cannot_be_read_are_refused() {
         let error = handle(columns, vec![], vec![]).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
     }
+}
+
+thread_local! {
+    /// What a plugin says of its buckets: shapes as JSON, and the bucket of each of the samples that were asked for.
+    static SAID: std::cell::RefCell<(String, Vec<u32>)> = std::cell::RefCell::default();
+}
+
+extern "C" fn shapes(_: &DatasetObject) -> RResult<RString, AbiError> {
+    ROk(SAID.with_borrow(|said| said.0.as_str().into()))
+}
+
+extern "C" fn of_samples(_: &DatasetObject, _: u64, _: u64) -> RResult<RVec<u32>, AbiError> {
+    ROk(SAID.with_borrow(|said| said.1.clone().into()))
+}
+
+const BUCKETS: BucketsInterface = BucketsInterface { shapes, of_samples };
+
+fn in_buckets(
+    shapes: &str,
+    of_samples: &[u32],
+    tensors: Vec<Tensor>,
+) -> Result<DatasetHandle, LoaderError> {
+    SAID.replace((shapes.to_owned(), of_samples.to_vec()));
+    let mut handle = handle(COLUMNS, tensors, vec![caption(&["a", "b"])])?;
+    handle.learn_buckets(&BUCKETS, "image")?;
+    Ok(handle)
+}
+
+#[test]
+fn buckets_are_shapes_of_the_target_and_every_sample_has_one() {
+    let of_samples = [0, 1, 1, 0, 1, 0, 0, 0, 0, 0];
+    let dataset = in_buckets("[[3, 8], [3, 4]]", &of_samples, vec![]).unwrap();
+    let buckets = dataset.buckets().unwrap();
+    assert_eq!(buckets.target(), "image");
+    assert_eq!(buckets.shapes(), [[3, 8], [3, 4]]);
+    assert_eq!(buckets.of_sample(), of_samples);
+    assert!(in_buckets("[]", &[], vec![]).unwrap().buckets().is_none());
+
+    for (shapes, of_samples, parts) in [
+        (
+            "{}",
+            vec![],
+            ["shapes of the target as JSON", "something else"],
+        ),
+        (
+            "[[3, 8, 8]]",
+            vec![0; 10],
+            ["fit the declared shape [3, _]", "[3, 8, 8] as bucket 0"],
+        ),
+        (
+            "[[3, 8], [1, 8]]",
+            vec![0; 10],
+            ["fit the declared shape [3, _]", "[1, 8] as bucket 1"],
+        ),
+        (
+            "[[3, 0]]",
+            vec![0; 10],
+            ["lengths above 0", "[3, 0] as bucket 0"],
+        ),
+        (
+            "[[3, 8]]",
+            vec![0; 4],
+            ["the buckets of 10 samples from 0 on", "4 of them"],
+        ),
+        (
+            "[[3, 8]]",
+            vec![0, 0, 0, 1, 0, 0, 0, 0, 0, 0],
+            ["buckets 0 to 0", "1 for sample 3"],
+        ),
+    ] {
+        let error = in_buckets(shapes, &of_samples, vec![])
+            .unwrap_err()
+            .to_string();
+        for part in parts.into_iter().chain(["buckets of dataset `train`"]) {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
+
+#[test]
+fn the_target_of_a_batch_has_the_shape_of_its_bucket() {
+    let of_samples = [0, 1, 1, 0, 1, 0, 0, 0, 0, 0];
+    let ask = |width: u64, indices: &[u64]| {
+        let image = image(&[2, 3, width], 6 * width as usize);
+        in_buckets("[[3, 8], [3, 4]]", &of_samples, vec![image])
+            .unwrap()
+            .batch(indices, &[0, 0], false)
+    };
+    assert!(ask(4, &[4, 2]).is_ok());
+    assert!(ask(8, &[0, 3]).is_ok());
+    let error = ask(8, &[4, 2]).unwrap_err().to_string();
+    for part in [
+        "the shape [3, 4] of their bucket for column `image`",
+        "[3, 8]",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+    // Of samples of several buckets the plugin has to say something.
+    assert!(ask(8, &[0, 1]).is_ok());
 }

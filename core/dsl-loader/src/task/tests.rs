@@ -108,7 +108,7 @@ fn task(raw: Raw) -> Result<TaskHandle, LoaderError> {
     let caller = Caller {
         plugin: "raw".into(),
     };
-    TaskHandle::new(caller, TaskMethods_TO::from_value(raw, TD_Opaque))
+    TaskHandle::new(caller, TaskMethods_TO::from_value(raw, TD_Opaque), None)
 }
 
 fn tensor(name: &str, dtype: RawDType, shape: &[u64], data: Buffer) -> Tensor {

@@ -361,14 +361,25 @@ impl LoraExport {
             }
         }
         let mut all = pt();
-        if let Some(matrices) = self.layers.values().flat_map(BTreeMap::values).next() {
-            let (rank, alpha) = (matrices.rank().to_string(), matrices.alpha.to_string());
+        let matrices = || self.layers.values().flat_map(BTreeMap::values);
+        if matrices().next().is_some() {
+            let rank = one_of(matrices().map(|matrices| matrices.rank() as f64));
+            let alpha = one_of(matrices().map(|matrices| matrices.alpha));
             all.insert("ss_network_module".to_owned(), "networks.lora".to_owned());
             all.insert("ss_network_dim".to_owned(), rank);
             all.insert("ss_network_alpha".to_owned(), alpha);
         }
         all.extend(metadata.clone());
         write_tensors(path, tensors, dtype, &all)
+    }
+}
+
+/// A number that all layers have; as kohya's scripts say it where they differ.
+fn one_of(mut values: impl Iterator<Item = f64>) -> String {
+    let first = values.next().unwrap_or_default();
+    match values.all(|value| value == first) {
+        true => first.to_string(),
+        false => "Dynamic".to_owned(),
     }
 }
 

@@ -1,6 +1,7 @@
-//! Safetensors files: the header at once, tensors one at a time, each through a memory map of its own.
+//! Safetensors files: the header at once, tensors one at a time, each through a memory map of its own. PyTorch's own files
+//! are read in the same way, see [`pickle`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::ops::Deref;
@@ -11,7 +12,7 @@ use memmap2::{Mmap, MmapOptions};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 
-use super::numbers;
+use super::{numbers, pickle};
 use crate::error::NetsError;
 
 /// A tensor as a file holds it, read into f32.
@@ -27,9 +28,10 @@ pub struct FileTensor {
 enum Source {
     File(Arc<File>),
     Bytes(Arc<Vec<u8>>),
+    Pickle(Arc<HashMap<String, pytorch_reader::Tensor>>),
 }
 
-/// A safetensors file whose header has been read; tensors are read one at a time. Clones are cheap.
+/// A safetensors file, or one of PyTorch's, whose header has been read; tensors are read one at a time. Clones are cheap.
 #[derive(Clone)]
 pub struct WeightFile {
     name: PathBuf,
@@ -42,6 +44,7 @@ pub struct WeightFile {
 pub(crate) enum TensorBytes<'a> {
     Mapped(Mmap),
     InMemory(&'a [u8]),
+    Read(Vec<u8>),
 }
 
 impl Deref for TensorBytes<'_> {
@@ -51,16 +54,10 @@ impl Deref for TensorBytes<'_> {
         match self {
             Self::Mapped(map) => map,
             Self::InMemory(bytes) => bytes,
+            Self::Read(bytes) => bytes,
         }
     }
 }
-
-/// How PyTorch's files begin: a ZIP archive of pickles, or a bare one.
-const PICKLES: [&[u8]; 3] = [b"PK\x03\x04", b"\x80\x02", b"\x80\x04"];
-
-/// What to do with one.
-const PICKLED: &str = "it is a PyTorch pickle, which is not read because it can hold code; \
-    where its source is trusted, convert it with `safetensors.torch.save_file(torch.load(PATH, weights_only=True), NEW)`";
 
 /// The format allows no larger header.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -69,7 +66,8 @@ impl WeightFile {
     /// Opens a file and reads its header.
     ///
     /// # Errors
-    /// [`NetsError::Io`] when it cannot be read, [`NetsError::WeightFile`] when it is not a whole safetensors file.
+    /// [`NetsError::Io`] when it cannot be read, [`NetsError::WeightFile`] when it is neither a whole safetensors file nor one
+    /// of PyTorch's.
     pub fn open(path: &Path) -> Result<Self, NetsError> {
         let io = |e| NetsError::read(path, e);
         let mut file = File::open(path).map_err(io)?;
@@ -80,8 +78,14 @@ impl WeightFile {
         }
         file.read_exact(&mut start).map_err(io)?;
         let header = u64::from_le_bytes(start);
-        if PICKLES.iter().any(|magic| start.starts_with(magic)) {
-            return Err(Self::damaged(path, PICKLED.to_owned()));
+        if pickle::is_one(&start) {
+            let (metadata, tensors) = pickle::open(path)?;
+            return Ok(Self {
+                name: path.to_owned(),
+                source: Source::Pickle(Arc::new(tensors)),
+                data_start: 0,
+                metadata: Arc::new(metadata),
+            });
         }
         if header > MAX_HEADER_BYTES || header + 8 > length {
             return Err(Self::damaged(
@@ -216,6 +220,11 @@ impl WeightFile {
             Source::Bytes(bytes) => {
                 let start = start as usize;
                 Ok(TensorBytes::InMemory(&bytes[start..start + length]))
+            }
+            Source::Pickle(tensors) => {
+                let tensor = tensors.get(key).ok_or_else(|| self.unreadable(key))?;
+                let read = tensor.read().map(TensorBytes::Read);
+                read.map_err(|e| NetsError::read(&self.name, e))
             }
             // An empty range cannot be mapped.
             Source::File(_) if length == 0 => Ok(TensorBytes::InMemory(&[])),

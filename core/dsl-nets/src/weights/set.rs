@@ -82,7 +82,8 @@ impl WeightSet {
     }
 
     /// The weights in a model's folder: `STEM.safetensors`, or shards with their index; with a variant (`fp16`),
-    /// `STEM.fp16.safetensors` or its shards.
+    /// `STEM.fp16.safetensors` or its shards. Where there are none, those of older models, `STEM.bin` or its shards
+    /// (`pytorch_model.bin` for the stem `model`).
     ///
     /// # Errors
     /// [`NetsError::NoWeights`] when there are none, with what there is instead; [`NetsError::WeightFile`] for a damaged file or
@@ -92,20 +93,19 @@ impl WeightSet {
         stem: &str,
         variant: Option<&str>,
     ) -> Result<Self, NetsError> {
-        let single = match variant {
-            Some(variant) => format!("{stem}.{variant}.safetensors"),
-            None => format!("{stem}.safetensors"),
-        };
-        let index = match variant {
-            Some(variant) => format!("{stem}.safetensors.index.{variant}.json"),
-            None => format!("{stem}.safetensors.index.json"),
-        };
-        if folder.join(&single).is_file() {
-            return Self::open(&folder.join(single));
+        let of_variant = variant.map_or(String::new(), |variant| format!(".{variant}"));
+        let forms = [(stem, "safetensors"), (pickle_stem(stem), "bin")];
+        for (stem, ending) in forms {
+            let single = folder.join(format!("{stem}{of_variant}.{ending}"));
+            if single.is_file() {
+                return Self::open(&single);
+            }
+            let index = folder.join(format!("{stem}.{ending}.index{of_variant}.json"));
+            if index.is_file() {
+                return Self::open_shards(&index);
+            }
         }
-        if folder.join(&index).is_file() {
-            return Self::open_shards(&folder.join(index));
-        }
+        let single = format!("{stem}{of_variant}.safetensors");
         Err(NetsError::NoWeights {
             folder: folder.to_owned(),
             reason: absent(folder, stem, &single),
@@ -271,6 +271,14 @@ impl WeightSet {
     }
 }
 
+/// What PyTorch's files are called where safetensors files have `stem`: transformers has another name for its own.
+fn pickle_stem(stem: &str) -> &str {
+    match stem {
+        "model" => "pytorch_model",
+        other => other,
+    }
+}
+
 /// Why a folder has no weights that can be read: what it has instead.
 fn absent(folder: &Path, stem: &str, wanted: &str) -> String {
     let mut found: Vec<String> = std::fs::read_dir(folder)
@@ -285,8 +293,8 @@ fn absent(folder: &Path, stem: &str, wanted: &str) -> String {
     let variant = |name: &&String| name.starts_with(stem) && name.contains(".safetensors");
     if let Some(pickle) = found.iter().find(is_pickle) {
         return format!(
-            "there is no {wanted}, and {pickle} is a pickle, which is not read because it can hold code; \
-             save it again with `safe_serialization=True`"
+            "there is neither {wanted} nor {}.bin; there is {pickle}, of another name",
+            pickle_stem(stem)
         );
     }
     let variants: Vec<_> = found.iter().filter(variant).cloned().collect();

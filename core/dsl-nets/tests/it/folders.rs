@@ -186,13 +186,9 @@ fn what_is_wrong_with_a_folder_is_said_fixture() {
     check(&write("config.json", "{}"), "does not fit the network");
     check(
         &|folder| {
-            std::fs::rename(
-                folder.join(WEIGHTS),
-                folder.join("diffusion_pytorch_model.bin"),
-            )
-            .unwrap();
+            std::fs::rename(folder.join(WEIGHTS), folder.join("weights.bin")).unwrap();
         },
-        "is a pickle, which is not read because it can hold code",
+        "there is weights.bin, of another name",
     );
     check(
         &|folder| std::fs::remove_file(folder.join(WEIGHTS)).unwrap(),

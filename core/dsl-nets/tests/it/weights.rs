@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Device;
-use dsl_nets::{LoraConfig, ModelConfig, NetsError, WeightDType, WeightFile, named_parameters};
+use dsl_nets::{
+    LoraConfig, ModelConfig, NetsError, WeightDType, WeightFile, WeightSet, named_parameters,
+};
 
+use crate::fixture::root;
 use crate::init::{same_parameters, small_config};
 
 #[test]
@@ -190,15 +193,95 @@ fn damaged_files_are_refused() {
             "{length}"
         );
     }
-    // A pickle is named as one, whatever it is called.
+    // A file of PyTorch's is named as one, whatever it is called.
     std::fs::write(&path, b"PK\x03\x04 and so on, as torch.save writes").unwrap();
     let message = WeightFile::open(&path).unwrap_err().to_string();
     assert!(
-        message.contains("can hold code") && message.contains("save_file"),
+        message.contains("a PyTorch file that cannot be read"),
         "{message}"
     );
     assert!(matches!(
         WeightFile::open(&folder.path().join("none")),
         Err(NetsError::Io { .. })
     ));
+}
+
+fn pickle(name: &str) -> std::path::PathBuf {
+    root().join("pickle").join(name)
+}
+
+/// Dictionaries of tensors as PyTorch saves them, its old form and what training programs write among them.
+#[test]
+fn the_tensors_of_pytorch_files_are_read() {
+    for name in ["state_dict.bin", "legacy.bin", "training.ckpt"] {
+        let file = WeightFile::open(&pickle(name)).unwrap();
+        let keys = ["conv.bias", "conv.weight", "linear.weight", "steps"];
+        assert_eq!(file.keys(), keys, "{name}");
+        assert_eq!(file.dtype("conv.bias"), Some(safetensors::Dtype::F16));
+        let of = |key: &str| {
+            let tensor = file.read(key).unwrap();
+            (tensor.shape, tensor.values)
+        };
+        assert_eq!(
+            of("conv.weight"),
+            (vec![2, 3, 1, 1], vec![0.0, 0.5, 1.0, 1.5, 2.0, 2.5])
+        );
+        assert_eq!(of("conv.bias"), (vec![2], vec![0.0, -1.0]));
+        // Stored as the transpose, column by column.
+        let rows: Vec<f32> = (0..3)
+            .flat_map(|row| (0..4).map(move |column| (3 * column + row) as f32 * 0.25))
+            .collect();
+        assert_eq!(of("linear.weight"), (vec![3, 4], rows));
+    }
+}
+
+/// A pickle that asks for a program to be run when it is loaded: nothing is.
+#[test]
+fn nothing_in_a_pytorch_file_is_run() {
+    let trace = std::path::Path::new("a-pickle-was-run");
+    match WeightFile::open(&pickle("hostile.bin")) {
+        Ok(file) => assert_eq!(file.keys(), ["conv.bias"]),
+        Err(error) => assert!(error.to_string().contains("hostile.bin"), "{error}"),
+    }
+    assert!(!trace.exists());
+}
+
+#[test]
+fn a_cut_pytorch_file_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["state_dict.bin", "legacy.bin", "training.ckpt"] {
+        let whole = std::fs::read(pickle(name)).unwrap();
+        let path = folder.path().join(name);
+        for length in [10, whole.len() / 2, whole.len() - 40] {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let read = WeightFile::open(&path).and_then(|file| {
+                file.keys()
+                    .iter()
+                    .try_for_each(|key| file.read(key).map(drop))
+            });
+            let message = read.unwrap_err().to_string();
+            assert!(message.contains(name), "{message}");
+        }
+    }
+}
+
+/// Older models have PyTorch's files alone, under transformers' name or diffusers' own; safetensors files go before them.
+#[test]
+fn pytorch_files_are_found_where_there_is_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    for (stem, name) in [
+        ("model", "pytorch_model.bin"),
+        ("diffusion_pytorch_model", "diffusion_pytorch_model.bin"),
+    ] {
+        let open = |variant| WeightSet::open_folder(folder.path(), stem, variant);
+        assert!(matches!(open(None), Err(NetsError::NoWeights { .. })));
+        std::fs::copy(pickle("state_dict.bin"), folder.path().join(name)).unwrap();
+        assert!(open(None).unwrap().contains("linear.weight"));
+        assert!(open(Some("fp16")).is_err());
+        std::fs::write(folder.path().join(format!("{stem}.safetensors")), "").unwrap();
+        assert!(
+            open(None).is_err(),
+            "the damaged file is the one that counts"
+        );
+    }
 }

@@ -206,3 +206,48 @@ fn names_of_pictures() {
         assert!(!is_picture_name(name), "{name}");
     }
 }
+
+#[test]
+fn a_size_is_that_of_the_decoded_picture_and_needs_the_beginning_alone() {
+    let image = DynamicImage::from(gradient(31, 17));
+    for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
+        let bytes = encoded(&image, format);
+        assert_eq!(Picture::size(&bytes, "a").unwrap(), [31, 17], "{format:?}");
+    }
+    let large = encoded(&DynamicImage::from(gradient(400, 300)), ImageFormat::Png);
+    assert_eq!(Picture::size(&large[..200], "a").unwrap(), [400, 300]);
+    let large = encoded(&DynamicImage::from(gradient(400, 300)), ImageFormat::Jpeg);
+    assert_eq!(Picture::size(&large[..1000], "a").unwrap(), [400, 300]);
+    for bytes in [b"".as_slice(), b"hello, this is text", &large[..10]] {
+        let error = Picture::size(bytes, "x.png").unwrap_err();
+        assert!(error.message.contains("`x.png`"), "{}", error.message);
+    }
+}
+
+#[test]
+fn a_picture_covers_its_bucket_or_is_brought_into_it() {
+    let placed = Placed {
+        resized: [50, 32],
+        bucket: [48, 32],
+    };
+    let picture = Picture {
+        pixels: RgbImage::from_pixel(100, 64, ::image::Rgb([9, 9, 9])),
+    };
+    for (resize, size) in [
+        (Resize::CenterCrop, (50, 32)),
+        (Resize::RandomCrop, (50, 32)),
+        (Resize::Stretch, (48, 32)),
+        (Resize::Pad, (48, 32)),
+    ] {
+        let fitted = picture.fit_bucket(placed, resize, Filter::Bilinear, [200, 0, 0]);
+        assert_eq!((fitted.width(), fitted.height()), size, "{resize:?}");
+        // 48 × 31 pixels lie on the background.
+        let last = &fitted.rgb()[fitted.rgb().len() - 3..];
+        let expected = if resize == Resize::Pad {
+            [200, 0, 0]
+        } else {
+            [9, 9, 9]
+        };
+        assert_eq!(last, expected, "{resize:?}");
+    }
+}

@@ -33,6 +33,11 @@ impl Cache {
         }
     }
 
+    /// The limit.
+    pub(crate) fn max_mib(&self) -> u64 {
+        self.max_bytes >> 20
+    }
+
     pub(crate) fn get(&self, index: usize) -> Option<Arc<Fitted>> {
         self.slots.get(index)?.get().cloned()
     }

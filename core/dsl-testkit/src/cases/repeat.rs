@@ -6,7 +6,7 @@ use super::case;
 use crate::{
     Case, Launcher,
     case::{Outcome, Verdict},
-    context::{Context, first_difference, rows, seeds, some_indices},
+    context::{Context, columns_of, first_difference, rows, seeds, some_indices, together},
     digest,
     job::{self, Job, Question},
 };
@@ -61,7 +61,7 @@ fn ask(
     augment: bool,
 ) -> Result<Rows, LoaderError> {
     let columns = dataset.batch(indices, &seeds(indices, salt), augment)?;
-    Ok(rows(dataset.columns(), &columns))
+    Ok(rows(&columns_of(dataset), &columns))
 }
 
 fn equal(indices: &[u64], first: &Rows, second: &Rows, what: &str) -> Result<(), Verdict> {
@@ -103,8 +103,9 @@ fn concatenation(context: &Context) -> Outcome {
 
 fn order(context: &Context) -> Outcome {
     let dataset = context.train()?;
-    let last = dataset.len() - 1;
-    let indices = [last, 0, last, last.min(1), 0];
+    let together = together(&dataset);
+    let last = together.len() - 1;
+    let indices = [last, 0, last, last.min(1), 0].map(|place| together.at(place));
     let together = ask(&dataset, &indices, 0, true)?;
     let alone = one_by_one(&dataset, &indices, true)?;
     equal(

@@ -7,7 +7,7 @@ use crate::{
     Case, Launcher,
     case::{Outcome, Verdict},
     child::OUT_OF_TIME,
-    context::{Context, bytes_of, sample_bytes, seeds, some_indices},
+    context::{Context, bytes_of, sample_bytes, seeds, some_indices, together},
     job::{self, Exit, Job, Question},
     listen::listen,
 };
@@ -62,12 +62,13 @@ fn memory(context: &Context) -> Outcome {
     let dataset = context.train()?;
     let sample = sample_bytes(&dataset)?;
     let size = (MOVED_BYTES / sample / context.soak_batches.max(1)).clamp(2, 4096);
+    let together = together(&dataset);
     let begun = Instant::now();
     let (mut done, mut moved) = (0, 0);
     let mut batches = |count: u64| -> Result<(), Verdict> {
         for number in 0..count {
             let indices: Vec<u64> = (0..size)
-                .map(|place| (number * size + place) % dataset.len())
+                .map(|place| together.at(number * size + place))
                 .collect();
             let columns = dataset.batch(&indices, &seeds(&indices, number), true)?;
             moved += bytes_of(&columns);

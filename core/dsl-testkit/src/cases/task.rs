@@ -12,7 +12,7 @@ use super::case;
 use crate::{
     Case,
     case::{Outcome, Verdict},
-    context::{Context, Stopping, affordable, seeds, some_indices},
+    context::{Context, Stopping, affordable, columns_of, seeds, some_indices, together},
 };
 
 /// A stop is honoured within this time.
@@ -217,9 +217,8 @@ fn cancellation(context: &Context) -> Outcome {
         return Ok(Verdict::skipped("the split `train` is empty"));
     }
     let count = affordable(&dataset, 4096)?;
-    let indices: Vec<u64> = (0..count as u64)
-        .map(|index| index % dataset.len())
-        .collect();
+    let together = together(&dataset);
+    let indices: Vec<u64> = (0..count as u64).map(|place| together.at(place)).collect();
     let what = format!("a batch of {count}");
     let mut said = Vec::new();
     let mut late = false;
@@ -291,7 +290,7 @@ fn two_tasks(context: &Context) -> Outcome {
     let indices = some_indices(&first, 4);
     let of = |dataset: &dsl_loader::DatasetHandle| {
         let columns = dataset.batch(&indices, &seeds(&indices, 2), true)?;
-        Ok::<_, LoaderError>(crate::context::rows(dataset.columns(), &columns))
+        Ok::<_, LoaderError>(crate::context::rows(&columns_of(dataset), &columns))
     };
     match crate::context::first_difference(&indices, &of(&first)?, &of(&second)?) {
         None => Ok(Verdict::passed("")),

@@ -6,7 +6,7 @@ use super::case;
 use crate::{
     Case,
     case::{Outcome, Verdict},
-    context::{Context, affordable, rows, some_indices},
+    context::{Context, affordable, columns_of, rows, some_indices},
 };
 
 pub(super) const CASES: &[Case] = &[
@@ -88,7 +88,7 @@ fn large(context: &Context) -> Outcome {
     let some = some_indices(&dataset, 16.min(count / 2));
     let indices: Vec<u64> = some.iter().copied().cycle().take(count).collect();
     let columns = dataset.batch(&indices, &vec![7; count], false)?;
-    for (name, rows) in rows(dataset.columns(), &columns) {
+    for (name, rows) in rows(&columns_of(&dataset), &columns) {
         if let Some(row) = (some.len()..rows.len()).find(|&row| rows[row] != rows[row % some.len()])
         {
             return Err(Verdict::failed(format!(
@@ -103,12 +103,13 @@ fn large(context: &Context) -> Outcome {
 
 fn after_error(context: &Context) -> Outcome {
     let dataset = context.train()?;
-    let before = rows(dataset.columns(), &dataset.batch(&[0], &[0], false)?);
+    let specs = columns_of(&dataset);
+    let before = rows(&specs, &dataset.batch(&[0], &[0], false)?);
     for _ in 0..3 {
         // Whether this fails is the question of another case.
         let _ = dataset.batch(&[u64::MAX], &[0], false);
     }
-    let after = rows(dataset.columns(), &dataset.batch(&[0], &[0], false)?);
+    let after = rows(&specs, &dataset.batch(&[0], &[0], false)?);
     if before == after {
         Ok(Verdict::passed(""))
     } else {

@@ -29,6 +29,7 @@ fn mixture_conforms() {
             "learned-tokens",
             "conditions",
             "picture",
+            "buckets",
         ],
     );
 }
@@ -45,13 +46,14 @@ fn t2i_conforms() {
             "learned-tokens",
             "conditions",
             "picture",
+            "buckets",
         ],
     );
 }
 
 #[test]
 fn misbehave_conforms_when_told_nothing() {
-    conforms("misbehave", &["seeds-change", "learned-tokens"]);
+    conforms("misbehave", &["seeds-change", "learned-tokens", "buckets"]);
 }
 
 /// Every case of the evaluator, of one that is fed drawn samples with all columns of the data.
@@ -78,6 +80,40 @@ fn data_that_conditions_in_many_ways_conforms() {
         };
         let report = report("misbehave", "DSL_MISBEHAVE", "conditioned", &options);
         assert_eq!(report.counts.passed, report.cases.len(), "{report}");
+    }
+}
+
+/// Samples of two shapes, and a plugin whose pictures are in buckets by its configuration.
+#[test]
+fn data_in_buckets_conforms() {
+    for filter in [
+        "buckets",
+        "batch",
+        "same-",
+        "order",
+        "seeds-unused",
+        "cancellation",
+    ] {
+        let options = CheckOptions {
+            filter: Some(filter.to_owned()),
+            ..CheckOptions::default()
+        };
+        let report = report("misbehave", "DSL_MISBEHAVE", "in-buckets", &options);
+        assert_eq!(report.counts.passed, report.cases.len(), "{report}");
+    }
+    for filter in ["batch", "buckets"] {
+        let options = CheckOptions {
+            filter: Some(filter.to_owned()),
+            config: Some(serde_json::json!({
+                "data": {"resolution": 32, "buckets": {"min": 16, "max": 64, "step": 16}}
+            })),
+            ..CheckOptions::default()
+        };
+        let report = report("t2i", "NOTHING", "", &options);
+        assert!(report.conforms, "{report}");
+        if let Some(found) = report.case("buckets-fit-samples") {
+            assert_eq!(found.status, Status::Passed, "{found}");
+        }
     }
 }
 

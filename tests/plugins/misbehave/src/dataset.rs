@@ -11,7 +11,7 @@ use std::{
 };
 
 use dsl_sdk::{
-    Batch, BatchRequest, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Host,
+    Batch, BatchRequest, Buckets, Column, ColumnData, ColumnRole, ColumnSpec, DType, Dataset, Host,
     PluginError, tracing,
 };
 
@@ -37,6 +37,23 @@ pub(crate) struct Line {
     calls: AtomicU64,
     /// Batches of four samples that are made already.
     stock: Mutex<Vec<Vec<f32>>>,
+    buckets: Option<Buckets>,
+}
+
+/// Every third point has three numbers, and the others have two.
+fn buckets(fault: Fault, dataset: u64) -> Buckets {
+    let every = match fault {
+        Fault::BucketsChange if dataset % 2 == 1 => 5,
+        _ => 3,
+    };
+    let mut of_sample: Vec<u32> = (0..100).map(|i| u32::from(i % every == 0)).collect();
+    if fault == Fault::NoSuchBucket {
+        of_sample[7] = 2;
+    }
+    Buckets {
+        shapes: vec![vec![2], vec![3]],
+        of_sample,
+    }
 }
 
 /// Numbers of a sample of [`Fault::Large`].
@@ -61,6 +78,7 @@ impl Line {
             host,
             training,
             calls,
+            buckets: fault.has_buckets().then(|| buckets(fault, number)),
             stock: Mutex::new(match fault {
                 Fault::Large => vec![vec![0.5; LARGE_BATCH * LARGE]; STOCK],
                 _ => vec![],
@@ -154,17 +172,22 @@ impl Dataset for Line {
             _ => ColumnRole::Text,
         };
         let width = match self.fault {
-            Fault::Large => LARGE as u64,
-            _ => 2,
+            Fault::Large => Some(LARGE as u64),
+            fault if fault.has_buckets() => None,
+            _ => Some(2),
         };
         let mut columns = vec![
-            column("point", DType::F32, vec![Some(width)], ColumnRole::Vector),
+            column("point", DType::F32, vec![width], ColumnRole::Vector),
             column("name", DType::Text, vec![], role),
         ];
         if self.fault.is_conditioned() {
             columns.extend(conditioning::columns());
         }
         columns
+    }
+
+    fn buckets(&self) -> Option<&Buckets> {
+        self.buckets.as_ref()
     }
 
     fn batch(&self, request: &BatchRequest<'_>) -> Result<Batch, PluginError> {
@@ -180,7 +203,12 @@ impl Dataset for Line {
         } else {
             self.fault
         };
-        let mut width = 2;
+        let first = request.indices.first().copied().unwrap_or(0) as usize;
+        let mut width = match (&self.buckets, fault) {
+            (None, _) => 2,
+            (Some(buckets), Fault::OtherBucketsShape) => 3 - buckets.of_sample[first] as usize,
+            (Some(buckets), _) => 2 + buckets.of_sample[first] as usize,
+        };
         match fault {
             Fault::PanicInBatch => panic!("told to panic at sample {:?}", request.indices.first()),
             Fault::PanicOnEmpty => assert!(!request.indices.is_empty(), "told to panic when empty"),

@@ -210,6 +210,15 @@ pub enum Fault {
     /// Makes a picture of whatever it is given, even of nothing.
     PicturesNothing,
 
+    /// Nothing, with points of two or three numbers, in a bucket each.
+    InBuckets,
+    /// The same, and other buckets each time.
+    BucketsChange,
+    /// The same, and a point of a bucket comes in the shape of the other.
+    OtherBucketsShape,
+    /// The same, and a sample of a bucket that is not there.
+    NoSuchBucket,
+
     /// Logs a warning in every batch.
     Warns,
     /// Nothing, with work on the host's threads that asks for more work while it holds a lock.
@@ -227,6 +236,15 @@ impl Fault {
     pub(crate) fn of_environment() -> Self {
         let text = std::env::var(VARIABLE).unwrap_or_default();
         serde_json::from_value(text.into()).unwrap_or_default()
+    }
+
+    /// Whether points lie in buckets.
+    pub(crate) fn has_buckets(self) -> bool {
+        use Fault::{BucketsChange, InBuckets, NoSuchBucket, OtherBucketsShape};
+        matches!(
+            self,
+            InBuckets | BucketsChange | OtherBucketsShape | NoSuchBucket
+        )
     }
 
     /// Panics if this is the fault.

@@ -78,7 +78,10 @@ impl Entry for Rough {
         if id.as_str() == SELF_TEST_V1 && told("self-test-lies") {
             return RSome(Extension::new(&SELF_TEST));
         }
-        if id.as_str() == TASK_V1 || told("offers-everything") && id.as_str() != "dsl.assets/1" {
+        if id.as_str() == TASK_V1
+            || told("offers-everything")
+                && !["dsl.assets/1", "dsl.buckets/1"].contains(&id.as_str())
+        {
             RSome(Extension::new(&TASK))
         } else {
             RNone
