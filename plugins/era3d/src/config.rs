@@ -1,9 +1,11 @@
 //! The configuration of the task: which objects, from where they are seen, and how often a condition is left out.
 
+use dsl_render::Normalization;
 use dsl_render::protocol::era3d::ELEVATIONS;
 use dsl_sdk::PluginError;
 use dsl_sdk::schemars::JsonSchema;
 use dsl_sdk::serde::{Deserialize, Serialize};
+use dsl_views::{Drawing, Source, settings};
 
 /// One view of an object at an unknown camera, and six of colour and normals.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -80,6 +82,27 @@ impl Default for DataConfig {
             background: Background::default(),
             supersampling: 3,
             cache_mib: 512,
+        }
+    }
+}
+
+impl DataConfig {
+    /// Where the objects are.
+    pub(crate) fn source(&self) -> Source<'_> {
+        Source {
+            path: self.path.as_deref(),
+            train_split: &self.train_split,
+            test_split: self.test_split.as_deref(),
+        }
+    }
+
+    /// How meshes are drawn.
+    pub(crate) fn drawing(&self) -> Drawing {
+        Drawing {
+            normalization: Normalization::Diagonal,
+            image_size: self.image_size,
+            supersampling: self.supersampling,
+            cache_mib: self.cache_mib,
         }
     }
 }
@@ -169,61 +192,23 @@ impl Default for Evaluation {
 }
 
 impl Era3dConfig {
-    /// Checks what the types leave open; the schema says the same, but not everyone comes through the host.
+    /// Checks what the types leave open.
     pub(crate) fn check(&self) -> Result<(), PluginError> {
-        let wrong = |key: &str, value: String, expected: &str| {
-            Err(PluginError::config(format!(
-                "`task.{key}` is {value}, expected {expected}"
-            )))
-        };
-        let data = &self.data;
-        for (key, value, range) in [
-            ("data.image_size", data.image_size, 16..=1024),
-            ("data.supersampling", data.supersampling, 1..=8),
-        ] {
-            if !range.contains(&value) {
-                let expected = format!("{} to {}", range.start(), range.end());
-                return wrong(key, value.to_string(), &expected);
-            }
-        }
-        let [low, high] = data.elevations;
-        if !(-90.0 <= low && low <= high && high <= 90.0) {
-            let expected = "two angles from -90 to 90 degrees, the lower one first";
-            return wrong("data.elevations", format!("[{low}, {high}]"), expected);
-        }
-        for (key, value) in [
-            ("dropout.all", self.dropout.all),
-            ("dropout.input_view", self.dropout.input_view),
-            ("dropout.pose", self.dropout.pose),
-        ] {
-            if !(0.0..=1.0).contains(&value) {
-                return wrong(key, value.to_string(), "a probability from 0 to 1");
-            }
-        }
+        let (data, dropout) = (&self.data, &self.dropout);
+        settings::in_range("data.image_size", data.image_size, 16..=1024)?;
+        settings::in_range("data.supersampling", data.supersampling, 1..=8)?;
+        settings::elevations("data.elevations", data.elevations)?;
+        settings::probability("dropout.all", dropout.all)?;
+        settings::probability("dropout.input_view", dropout.input_view)?;
+        settings::probability("dropout.pose", dropout.pose)?;
         if !(self.camera_weight.is_finite() && self.camera_weight >= 0.0) {
-            return wrong("camera_weight", self.camera_weight.to_string(), "0 or more");
+            return Err(settings::wrong(
+                "camera_weight",
+                self.camera_weight,
+                "0 or more",
+            ));
         }
-        if self.evaluation.objects == 0 {
-            return wrong("evaluation.objects", "0".to_owned(), "at least 1");
-        }
-        let names = [
-            ("data.train_split", Some(&data.train_split)),
-            ("data.test_split", data.test_split.as_ref()),
-        ];
-        for (key, name) in names {
-            if let Some(name) = name.filter(|name| {
-                name.trim().is_empty() || name.contains(['/', '\\']) || *name == ".."
-            }) {
-                return wrong(key, format!("`{name}`"), "a name, not a path");
-            }
-        }
-        if data.test_split.as_ref() == Some(&data.train_split) {
-            return wrong(
-                "data.test_split",
-                format!("`{}`", data.train_split),
-                "another name than `train_split`",
-            );
-        }
-        Ok(())
+        settings::at_least_one("evaluation.objects", self.evaluation.objects)?;
+        settings::split_names(&data.train_split, data.test_split.as_deref())
     }
 }

@@ -2,15 +2,12 @@
 
 use dsl_render::glam::Vec3;
 use dsl_render::protocol::era3d::TARGETS;
-use dsl_render::{Pixels, Sheet, Views};
-use dsl_sdk::metrics::{MetricsError, PairScores};
 use dsl_sdk::{Artefacts, Batch, Direction, Evaluator, MetricValue, PluginError, Requirements};
+use dsl_views::{ColorScores, GENERATED, INPUT_VIEW, VIEWS, alike, metric, views};
 
-use crate::dataset::{INPUT_VIEW, MASK, VIEWS};
-use crate::sheet::{GENERATED, blocks, targets, views};
+use crate::dataset::MASK;
+use crate::sheet::{blocks, targets};
 
-/// How many objects the picture of an evaluation shows.
-const SHOWN: usize = 4;
 /// Pixels that the object covers less than this have something of the background, and no normal.
 const LEAST_COVERED: f32 = 0.99;
 
@@ -20,11 +17,9 @@ const LEAST_COVERED: f32 = 0.99;
 #[derive(Debug)]
 pub struct ViewScores {
     requirements: Requirements,
-    generated: PairScores,
-    input_view: PairScores,
+    colors: ColorScores,
     normals: Angles,
     facing: Angles,
-    shown: Vec<Vec<Vec<Option<Pixels>>>>,
 }
 
 /// Angles between directions, summed up.
@@ -51,11 +46,9 @@ impl ViewScores {
     pub(crate) fn new(requirements: Requirements) -> Self {
         Self {
             requirements,
-            generated: PairScores::default(),
-            input_view: PairScores::default(),
+            colors: ColorScores::default(),
             normals: Angles::default(),
             facing: Angles::default(),
-            shown: Vec::new(),
         }
     }
 
@@ -81,10 +74,9 @@ impl Evaluator for ViewScores {
         let (truth, generated) = (targets(inputs, VIEWS)?, targets(inputs, GENERATED)?);
         let given = views(inputs, INPUT_VIEW)?;
         let (_, mask) = inputs.f32(MASK)?;
-        let fits = |other: &Views<'_>| (other.objects, other.side) == (truth.objects, truth.side);
         let plane = truth.side * truth.side;
         let masked = mask.len() == truth.objects * TARGETS.len() * plane;
-        if !fits(&generated) || !fits(&given) || !masked {
+        if !alike(&truth, &generated) || !alike(&truth, &given) || !masked {
             let message =
                 format!("`{GENERATED}`, `{INPUT_VIEW}` and `{MASK}` do not fit `{VIEWS}`");
             return Err(PluginError::contract(message));
@@ -98,44 +90,21 @@ impl Evaluator for ViewScores {
                 self.angles(normals.0, normals.1, &mask[start..start + plane]);
                 let color = TARGETS.len() + view;
                 let (truth, own) = (truth.values(object, color), generated.values(object, color));
-                self.generated.add(truth, own, shape).map_err(unfit)?;
-                self.input_view.add(truth, given, shape).map_err(unfit)?;
+                self.colors.add(truth, own, given, shape)?;
             }
         }
-        let room = SHOWN - self.shown.len();
-        self.shown.extend(blocks(inputs)?.into_iter().take(room));
+        self.colors.show(blocks(inputs)?);
         Ok(())
     }
 
     fn finish(&mut self, artefacts: &mut Artefacts) -> Result<Vec<MetricValue>, PluginError> {
         let done = std::mem::replace(self, Self::new(self.requirements.clone()));
-        if !done.shown.is_empty() {
-            artefacts.add("views.png", "image/png", Sheet::new(&done.shown).png());
-        }
-        let (higher, lower) = (Direction::HigherIsBetter, Direction::LowerIsBetter);
-        let metric = |name: &str, value: Option<f64>, direction: Direction, unit: &str| {
-            value.map(|value| MetricValue {
-                name: name.into(),
-                value,
-                direction,
-                unit: unit.into(),
-            })
-        };
-        let (own, given) = (done.generated, done.input_view);
-        let gain = own.psnr().zip(given.psnr()).map(|(own, given)| own - given);
-        let metrics = [
-            metric("psnr", own.psnr(), higher, "dB"),
-            metric("ssim", own.ssim(), higher, ""),
-            metric("psnr/input_view", given.psnr(), higher, "dB"),
-            metric("ssim/input_view", given.ssim(), higher, ""),
-            metric("psnr_gain", gain, higher, "dB"),
+        let lower = Direction::LowerIsBetter;
+        let normals = [
             metric("normal_error", done.normals.mean(), lower, "degrees"),
             metric("normal_error/facing", done.facing.mean(), lower, "degrees"),
         ];
-        Ok(metrics.into_iter().flatten().collect())
+        let colors = done.colors.finish(artefacts).into_iter();
+        Ok(colors.chain(normals.into_iter().flatten()).collect())
     }
-}
-
-fn unfit(error: MetricsError) -> PluginError {
-    PluginError::other(format!("the views cannot be measured: {error}"))
 }

@@ -1,8 +1,8 @@
 //! Multi-view task plugin: one view at an unknown camera, and six of colour and normals (Era3D, Li et al. 2024).
 //!
-//! Loaded by the host as `era3d.so`. It depends on `dsl-sdk` and `dsl-render` alone and knows no network: it draws views and
-//! normal maps of meshes, or reads rendered ones, and declares that views attend to each other row by row, in two domains,
-//! while the camera of the input is estimated.
+//! Loaded by the host as `era3d.so`. It depends on `dsl-sdk`, `dsl-render` and `dsl-views` alone and knows no network: it
+//! draws views and normal maps of meshes, or reads rendered ones, and declares that views attend to each other row by row, in
+//! two domains, while the camera of the input is estimated.
 
 mod config;
 mod dataset;
@@ -19,8 +19,3 @@ pub use evaluator::ViewScores;
 pub use task::Era3d;
 
 dsl_sdk::export_plugin!(Era3d);
-
-/// An error of the renderer, for the user.
-fn failed(error: dsl_render::RenderError) -> dsl_sdk::PluginError {
-    dsl_sdk::PluginError::io(error.to_string()).with_help(error.help())
-}

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use dsl_sdk::serde_json::json;
-use dsl_sdk::{
-    Artefacts, Batch, BatchRequest, Column, Dataset, Host, Injection, PluginError, Task,
+use dsl_sdk::{Host, Injection, PluginError, Task};
+use dsl_views::testing::{
+    self, bad_meshes_refused, batch, measured, picture_file, refused, set_refused, shaped,
 };
-use tempfile::TempDir;
+use dsl_views::{INPUT_VIEW, POSE, TRAIN, VIEWS};
 
 use crate::config::{Background, ElevationPer, Era3dConfig};
-use crate::dataset::{ELEVATION, INPUT_VIEW, INVERSE_FOCAL, MASK, POSE, VIEWS};
+use crate::dataset::{ELEVATION, INVERSE_FOCAL, MASK};
 use crate::task::Era3d;
 
 fn small() -> Era3dConfig {
@@ -22,46 +23,29 @@ fn open(config: Era3dConfig) -> Era3d {
     Era3d::open(config, Host::detached()).unwrap()
 }
 
-fn batch(dataset: &dyn Dataset, indices: &[u64], seeds: &[u64], augment: bool) -> Batch {
-    dataset
-        .batch(&BatchRequest {
-            indices,
-            seeds,
-            augment,
-        })
-        .unwrap()
-}
-
 /// A set on the disk, opened.
-fn at(folder: &TempDir) -> Result<Era3d, PluginError> {
+fn at(folder: &Path) -> Result<Era3d, PluginError> {
     let mut config = small();
-    config.data.path = Some(folder.path().display().to_string());
+    config.data.path = Some(folder.display().to_string());
     Era3d::open(config, Host::detached())
 }
 
 #[test]
 fn shapes_and_ranges_are_as_declared() {
     let task = open(Era3dConfig::default());
-    let dataset = task.dataset("train").unwrap();
-    assert_eq!(
-        (dataset.len(), task.dataset("test").unwrap().len()),
-        (49, 12)
+    testing::has_furniture(&task);
+    let batch = batch(&*task.dataset(TRAIN).unwrap(), &[3, 40], &[1, 2], true);
+    shaped(
+        &batch,
+        &[
+            (VIEWS, &[2, 12, 3, 16, 16]),
+            (INPUT_VIEW, &[2, 3, 16, 16]),
+            (POSE, &[2, 12, 4]),
+            (ELEVATION, &[2]),
+            (INVERSE_FOCAL, &[2]),
+            (MASK, &[2, 6, 16, 16]),
+        ],
     );
-    let batch = batch(&*dataset, &[3, 40], &[1, 2], true);
-    for (name, shape) in [
-        (VIEWS, vec![2, 12, 3, 16, 16]),
-        (INPUT_VIEW, vec![2, 3, 16, 16]),
-        (POSE, vec![2, 12, 4]),
-        (ELEVATION, vec![2]),
-        (INVERSE_FOCAL, vec![2]),
-        (MASK, vec![2, 6, 16, 16]),
-    ] {
-        let (found, values) = batch.f32(name).unwrap();
-        assert_eq!(found, shape, "{name}");
-        assert_eq!(values.len() as u64, shape.iter().product::<u64>(), "{name}");
-    }
-    let (_, views) = batch.f32(VIEWS).unwrap();
-    assert!(views.iter().all(|value| (-1.0..=1.0).contains(value)));
     let kinds: Vec<&str> = task
         .describe()
         .injections
@@ -109,22 +93,9 @@ fn normals_are_unit_vectors_that_face_the_viewer_at_the_front() {
 
 #[test]
 fn a_sample_depends_on_index_and_seed_alone() {
-    let dataset = open(small()).dataset("train").unwrap();
-    let both = batch(&*dataset, &[5, 9], &[7, 7], true);
-    let mut config = small();
-    config.data.cache_mib = 0;
-    let other = open(config).dataset("train").unwrap();
-    let second = batch(&*other, &[9], &[7], true);
-    for column in &second.columns {
-        let (_, all) = both.f32(&column.name).unwrap();
-        let (_, one) = second.f32(&column.name).unwrap();
-        assert_eq!(&all[all.len() / 2..], one, "{}", column.name);
-    }
-    assert!((8..12).any(|seed| batch(&*dataset, &[9], &[seed], true) != second));
-    assert_eq!(
-        batch(&*dataset, &[9], &[1], false),
-        batch(&*dataset, &[9], &[2], false)
-    );
+    let mut forgetful = small();
+    forgetful.data.cache_mib = 0;
+    testing::samples_follow_from_index_and_seed(&open(small()), &open(forgetful));
 }
 
 #[test]
@@ -215,7 +186,7 @@ fn rendered(folder: &Path, uid: &str) {
 fn rendered_views_are_read() {
     let folder = tempfile::tempdir().unwrap();
     rendered(folder.path(), "set/a");
-    let task = at(&folder).unwrap();
+    let task = at(folder.path()).unwrap();
     assert_eq!(task.splits(), ["train"]);
     let dataset = task.dataset("train").unwrap();
     let mut pinholes = 0;
@@ -249,12 +220,8 @@ fn rendered_views_are_read() {
 
 #[test]
 fn bad_sets_are_refused() {
-    let refused = |make: &dyn Fn(&Path), expected: &str| {
-        let folder = tempfile::tempdir().unwrap();
-        make(folder.path());
-        let error = at(&folder).expect_err(expected).to_string();
-        assert!(error.contains(expected), "{error}");
-    };
+    bad_meshes_refused(at);
+    let refused = |make: &dyn Fn(&Path), expected: &str| set_refused(at, make, expected);
     // For all frames, so that it does not matter which one is drawn.
     let with = |part: &'static str, ending: &'static str, text: &'static str| {
         move |folder: &Path| {
@@ -264,16 +231,6 @@ fn bad_sets_are_refused() {
             }
         }
     };
-    refused(&|_| (), ".glb");
-    refused(
-        &|folder| std::fs::write(folder.join("a.obj"), "v 0 0 0\n").unwrap(),
-        "no faces",
-    );
-    let nan = "v nan 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n";
-    refused(
-        &|folder| std::fs::write(folder.join("a.obj"), nan).unwrap(),
-        "a.obj",
-    );
     refused(&with("image", "png", "no picture"), "image/0");
     refused(&with("normal", "png", "no picture"), "normal/0");
     refused(&with("camera", "json", "{}"), "camera/000.json");
@@ -305,128 +262,70 @@ fn bad_sets_are_refused() {
 
 #[test]
 fn wrong_settings_name_their_key() {
-    let refused = |edit: &dyn Fn(&mut Era3dConfig), key: &str| {
+    let wrong = |key: &str, edit: &dyn Fn(&mut Era3dConfig)| {
         let mut config = small();
         edit(&mut config);
-        let error = Era3d::open(config, Host::detached()).expect_err(key);
-        assert!(
-            error.message.contains(&format!("`task.{key}`")),
-            "{}",
-            error.message
-        );
+        let opened = Era3d::open(config, Host::detached());
+        refused(opened, &format!("`task.{key}`"));
     };
-    refused(&|config| config.data.image_size = 8, "data.image_size");
-    refused(
-        &|config| config.data.elevations = [10.0, -10.0],
-        "data.elevations",
-    );
-    refused(
-        &|config| config.dropout.input_view = -0.5,
-        "dropout.input_view",
-    );
-    refused(&|config| config.camera_weight = f64::NAN, "camera_weight");
-    refused(
-        &|config| config.evaluation.objects = 0,
-        "evaluation.objects",
-    );
-    refused(
-        &|config| config.data.path = Some("/nowhere".to_owned()),
-        "data.path",
-    );
+    wrong("data.image_size", &|config| config.data.image_size = 8);
+    wrong("data.supersampling", &|config| {
+        config.data.supersampling = 9
+    });
+    wrong("data.elevations", &|config| {
+        config.data.elevations = [10.0, -10.0];
+    });
+    wrong("dropout.all", &|config| config.dropout.all = 1.5);
+    wrong("dropout.input_view", &|config| {
+        config.dropout.input_view = -0.5
+    });
+    wrong("dropout.pose", &|config| config.dropout.pose = f64::NAN);
+    wrong("camera_weight", &|config| config.camera_weight = f64::NAN);
+    wrong("camera_weight", &|config| config.camera_weight = -1.0);
+    wrong("evaluation.objects", &|config| {
+        config.evaluation.objects = 0
+    });
+    wrong("data.train_split", &|config| {
+        config.data.train_split = "../x".to_owned();
+    });
+    wrong("data.test_split", &|config| {
+        config.data.test_split = Some("train".to_owned());
+    });
 }
 
 #[test]
 fn a_users_picture_becomes_conditions() {
     let task = open(small());
+    testing::takes_a_picture(&task, 16);
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.png");
-    let picture = image::RgbaImage::from_fn(40, 30, |x, _| {
-        image::Rgba([200, 0, 0, if x < 20 { 255 } else { 0 }])
-    });
-    picture.save(&path).unwrap();
+    let path = picture_file(folder.path());
     let conditions = task.conditions(&json!({"image": path})).unwrap();
-    let (shape, values) = conditions.f32(INPUT_VIEW).unwrap();
-    assert_eq!((shape, values[0]), (&[1, 3, 16, 16][..], 1.0));
-    assert!((values[8 * 16 + 8] - (200.0 / 127.5 - 1.0)).abs() < 1e-5);
-    let samples = batch(&*task.dataset("test").unwrap(), &[0], &[0], false);
+    let samples = batch(&*task.dataset(TRAIN).unwrap(), &[0], &[0], false);
     assert_eq!(conditions.f32(POSE).unwrap(), samples.f32(POSE).unwrap());
-    let error = |inputs| task.conditions(&inputs).unwrap_err().to_string();
-    assert!(error(json!({})).contains("`image` is missing"));
-    assert!(error(json!({"image": path, "elevation": 3})).contains("`elevation`"));
-    assert!(error(json!({"image": "/nowhere.png"})).contains("/nowhere.png"));
-}
-
-/// A batch as an evaluator gets it, `generated` made of the truth.
-fn evaluated(task: &Era3d, change: impl Fn(f32) -> f32) -> Batch {
-    let mut batch = batch(&*task.dataset("test").unwrap(), &[0, 1], &[0, 0], false);
-    let (shape, values) = batch.f32(VIEWS).unwrap();
-    let generated = Column::f32(
-        "generated",
-        shape.to_vec(),
-        values.iter().map(|&value| change(value)).collect(),
-    );
-    batch.columns.push(generated);
-    batch
+    // The camera is estimated, not told.
+    let told = task.conditions(&json!({"image": path, "elevation": 3}));
+    refused(told, "`elevation`");
 }
 
 #[test]
 fn scores_are_those_of_known_differences() {
     let task = open(small());
+    testing::measures_known_differences(&task);
+    testing::refuses_to_measure_what_does_not_fit(&task);
     let mut evaluator = task.evaluator().unwrap().unwrap();
-    let mut measure = |change: &dyn Fn(f32) -> f32| {
-        evaluator.update(&evaluated(&task, change), 0).unwrap();
-        let mut artefacts = Artefacts::default();
-        let metrics = evaluator.finish(&mut artefacts).unwrap();
-        assert!(artefacts.get("views.png").is_some());
-        move |name: &str| {
-            metrics
-                .iter()
-                .find(|metric| metric.name == name)
-                .unwrap()
-                .value
-        }
-    };
-    let perfect = measure(&|value| value);
-    assert_eq!((perfect("psnr"), perfect("ssim")), (100.0, 1.0));
-    assert!(perfect("normal_error") < 0.1, "{}", perfect("normal_error"));
-    assert!((10.0..120.0).contains(&perfect("normal_error/facing")));
-    assert!(perfect("psnr/input_view") < 30.0);
-    let shifted = measure(&|value| {
-        if value > 0.0 {
-            value - 0.2
-        } else {
-            value + 0.2
-        }
-    });
-    assert!((shifted("psnr") - 20.0).abs() < 1e-3);
+    let mut angle =
+        |change: &dyn Fn(f32) -> f32, name: &str| measured(&task, &mut *evaluator, change)(name);
+    let facing = angle(&|value| value, "normal_error/facing");
+    assert!((10.0..120.0).contains(&facing), "{facing}");
+    let mut error = |change: &dyn Fn(f32) -> f32| angle(change, "normal_error");
+    assert!(error(&|value| value) < 0.1);
     // The other way round: half a turn. Longer or shorter: the same direction.
-    assert!(measure(&|value| -value)("normal_error") > 179.9);
-    assert!(measure(&|value| 0.5 * value)("normal_error") < 0.1);
-    assert!((measure(&|_| 0.0)("normal_error") - 90.0).abs() < 1e-9);
-    assert!(
-        evaluator
-            .finish(&mut Artefacts::default())
-            .unwrap()
-            .is_empty()
-    );
+    assert!(error(&|value| -value) > 179.9);
+    assert!(error(&|value| 0.5 * value) < 0.1);
+    assert!((error(&|_| 0.0) - 90.0).abs() < 1e-9);
 }
 
 #[test]
 fn pictures_have_rows_of_truth_where_it_is_known() {
-    let task = open(Era3dConfig::default());
-    let mut batch = evaluated(&task, |value| -value);
-    if let Some(folder) = std::env::var_os("DSL_PICTURES") {
-        let sheet = dsl_render::Sheet::new(&crate::sheet::blocks(&batch).unwrap());
-        std::fs::write(Path::new(&folder).join("era3d.png"), sheet.png()).unwrap();
-    }
-    let picture = task.picture(&batch).unwrap().unwrap();
-    assert_eq!(
-        (picture.width(), picture.height()),
-        (7 * 66 + 2, 8 * 66 + 2 + 10)
-    );
-    batch.columns.retain(|column| column.name != VIEWS);
-    assert_eq!(
-        task.picture(&batch).unwrap().unwrap().height(),
-        4 * 66 + 2 + 10
-    );
+    testing::shows_samples(&open(Era3dConfig::default()), 7, 2);
 }

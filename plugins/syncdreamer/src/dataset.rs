@@ -8,25 +8,15 @@ use std::sync::Arc;
 
 use dsl_render::objects::Object;
 use dsl_render::protocol::syncdreamer as protocol;
-use dsl_render::{
-    Cache, Mesh, Normalization, Pixels, Random, RenderError, RenderOptions, append_chw, render,
-};
-use dsl_sdk::{
-    Batch, BatchRequest, Column, ColumnRole, ColumnSpec, DType, Dataset, Host, PluginError,
-};
+use dsl_render::{Cache, Pixels, Random, append_chw};
+use dsl_sdk::{ColumnRole, ColumnSpec, PluginError};
+use dsl_views::{INPUT_VIEW, ObjectSampler, Objects, POSE, VIEWS, column, failed};
 
 use crate::config::DataConfig;
-use crate::failed;
 use views::Rendered;
 
 pub(crate) mod views;
 
-/// The column with the target views.
-pub(crate) const VIEWS: &str = "views";
-/// The column with the input view.
-pub(crate) const INPUT_VIEW: &str = "input_view";
-/// The column with the target views' poses.
-pub(crate) const POSE: &str = "pose";
 /// The column with the matrices that take the volume's points into the target views.
 pub(crate) const PROJECTIONS: &str = "projections";
 
@@ -38,11 +28,9 @@ const FIXED: u64 = 0;
 #[derive(Debug)]
 pub struct ObjectViews {
     config: DataConfig,
-    host: Host,
-    objects: Vec<Object>,
+    objects: Objects,
     /// Whether objects are folders of rendered views.
     rendered: bool,
-    meshes: Cache<Mesh>,
     rings: Cache<Vec<Pixels>>,
     folders: Cache<Rendered>,
     projections: Vec<f32>,
@@ -51,68 +39,31 @@ pub struct ObjectViews {
 impl ObjectViews {
     pub(crate) fn new(
         config: &DataConfig,
-        objects: Vec<Object>,
+        objects: &[Object],
         rendered: bool,
-        host: &Host,
     ) -> Result<Self, PluginError> {
-        // Meshes, and what is drawn of them, have a half each.
-        let bytes = config.cache_mib.saturating_mul(1 << 20);
-        let slots = objects.len();
+        let objects = Objects::new(objects.to_vec(), config.drawing());
+        let (slots, bytes) = (objects.len(), objects.max_bytes());
         Ok(Self {
-            meshes: Cache::new(slots, bytes / 2),
             rings: Cache::new(slots, bytes / 2),
             folders: Cache::new(slots, bytes),
             projections: projections(config.views)?,
             config: config.clone(),
-            host: host.clone(),
             objects,
             rendered,
         })
     }
 
-    fn sample(&self, index: u64, seed: u64, augment: bool) -> Result<Sample, PluginError> {
-        let place = usize::try_from(index)
-            .ok()
-            .filter(|&place| place < self.objects.len())
-            .ok_or_else(|| {
-                let count = self.objects.len();
-                PluginError::contract(format!("index {index} of a dataset of {count} samples"))
-            })?;
-        let views = self.config.views;
-        let mut random = Random::new(if augment { seed } else { FIXED }, index);
-        let elevation = random.between(self.config.input_elevations);
-        let start = random.below(views as usize) as u32;
-        let start = if augment { start } else { 0 };
-        let (ring, input, elevation) = if self.rendered {
-            let folder = self.folder(place)?;
-            let at = start as usize;
-            let input = folder.inputs[at].clone();
-            (Arc::clone(&folder.targets), input, folder.elevations[at])
-        } else {
-            let ring = self.ring(place).map_err(failed)?;
-            let azimuth = protocol::azimuth(start, views);
-            let input = self.draw(place, azimuth, elevation).map_err(failed)?;
-            (ring, input, elevation)
-        };
-        let mut sample = Sample::default();
-        append_chw(&input, &mut sample.input_view);
-        for view in 0..views {
-            append_chw(&ring[((start + view) % views) as usize], &mut sample.views);
-            sample.pose.extend(protocol::pose(view, views, elevation));
-        }
-        Ok(sample)
-    }
-
     fn folder(&self, place: usize) -> Result<Arc<Rendered>, PluginError> {
         self.folders.get_or_make(
             place,
-            || Rendered::open(&self.objects[place], &self.config),
+            || Rendered::open(self.objects.at(place)?, &self.config),
             Rendered::size_bytes,
         )
     }
 
     /// The target views of an object, from azimuth 0 on.
-    fn ring(&self, place: usize) -> Result<Arc<Vec<Pixels>>, RenderError> {
+    fn ring(&self, place: usize) -> Result<Arc<Vec<Pixels>>, PluginError> {
         let views = self.config.views;
         self.rings.get_or_make(
             place,
@@ -128,19 +79,52 @@ impl ObjectViews {
         )
     }
 
-    fn draw(&self, place: usize, azimuth: f64, elevation: f64) -> Result<Pixels, RenderError> {
-        let mesh = self.meshes.get_or_make(
-            place,
-            || self.objects[place].mesh(Normalization::MaxSide),
-            Mesh::size_bytes,
-        )?;
-        let options = RenderOptions {
-            size: self.config.image_size,
-            supersampling: self.config.supersampling,
-            ..RenderOptions::default()
+    fn draw(&self, place: usize, azimuth: f64, elevation: f64) -> Result<Pixels, PluginError> {
+        let camera = protocol::camera(azimuth, elevation).map_err(failed)?;
+        Ok(self.objects.draw(place, &camera)?.over(WHITE))
+    }
+}
+
+impl ObjectSampler for ObjectViews {
+    fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    fn columns(&self) -> Vec<ColumnSpec> {
+        let side = u64::from(self.config.image_size);
+        let views = u64::from(self.config.views);
+        vec![
+            column(VIEWS, &[views, 3, side, side], ColumnRole::Image),
+            column(INPUT_VIEW, &[3, side, side], ColumnRole::Image),
+            column(POSE, &[views, 4], ColumnRole::Other),
+            column(PROJECTIONS, &[views, 3, 4], ColumnRole::Other),
+        ]
+    }
+
+    fn sample(&self, place: usize, seed: Option<u64>) -> Result<Vec<Vec<f32>>, PluginError> {
+        let views = self.config.views;
+        let mut random = Random::new(seed.unwrap_or(FIXED), place as u64);
+        let elevation = random.between(self.config.input_elevations);
+        let start = random.below(views as usize) as u32;
+        let start = if seed.is_some() { start } else { 0 };
+        let (ring, input, elevation) = if self.rendered {
+            let folder = self.folder(place)?;
+            let at = start as usize;
+            let input = folder.inputs[at].clone();
+            (Arc::clone(&folder.targets), input, folder.elevations[at])
+        } else {
+            let ring = self.ring(place)?;
+            let azimuth = protocol::azimuth(start, views);
+            let input = self.draw(place, azimuth, elevation)?;
+            (ring, input, elevation)
         };
-        let camera = protocol::camera(azimuth, elevation)?;
-        Ok(render(&mesh, &camera, &options)?.over(WHITE))
+        let (mut targets, mut input_view, mut poses) = (Vec::new(), Vec::new(), Vec::new());
+        append_chw(&input, &mut input_view);
+        for view in 0..views {
+            append_chw(&ring[((start + view) % views) as usize], &mut targets);
+            poses.extend(protocol::pose(view, views, elevation));
+        }
+        Ok(vec![targets, input_view, poses, self.projections.clone()])
     }
 }
 
@@ -152,66 +136,4 @@ pub(crate) fn projections(views: u32) -> Result<Vec<f32>, PluginError> {
     let matrices = protocol::projections(views).map_err(failed)?;
     let rows = matrices.into_iter().flatten().flatten();
     Ok(rows.map(|value| value as f32).collect())
-}
-
-#[derive(Default)]
-struct Sample {
-    views: Vec<f32>,
-    input_view: Vec<f32>,
-    pose: Vec<f32>,
-}
-
-impl Dataset for ObjectViews {
-    fn len(&self) -> u64 {
-        self.objects.len() as u64
-    }
-
-    fn columns(&self) -> Vec<ColumnSpec> {
-        let side = u64::from(self.config.image_size);
-        let views = u64::from(self.config.views);
-        let column = |name: &str, shape: &[u64], role: ColumnRole| ColumnSpec {
-            name: name.into(),
-            dtype: DType::F32,
-            shape: shape.iter().copied().map(Some).collect(),
-            role,
-        };
-        vec![
-            column(VIEWS, &[views, 3, side, side], ColumnRole::Image),
-            column(INPUT_VIEW, &[3, side, side], ColumnRole::Image),
-            column(POSE, &[views, 4], ColumnRole::Other),
-            column(PROJECTIONS, &[views, 3, 4], ColumnRole::Other),
-        ]
-    }
-
-    fn batch(&self, request: &BatchRequest<'_>) -> Result<Batch, PluginError> {
-        let BatchRequest {
-            indices,
-            seeds,
-            augment,
-        } = *request;
-        if indices.len() != seeds.len() {
-            let message = format!("{} indices, but {} seeds", indices.len(), seeds.len());
-            return Err(PluginError::contract(message));
-        }
-        let samples = self.host.parallel(indices.len(), |row| {
-            if self.host.cancelled() {
-                return Err(PluginError::cancelled());
-            }
-            self.sample(indices[row], seeds[row], augment)
-        })?;
-        let columns = self.columns().into_iter().map(|spec| {
-            let inner = spec.shape.iter().copied().flatten();
-            let shape = std::iter::once(samples.len() as u64).chain(inner).collect();
-            let of = |sample: &Sample| match spec.name.as_str() {
-                VIEWS => sample.views.clone(),
-                INPUT_VIEW => sample.input_view.clone(),
-                POSE => sample.pose.clone(),
-                _ => self.projections.clone(),
-            };
-            Column::f32(&spec.name, shape, samples.iter().flat_map(of).collect())
-        });
-        Ok(Batch {
-            columns: columns.collect(),
-        })
-    }
 }

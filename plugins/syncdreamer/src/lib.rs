@@ -1,8 +1,8 @@
 //! Multi-view task plugin: one view of an object, and sixteen around it (SyncDreamer, Liu et al. 2023).
 //!
-//! Loaded by the host as `syncdreamer.so`. It depends on `dsl-sdk` and `dsl-render` alone and knows no network: it draws
-//! views of meshes, or reads rendered ones, and declares that they condition the network as further channels, by poses, and
-//! by a volume made of all views.
+//! Loaded by the host as `syncdreamer.so`. It depends on `dsl-sdk`, `dsl-render` and `dsl-views` alone and knows no network:
+//! it draws views of meshes, or reads rendered ones, and declares that they condition the network as further channels, by
+//! poses, and by a volume made of all views.
 
 mod config;
 mod dataset;
@@ -19,8 +19,3 @@ pub use evaluator::ViewScores;
 pub use task::SyncDreamer;
 
 dsl_sdk::export_plugin!(SyncDreamer);
-
-/// An error of the renderer, for the user.
-fn failed(error: dsl_render::RenderError) -> dsl_sdk::PluginError {
-    dsl_sdk::PluginError::io(error.to_string()).with_help(error.help())
-}

@@ -1,28 +1,23 @@
 //! The task: finding the objects, describing the conditions, and a user's own picture.
 
-use std::path::Path;
-
-use dsl_render::objects::{Object, Splits, meshes_in, splits};
 use dsl_render::protocol::syncdreamer as protocol;
-use dsl_render::{Sheet, append_chw, furniture, subject};
 use dsl_sdk::image::Picture;
 use dsl_sdk::inputs::Inputs;
 use dsl_sdk::serde_json::Value;
 use dsl_sdk::{
-    Batch, Column, Dataset, Evaluator, Host, Injection, PluginError, Requirements, Task,
-    TaskDescription, tracing,
+    Batch, Column, Dataset, Evaluator, Host, Injection, PluginError, Task, TaskDescription, tracing,
+};
+use dsl_views::{
+    IMAGE, INPUT_VIEW, ObjectDataset, ObjectSplits, POSE, TRAIN, VIEWS, input_view, try_first,
 };
 
 use crate::config::{Format, SyncDreamerConfig};
-use crate::dataset::{INPUT_VIEW, ObjectViews, POSE, PROJECTIONS, VIEWS, projections, views};
+use crate::dataset::{ObjectViews, PROJECTIONS, projections, views};
+use crate::defaults;
 use crate::evaluator::ViewScores;
 use crate::sheet::blocks;
-use crate::{defaults, failed};
 
-const TRAIN: &str = "train";
-const TEST: &str = "test";
-/// Inputs of a user: a picture, and its elevation in degrees.
-const IMAGE: &str = "image";
+/// The input of a user that is the elevation of the picture, in degrees.
 const ELEVATION: &str = "elevation";
 
 /// One view of an object, and sixteen around it. `[any thread]`
@@ -30,10 +25,7 @@ const ELEVATION: &str = "elevation";
 pub struct SyncDreamer {
     config: SyncDreamerConfig,
     host: Host,
-    train: Vec<Object>,
-    test: Option<Vec<Object>>,
-    /// Whether objects are folders of rendered views.
-    rendered: bool,
+    splits: ObjectSplits,
 }
 
 impl Task for SyncDreamer {
@@ -49,27 +41,23 @@ impl Task for SyncDreamer {
 
     fn open(config: SyncDreamerConfig, host: Host) -> Result<Self, PluginError> {
         config.check()?;
-        let (Splits { train, test }, rendered) = match &config.data.path {
-            None => (furniture::splits(), false),
-            Some(path) => find(Path::new(path), &config)?,
-        };
-        let tests = test.as_ref().map_or(0, Vec::len);
-        tracing::info!("{} objects to train on, {tests} to test on", train.len());
+        let data = &config.data;
+        let splits = ObjectSplits::open(
+            &data.source(),
+            |root| match data.format {
+                Format::Meshes => false,
+                Format::Views => true,
+                Format::Auto => views::is_set(root) || views::is_set(&root.join(&data.train_split)),
+            },
+            views::objects_in,
+        )?;
+        tracing::info!("{splits}");
         let task = Self {
             config,
             host,
-            train,
-            test,
-            rendered,
+            splits,
         };
-        // What is wrong with the first object is mostly wrong with all; it should be said before any work begins.
-        let first = task.train.iter().take(1).cloned().collect();
-        let first = ObjectViews::new(&task.config.data, first, rendered, &task.host)?;
-        first.batch(&dsl_sdk::BatchRequest {
-            indices: &[0],
-            seeds: &[0],
-            augment: false,
-        })?;
+        try_first(&*task.dataset(TRAIN)?)?;
         Ok(task)
     }
 
@@ -99,39 +87,17 @@ impl Task for SyncDreamer {
     }
 
     fn splits(&self) -> Vec<String> {
-        let test = self.test.as_ref().map(|_| TEST.to_owned());
-        std::iter::once(TRAIN.to_owned()).chain(test).collect()
+        self.splits.names()
     }
 
     fn dataset(&self, split: &str) -> Result<Box<dyn Dataset>, PluginError> {
-        let objects = match (split, &self.test) {
-            (TRAIN, _) => &self.train,
-            (TEST, Some(test)) => test,
-            _ => {
-                return Err(PluginError::unsupported(format!(
-                    "there is no split `{split}`; there are: {}",
-                    self.splits().join(", ")
-                )));
-            }
-        };
-        let (config, rendered) = (&self.config.data, self.rendered);
-        Ok(Box::new(ObjectViews::new(
-            config,
-            objects.clone(),
-            rendered,
-            &self.host,
-        )?))
+        let objects = self.splits.of(split)?;
+        let views = ObjectViews::new(&self.config.data, objects, self.splits.rendered())?;
+        Ok(Box::new(ObjectDataset::new(views, &self.host)))
     }
 
     fn evaluator(&self) -> Result<Option<Box<dyn Evaluator>>, PluginError> {
-        let (split, objects) = match &self.test {
-            Some(test) => (TEST, test),
-            None => (TRAIN, &self.train),
-        };
-        let requirements = Requirements::Samples {
-            split: split.to_owned(),
-            count: self.config.evaluation.objects.min(objects.len() as u64),
-        };
+        let requirements = self.splits.to_measure(self.config.evaluation.objects);
         Ok(Some(Box::new(ViewScores::new(requirements))))
     }
 
@@ -147,14 +113,12 @@ impl Task for SyncDreamer {
             )));
         }
         let (size, count) = (self.config.data.image_size, self.config.data.views);
-        let picture = subject(&path, size, protocol::SUBJECT_SHARE, [1.0; 3]).map_err(failed)?;
-        let mut values = Vec::new();
-        append_chw(&picture, &mut values);
-        let (side, views) = (u64::from(size), u64::from(count));
+        let picture = input_view(&path, size, protocol::SUBJECT_SHARE)?;
+        let views = u64::from(count);
         let pose = (0..count).flat_map(|view| protocol::pose(view, count, elevation));
         Ok(Batch {
             columns: vec![
-                Column::f32(INPUT_VIEW, vec![1, 3, side, side], values),
+                picture,
                 Column::f32(POSE, vec![1, views, 4], pose.collect()),
                 Column::f32(PROJECTIONS, vec![1, views, 3, 4], projections(count)?),
             ],
@@ -162,31 +126,6 @@ impl Task for SyncDreamer {
     }
 
     fn picture(&self, samples: &Batch) -> Result<Option<Picture>, PluginError> {
-        let sheet = Sheet::new(&blocks(samples)?);
-        Ok(Picture::from_rgb(sheet.width, sheet.height, sheet.rgb))
+        Ok(dsl_views::picture(&blocks(samples)?))
     }
-}
-
-/// The objects of a user's folder, and whether they are rendered views.
-fn find(root: &Path, config: &SyncDreamerConfig) -> Result<(Splits, bool), PluginError> {
-    let data = &config.data;
-    let rendered = match data.format {
-        Format::Meshes => false,
-        Format::Views => true,
-        Format::Auto => views::is_set(root) || views::is_set(&root.join(&data.train_split)),
-    };
-    let list = if rendered {
-        views::objects_in
-    } else {
-        meshes_in
-    };
-    let found = splits(root, &data.train_split, data.test_split.as_deref(), list);
-    Ok((
-        found.map_err(|error| {
-            let help = error.help();
-            let error = PluginError::config(format!("`task.data.path`: {error}"));
-            error.with_help(help)
-        })?,
-        rendered,
-    ))
 }

@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dsl-engine", &["dsl-kernels", "dsl-nets"]),
     ("dsl-metrics", &[]),
     ("dsl-render", &[]),
+    ("dsl-views", &["dsl-render", "dsl-sdk"]),
     (
         "dsl-host",
         &["dsl-engine", "dsl-loader", "dsl-nets", "dsl-testkit"],
@@ -27,8 +28,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gligen", &["dsl-sdk"]),
     ("textual-inversion", &["dsl-sdk"]),
     ("stablesr", &["dsl-sdk"]),
-    ("syncdreamer", &["dsl-render", "dsl-sdk"]),
-    ("era3d", &["dsl-render", "dsl-sdk"]),
+    ("syncdreamer", &["dsl-render", "dsl-sdk", "dsl-views"]),
+    ("era3d", &["dsl-render", "dsl-sdk", "dsl-views"]),
     ("quickstart", &[]),
     ("dsl-tests", &["dsl-test-support"]),
     ("dsl-test-support", &[]),

@@ -10,9 +10,9 @@ use dsl_render::protocol::era3d::{AZIMUTHS, Conditioning, FRONT_IN_FOLDERS, azim
 use dsl_render::{Layer, RenderError};
 use dsl_sdk::PluginError;
 use dsl_sdk::serde::Deserialize;
+use dsl_views::failed;
 
 use super::frame::Frame;
-use crate::failed;
 
 const HELP: &str = "write for each frame such as {\"camera\": \"persp\", \"azimuth_degrees\": 270, \"elevation_degrees\": 12.5, \"focal_mm\": 50}, or \"ortho\" without a focal length; a .npy of the reference is a pickled dictionary, which can run code when it is read, so it is not: load it with numpy.load(…, allow_pickle=True).item() and write its numbers as JSON";
 /// Steps and elevations are written with rounding.

@@ -10,10 +10,10 @@ use dsl_render::objects::{Object, folders_in};
 use dsl_render::{Layer, Pixels, RenderError};
 use dsl_sdk::PluginError;
 use dsl_sdk::serde_json::Value;
+use dsl_views::failed;
 
 use super::WHITE;
 use crate::config::DataConfig;
-use crate::failed;
 
 const META: &str = "meta.json";
 /// What the reference implementation writes in place of `meta.json`.
