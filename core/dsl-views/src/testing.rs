@@ -192,8 +192,8 @@ pub fn refuses_to_measure_what_does_not_fit<T: Task>(task: &T) {
     assert!(error.message.contains(GENERATED), "{error}");
 }
 
-/// A picture of two samples has rows of truth where it is known, of views of 32 pixels, which are shown twice as large.
-/// With the environment variable `DSL_PICTURES` the picture is left there under the task's name.
+/// A picture of two samples has rows of truth where it is known, each view enlarged to 64 pixels. With the environment
+/// variable `DSL_PICTURES` the picture is left there under the task's name.
 pub fn shows_samples<T: Task>(task: &T, columns: u32, rows: u32) {
     let mut batch = evaluated(task, |value| -value);
     let shown = |batch: &Batch| task.picture(batch).unwrap().unwrap();
