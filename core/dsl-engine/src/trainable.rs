@@ -248,8 +248,14 @@ fn check_task_modules(model: &Model) -> Result<(), EngineError> {
         .filter(|parameter| parameter.require_grad)
         .map(|parameter| parameter.path)
         .collect();
-    // A bias alone adds the same to everything.
-    let opens = |path: &String| trained.contains(path) && !path.ends_with(".bias");
+    // A bias alone adds the same to everything. An adapter opens the layer that it is on: B trains while B A is zero.
+    let opens = |path: &String| {
+        let adapter = path
+            .strip_suffix(".weight")
+            .map(|layer| format!("{layer}.lora.lora_b"));
+        trained.contains(path) && !path.ends_with(".bias")
+            || adapter.is_some_and(|adapter| trained.contains(&adapter))
+    };
     let modules = model.task_modules();
     let closed: Vec<&str> = (modules.iter())
         .filter(|module| module.has_identity() && module.at_identity)

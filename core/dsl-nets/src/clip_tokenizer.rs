@@ -139,7 +139,8 @@ impl ClipTokenizer {
             if word.is_empty() || word.trim() != word {
                 return Err(wrong(format!("`{word}` is not a word")));
             }
-            if taught.inner.token_to_id(word).is_some() {
+            let is_same = |added: &AddedWord| added.word.to_lowercase() == word.to_lowercase();
+            if taught.inner.token_to_id(word).is_some() || taught.added.iter().any(is_same) {
                 return Err(wrong(format!(
                     "the vocabulary already has `{word}`; choose another word"
                 )));

@@ -4,7 +4,8 @@
 //! It costs one more forward pass. The values are those of the pass that keeps everything, bit for bit in float32 on the
 //! CPU (elsewhere up to rounding: burn computes attention in another way where no graph is kept): blocks are recomputed by
 //! the same operations, and gradients of what several layers read are added in the same order. The latter is
-//! what [`Passed`] and [`boundary`] are for, in either kind of pass.
+//! what [`Passed`] and [`boundary`] are for, in either kind of pass. Gradients of SDXL's text encoders are the exception: they
+//! agree up to the order of a sum.
 //!
 //! Nothing of this needs an operation of its own in the automatic differentiation, so that it works on every device:
 //! a block's inputs become leaves of a graph of their own, and the gradient `g` of its output `y` enters that graph as

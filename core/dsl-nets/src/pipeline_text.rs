@@ -13,7 +13,6 @@ use crate::error::NetsError;
 use crate::learned_tokens::{LearnedTokens, append_rows};
 use crate::lora::{self, ForEachLinear, LoraComponent, LoraConfig};
 use crate::parameter_init::ParameterInit;
-use crate::parameters::count_adapter;
 use crate::pretrained::{Pretrained as _, fill};
 use crate::weights::{WeightDType, WeightSet};
 
@@ -183,11 +182,6 @@ impl PipelineText {
             Ok(())
         });
         merged
-    }
-
-    /// Whether the encoders have adapters.
-    pub fn has_lora(&self) -> bool {
-        count_adapter(self) > 0
     }
 
     /// The encoders with the rows of `learned` at the end of their token tables: the same ids now stand in these.

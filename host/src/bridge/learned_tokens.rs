@@ -63,18 +63,33 @@ impl LearnedWords {
         }
     }
 
-    /// Refuses words that the base has learned already.
+    /// Refuses words that the base has learned already, or that would be taken for parts of such.
     ///
     /// # Errors
     /// A usage error that names the word.
     pub fn check_new(&self, known: &[String]) -> Result<()> {
-        match self.words.iter().find(|word| known.contains(word)) {
-            Some(word) => Err(failure::usage(anyhow!(
-                "the base has learned the word `{word}` already, and goes on knowing it\n\
-                 hint: choose another word for the new thing; for textual-inversion, `task.data.placeholder_token`"
-            ))),
-            None => Ok(()),
+        let hint = "hint: choose another word for the new thing; for textual-inversion, `task.data.placeholder_token`";
+        // Tokenizers of pipelines read in small letters.
+        let is_same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
+        // `<a>_1` would be read as a further embedding of `<a>`.
+        let is_part = |word: &str, of: &str| {
+            let number = word.get(of.len()..).and_then(|end| end.strip_prefix('_'));
+            number.is_some_and(|number| number.parse::<u32>().is_ok())
+                && word.get(..of.len()).is_some_and(|start| is_same(start, of))
+        };
+        for known in known {
+            if let Some(word) = self.words.iter().find(|word| is_same(word, known)) {
+                return Err(failure::usage(anyhow!(
+                    "the base has learned the word `{word}` already, and goes on knowing it\n{hint}"
+                )));
+            }
+            if let Some(word) = self.words.first().filter(|word| is_part(word, known)) {
+                return Err(failure::usage(anyhow!(
+                    "`{word}` is how further embeddings of the word `{known}` are named, which the base has learned\n{hint}"
+                )));
+            }
         }
+        Ok(())
     }
 }
 

@@ -186,6 +186,12 @@ fn unet(run: &Finished, out: &Path, dtype: WeightDType) -> Result<PathBuf> {
             "the text encoder is of a kind that diffusers does not have, and is left out; `--format file` writes it"
         );
     }
+    if run.model.pipeline_text.is_some() {
+        tracing::warn!(
+            "what the pipeline's text encoders have learned is left out; `--format file` writes all, `--format embedding` new \
+             words, `--format peft` and `--format kohya` adapters"
+        );
+    }
     Ok(folder)
 }
 

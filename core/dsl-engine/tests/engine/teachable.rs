@@ -5,7 +5,7 @@ use dsl_engine::{
     BiasNormConfig, Checkpoints, Conditions, LoraTrainableConfig, NamedConfig, TrainableConfig,
     Trainer, TrainerConfig,
 };
-use dsl_nets::Model;
+use dsl_nets::{LoraConfig, Model};
 use serde_json::{Value, json};
 
 use crate::support::{dsl, full_twin, state, weights};
@@ -90,6 +90,35 @@ fn closed_gates_that_do_not_train_are_refused() {
             steps(&mut trainer, &Scenes::new(6, boxes), 2);
         }
     }
+}
+
+/// B of an adapter trains while what it is attached to is zero.
+#[test]
+fn an_adapter_on_a_closed_layer_opens_it() {
+    let set = Scenes {
+        rows: 2,
+        ..Scenes::new(6, same_text)
+    };
+    let multi_view = json!({"views": 2, "domains": 1, "attention": "dense"});
+    let model = || unet(json!({"task_modules": {"multi_view": multi_view.clone()}}));
+    let mut config = crate::support::dsm();
+    config.train.learning_rate = 1e-2;
+    config.trainable = TrainableConfig::Lora(LoraConfig::default().into());
+    let mut trainer = start(&config, model());
+    steps(&mut trainer, &set, 2);
+    let all = weights(trainer.generator()).into_iter();
+    let mut opened = all.filter(|(path, _)| path.ends_with("attn_mv.to_out.0.lora.lora_b"));
+    assert!(opened.any(|(_, values)| values.iter().any(|b| *b != 0.0)));
+    // Attention that is not adapted opens nothing.
+    config.trainable = TrainableConfig::Lora(
+        LoraConfig {
+            targets: vec!["attn1".to_owned()],
+            ..LoraConfig::default()
+        }
+        .into(),
+    );
+    let refused = Trainer::new(config, model(), &Device::flex()).err();
+    assert!(refused.unwrap().to_string().contains("multi_view"));
 }
 
 /// Whatever a network reads.

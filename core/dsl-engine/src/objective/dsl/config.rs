@@ -259,7 +259,8 @@ pub enum DiscriminatorBase {
     Initial,
     /// The generator's moving average when DSL starts (needs `train.ema.decay`).
     Ema,
-    /// The generator's, taken anew every `refresh_every_epochs`; adapters are kept.
+    /// The generator's, taken anew every `refresh_every_epochs`; adapters and own task modules are kept, and a full copy
+    /// starts anew.
     Refresh,
 }
 
