@@ -266,7 +266,7 @@ fn inspect_file(path: &Path) -> Result<Inspection, NetsError> {
         });
     }
     Ok(Inspection {
-        kind: "safetensors file".to_owned(),
+        kind: "file of weights".to_owned(),
         parts: vec![PartInspection::of("", "tensors", &set)],
     })
 }

@@ -208,7 +208,9 @@ fn sizes(config: BucketsConfig, resolution: u32) -> Vec<[u32; 2]> {
     let area = u64::from(resolution) * u64::from(resolution);
     let mut sizes = vec![[resolution; 2]];
     let first = min.next_multiple_of(step).max(step);
-    for width in (first..=max).step_by(step as usize) {
+    // Beyond, heights are below `first`.
+    let widest = u32::try_from(area / u64::from(first)).unwrap_or(u32::MAX);
+    for width in (first..=max.min(widest)).step_by(step as usize) {
         let height = u32::try_from(area / u64::from(width)).unwrap_or(u32::MAX);
         let height = (height - height % step).min(max - max % step);
         if height >= first {

@@ -63,13 +63,18 @@ pub fn kohya_metadata(run: &Finished, title: &str) -> BTreeMap<String, String> {
     let of_v = run.card.prediction_type == PredictionType::VPrediction;
     let (version, architecture) = match (coder.kind(), is_second, of_v) {
         (PipelineKind::StableDiffusionXl, ..) => ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base"),
-        (PipelineKind::StableDiffusion, true, true) => ("sd_v2", "stable-diffusion-v2-768-v"),
+        (PipelineKind::StableDiffusion, true, true) => ("sd_v2_v", "stable-diffusion-v2-768-v"),
         (PipelineKind::StableDiffusion, true, false) => ("sd_v2", "stable-diffusion-v2-512"),
-        (PipelineKind::StableDiffusion, false, _) => ("sd_v1", "stable-diffusion-v1"),
+        (PipelineKind::StableDiffusion, false, true) => ("sd_v1_v", "stable-diffusion-v1"),
+        (PipelineKind::StableDiffusion, false, false) => ("sd_v1", "stable-diffusion-v1"),
     };
     say("ss_base_model_version", version.to_owned());
     // As Python writes it, which readers compare with.
-    let second = if version == "sd_v2" { "True" } else { "False" };
+    let second = if version.starts_with("sd_v2") {
+        "True"
+    } else {
+        "False"
+    };
     say("ss_v2", second.to_owned());
     say("modelspec.architecture", format!("{architecture}/lora"));
     say("modelspec.implementation", "diffusers".to_owned());

@@ -14,7 +14,7 @@ use crate::failure;
 
 /// Column with what SDXL is told of a picture's size, float32 `[6]` per sample: original height and width, top and left of
 /// the crop, target height and width, in pixels. A task without it has pictures that were never cut.
-const SIZES: &str = "size_ids";
+pub const SIZES: &str = "size_ids";
 
 /// How columns become what networks read.
 #[derive(Clone)]

@@ -141,7 +141,7 @@ impl LatentCoder {
             return Err(failure::usage(anyhow!(
                 "the data has samples of shape {channels}×{height}×{width}, and the pipeline's autoencoder takes {} \
                  channels and sizes that are multiples of {scale}\n\
-                 hint: for t2i, set `task.data.resolution`",
+                 hint: for t2i, set `task.data.resolution`, and with buckets `task.data.buckets.step`",
                 vae.in_channels
             )));
         }

@@ -126,8 +126,9 @@ pub fn prepare(
     }
     check_base(base_card.as_ref(), &card)?;
     check_shape(&card)?;
-    for picture in [vec![picture], data.pictures()].concat() {
-        check_sides(&card, picture, in_network(picture)?, data.has_buckets())?;
+    // An autoencoder has to take every bucket.
+    for picture in data.pictures() {
+        in_network(picture)?;
     }
 
     let tokenizer = match (&card.model.text_encoder, base_tokenizer) {
@@ -357,36 +358,6 @@ fn check_shape(card: &ModelCard) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The denoiser can halve the sides of its samples as often as it does: what comes out of the way up has to fit what went down.
-fn check_sides(
-    card: &ModelCard,
-    [_, height, width]: [usize; 3],
-    [_, h, w]: [usize; 3],
-    of_buckets: bool,
-) -> Result<()> {
-    let DenoiserConfig::Unet(unet) = &card.model.denoiser else {
-        return Ok(());
-    };
-    let halvings = unet.down_block_types.len().saturating_sub(1);
-    let multiple = 1_usize << halvings;
-    if h.is_multiple_of(multiple) && w.is_multiple_of(multiple) {
-        return Ok(());
-    }
-    // Pixels for each position of the network's samples.
-    let scale = (height / h.max(1)).max(1);
-    let (what, key) = match of_buckets {
-        true => ("a bucket", "task.data.buckets.step"),
-        false => ("samples", "task.data.resolution"),
-    };
-    Err(failure::usage(anyhow!(
-        "the data has {what} of {width}×{height} pixels, which the network sees as {w}×{h} and halves {halvings} times: \
-         sides have to be multiples of {} pixels\n\
-         hint: for t2i, set `{key}` to a multiple of {}",
-        multiple * scale,
-        multiple * scale
-    )))
 }
 
 fn learn_tokenizer(task: &TaskHandle, data: &Data, vocab_size: usize) -> Result<Tokenizer> {

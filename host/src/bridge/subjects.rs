@@ -9,7 +9,7 @@ use dsl_loader::{
 use image::RgbImage;
 
 use super::data::{Data, caption_column};
-use super::feed::Feed;
+use super::feed::{Feed, SIZES};
 use crate::sampling::Drawn;
 
 /// Name of the drawn samples among the columns that a plugin is handed.
@@ -80,8 +80,9 @@ impl Subjects {
                 let indices: Vec<u64> = range.map(|i| i as u64).collect();
                 let mut columns = data.columns(&indices)?;
                 if data.has_buckets() {
-                    // The truth is of its bucket's shape, and samples are drawn at one.
-                    columns.retain(|column| column.name != data.feed().target());
+                    // The truth is of its bucket's shape, and so are its sizes; samples are drawn at one.
+                    let of_bucket = [data.feed().target(), SIZES];
+                    columns.retain(|column| !of_bucket.contains(&column.name.as_str()));
                 }
                 columns
             }

@@ -78,7 +78,8 @@ impl WeightFile {
         }
         file.read_exact(&mut start).map_err(io)?;
         let header = u64::from_le_bytes(start);
-        if pickle::is_one(&start) {
+        // The length of a safetensors header may begin with the same two bytes.
+        if header > MAX_HEADER_BYTES && pickle::is_one(&start) {
             let (metadata, tensors) = pickle::open(path)?;
             return Ok(Self {
                 name: path.to_owned(),

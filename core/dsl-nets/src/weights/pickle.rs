@@ -41,6 +41,18 @@ pub(super) fn open(path: &Path) -> Result<(Metadata, HashMap<String, Tensor>), N
     if tensors.is_empty() {
         return Err(wrong("it is a PyTorch file without tensors".to_owned()));
     }
+    // Strides of zero make tensors of any size of a few bytes.
+    let length = std::fs::metadata(path)
+        .map_err(|e| NetsError::read(path, e))?
+        .len();
+    if let Some((key, tensor)) =
+        (tensors.iter()).find(|(_, tensor)| tensor.byte_len() as u64 > length)
+    {
+        return Err(wrong(format!(
+            "its tensor `{key}` would have {} bytes, the file has {length}",
+            tensor.byte_len()
+        )));
+    }
     let mut keys: Vec<&String> = tensors.keys().collect();
     keys.sort_unstable();
     let mut begin = 0;

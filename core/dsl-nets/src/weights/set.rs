@@ -291,19 +291,19 @@ fn absent(folder: &Path, stem: &str, wanted: &str) -> String {
     let pickles = [".bin", ".ckpt", ".pt", ".pth"];
     let is_pickle = |name: &&String| pickles.iter().any(|end| name.ends_with(end));
     let variant = |name: &&String| name.starts_with(stem) && name.contains(".safetensors");
-    if let Some(pickle) = found.iter().find(is_pickle) {
-        return format!(
-            "there is neither {wanted} nor {}.bin; there is {pickle}, of another name",
-            pickle_stem(stem)
-        );
-    }
     let variants: Vec<_> = found.iter().filter(variant).cloned().collect();
-    if variants.is_empty() {
-        format!("there is no {wanted}")
-    } else {
-        format!(
+    if !variants.is_empty() {
+        return format!(
             "there is no {wanted}; there is {}: name the variant",
             variants.join(", ")
-        )
+        );
+    }
+    match found.iter().find(is_pickle) {
+        Some(pickle) => {
+            let other =
+                (wanted.replace(".safetensors", ".bin")).replacen(stem, pickle_stem(stem), 1);
+            format!("there is neither {wanted} nor {other}; there is {pickle}, of another name")
+        }
+        None => format!("there is no {wanted}"),
     }
 }

@@ -235,6 +235,21 @@ fn the_tensors_of_pytorch_files_are_read() {
     }
 }
 
+/// A header of 640 bytes says so by the two bytes that a pickle begins with.
+#[test]
+fn a_header_may_begin_as_a_pickle_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let header = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let mut bytes = 640_u64.to_le_bytes().to_vec();
+    assert_eq!(bytes[..2], *b"\x80\x02");
+    bytes.extend(format!("{header:640}").into_bytes());
+    bytes.extend(1.5_f32.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let file = WeightFile::open(&path).unwrap();
+    assert_eq!(file.read("a").unwrap().values, [1.5]);
+}
+
 /// A pickle that asks for a program to be run when it is loaded: nothing is.
 #[test]
 fn nothing_in_a_pytorch_file_is_run() {
