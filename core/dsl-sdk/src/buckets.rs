@@ -230,6 +230,16 @@ mod tests {
         Bucketing::new(config, resolution, "buckets", "resolution").unwrap()
     }
 
+    #[track_caller]
+    fn assert_placed(bucketing: &Bucketing, size: [u32; 2], bucket: [u32; 2], resized: [u32; 2]) {
+        let placed = bucketing.place(size);
+        assert_eq!(
+            (placed.bucket, placed.resized),
+            (bucket, resized),
+            "{size:?}"
+        );
+    }
+
     #[test]
     fn buckets_of_512_are_those_that_kohya_makes() {
         let bucketing = bucketing(BucketsConfig::default(), 512);
@@ -266,12 +276,7 @@ mod tests {
             ([3000, 4000], [448, 576], [448, 597]),
             ([100, 1600], [256, 1024], [256, 4096]),
         ] {
-            let placed = bucketing.place(size);
-            assert_eq!(
-                (placed.bucket, placed.resized),
-                (bucket, resized),
-                "{size:?}"
-            );
+            assert_placed(&bucketing, size, bucket, resized);
         }
     }
 
@@ -313,12 +318,7 @@ mod tests {
             // Thinner than a step.
             ([640, 32], [640, 64], [1280, 64]),
         ] {
-            let placed = bucketing.place(size);
-            assert_eq!(
-                (placed.bucket, placed.resized),
-                (bucket, resized),
-                "{size:?}"
-            );
+            assert_placed(&bucketing, size, bucket, resized);
         }
     }
 

@@ -148,6 +148,22 @@ pub struct BatchRequest<'a> {
     pub augment: bool,
 }
 
+impl BatchRequest<'_> {
+    /// Whether there is one seed for each index.
+    ///
+    /// # Errors
+    /// A breach of the contract, with both numbers.
+    pub fn check_seeds(&self) -> Result<(), PluginError> {
+        let [indices, seeds] = [self.indices.len(), self.seeds.len()];
+        if indices == seeds {
+            return Ok(());
+        }
+        Err(PluginError::contract(format!(
+            "{indices} indices, but {seeds} seeds"
+        )))
+    }
+}
+
 /// Measures what was learnt. `[one thread at a time]`
 pub trait Evaluator: Send {
     /// What the host feeds to [`Evaluator::update`].

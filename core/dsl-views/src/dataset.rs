@@ -50,10 +50,7 @@ impl<S: ObjectSampler> Dataset for ObjectDataset<S> {
             seeds,
             augment,
         } = *request;
-        if indices.len() != seeds.len() {
-            let message = format!("{} indices, but {} seeds", indices.len(), seeds.len());
-            return Err(PluginError::contract(message));
-        }
+        request.check_seeds()?;
         let samples = self.host.parallel(indices.len(), |row| {
             if self.host.cancelled() {
                 return Err(PluginError::cancelled());

@@ -250,13 +250,7 @@ impl Dataset for LayoutImages {
             seeds,
             augment,
         } = *request;
-        if indices.len() != seeds.len() {
-            return Err(PluginError::contract(format!(
-                "{} indices, but {} seeds",
-                indices.len(),
-                seeds.len()
-            )));
-        }
+        request.check_seeds()?;
         let config = &self.config;
         let (side, most) = (config.resolution, config.max_boxes);
         let mut values = Vec::with_capacity(indices.len() * 3 * side as usize * side as usize);

@@ -94,13 +94,7 @@ impl Dataset for MixturePoints {
             seeds,
             augment,
         } = *request;
-        if indices.len() != seeds.len() {
-            return Err(PluginError::contract(format!(
-                "{} indices, but {} seeds",
-                indices.len(),
-                seeds.len()
-            )));
-        }
+        request.check_seeds()?;
         if let Some(index) = indices.iter().find(|&&index| index >= self.len()) {
             return Err(PluginError::contract(format!(
                 "index {index} of a dataset of {} points",

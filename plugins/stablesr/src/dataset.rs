@@ -265,13 +265,7 @@ impl Dataset for LowResolutionPairs {
             seeds,
             augment,
         } = *request;
-        if indices.len() != seeds.len() {
-            return Err(PluginError::contract(format!(
-                "{} indices, but {} seeds",
-                indices.len(),
-                seeds.len()
-            )));
-        }
+        request.check_seeds()?;
         let count = indices.len();
         let sample = |row: usize| {
             if row.is_multiple_of(STOP_EVERY) && self.host.cancelled() {

@@ -216,13 +216,7 @@ impl Dataset for CaptionedImages {
             seeds,
             augment,
         } = *request;
-        if indices.len() != seeds.len() {
-            return Err(PluginError::contract(format!(
-                "{} indices, but {} seeds",
-                indices.len(),
-                seeds.len()
-            )));
-        }
+        request.check_seeds()?;
         let [width, height] = self.size_of(indices)?;
         let mut values = Vec::with_capacity(indices.len() * 3 * width as usize * height as usize);
         let mut captions = Vec::with_capacity(indices.len());

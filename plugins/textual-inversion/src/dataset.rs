@@ -93,13 +93,7 @@ impl Dataset for ConceptViews {
             seeds,
             augment,
         } = *request;
-        if indices.len() != seeds.len() {
-            return Err(PluginError::contract(format!(
-                "{} indices, but {} seeds",
-                indices.len(),
-                seeds.len()
-            )));
-        }
+        request.check_seeds()?;
         let (views, templates) = (self.pictures.len() as u64, &self.concept.templates);
         let (mut values, mut captions) = (Vec::new(), Vec::new());
         for (&index, &seed) in indices.iter().zip(seeds) {
