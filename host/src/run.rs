@@ -195,7 +195,8 @@ impl Session {
             config.model.latents.sample,
         ));
         let data = data.fed_by(&feed);
-        let trainer = Trainer::new(trainer_config(config), model, &device)?;
+        let trainer =
+            Trainer::new(trainer_config(config), model, &device).map_err(failure::usage)?;
         Ok(Self {
             task,
             data,

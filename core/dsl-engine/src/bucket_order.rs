@@ -27,7 +27,7 @@ impl BucketOrder {
         assert!(!of_sample.is_empty(), "an empty dataset has no order");
         assert!(batch_size > 0, "batches have samples");
         Self {
-            batches_per_epoch: batches_per_epoch(&of_sample, batch_size),
+            batches_per_epoch: batches_per_epoch(&bucket_sizes(&of_sample), batch_size),
             streams,
             of_sample,
             batch_size,
@@ -56,12 +56,7 @@ impl BucketOrder {
 
     fn batches_of(&self, epoch: u64) -> Vec<Vec<u64>> {
         let order = (self.streams).permutation(Stream::ORDER, epoch, self.of_sample.len() as u64);
-        let buckets = self
-            .of_sample
-            .iter()
-            .max()
-            .map_or(0, |&last| last as usize + 1);
-        let mut open: Vec<Vec<u64>> = vec![Vec::new(); buckets];
+        let mut open: Vec<Vec<u64>> = vec![Vec::new(); buckets(&self.of_sample)];
         let mut batches = Vec::with_capacity(self.batches_per_epoch as usize);
         for index in order {
             let batch = &mut open[self.of_sample[index as usize] as usize];
@@ -79,15 +74,24 @@ impl BucketOrder {
     }
 }
 
-/// Batches of one epoch: for each bucket as many as its samples fill, the last one perhaps in part.
-pub fn batches_per_epoch(of_sample: &[u32], batch_size: usize) -> u64 {
-    let buckets = of_sample.iter().max().map_or(0, |&last| last as usize + 1);
-    let mut counts = vec![0_usize; buckets];
+/// Number of samples in each bucket, given the bucket of each sample.
+pub fn bucket_sizes(of_sample: &[u32]) -> Vec<u64> {
+    let mut sizes = vec![0; buckets(of_sample)];
     for &bucket in of_sample {
-        counts[bucket as usize] += 1;
+        sizes[bucket as usize] += 1;
     }
-    let batches = counts.iter().map(|count| count.div_ceil(batch_size.max(1)));
-    batches.sum::<usize>() as u64
+    sizes
+}
+
+/// Batches of one epoch, given the number of samples in each bucket: for each as many as its samples fill, the last one
+/// perhaps in part.
+pub fn batches_per_epoch(bucket_sizes: &[u64], batch_size: usize) -> u64 {
+    let size = batch_size.max(1) as u64;
+    bucket_sizes.iter().map(|count| count.div_ceil(size)).sum()
+}
+
+fn buckets(of_sample: &[u32]) -> usize {
+    of_sample.iter().max().map_or(0, |&last| last as usize + 1)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub mod wrapping;
 
 pub use dsl_kernels::keep_freed_memory;
 
-pub use bucket_order::{BucketOrder, batches_per_epoch};
+pub use bucket_order::{BucketOrder, batches_per_epoch, bucket_sizes};
 pub use checkpoint::{Checkpoint, CheckpointConfig, Checkpoints};
 pub use conditions::{
     AddedFeatures, Boxes, Camera, Conditions, Features, Phrases, PipelineTexts, Volume,

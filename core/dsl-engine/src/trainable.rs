@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::Tensor;
 use dsl_nets::parameters::{parameter_infos, train_only};
-use dsl_nets::{LoraConfig, LoraInit, Model, NetsError, PipelineText};
+use dsl_nets::{LoraConfig, LoraInit, Model, NetsError, PipelineText, TaskModule};
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -244,24 +244,7 @@ fn lora_problems(prefix: &str, lora: &LoraConfig) -> Vec<ConfigProblem> {
 /// Refuses layers of the task that compute nothing and would stay so, since nothing of them trains: the generator would
 /// never be told what the task conditions it on, and nothing else would show it.
 fn check_task_modules(model: &Model) -> Result<(), EngineError> {
-    let trained: HashSet<String> = (parameter_infos(model).into_iter())
-        .filter(|parameter| parameter.require_grad)
-        .map(|parameter| parameter.path)
-        .collect();
-    // A bias alone adds the same to everything. An adapter opens the layer that it is on: B trains while B A is zero.
-    let opens = |path: &String| {
-        let adapter = path
-            .strip_suffix(".weight")
-            .map(|layer| format!("{layer}.lora.lora_b"));
-        trained.contains(path) && !path.ends_with(".bias")
-            || adapter.is_some_and(|adapter| trained.contains(&adapter))
-    };
-    let modules = model.task_modules();
-    let closed: Vec<&str> = (modules.iter())
-        .filter(|module| module.has_identity() && module.at_identity)
-        .filter(|module| !module.outputs.iter().any(opens))
-        .map(|module| module.kind.name())
-        .collect();
+    let closed = kept_closed(&model.task_modules(), model);
     if closed.is_empty() {
         return Ok(());
     }
@@ -276,6 +259,28 @@ fn check_task_modules(model: &Model) -> Result<(), EngineError> {
                the task"
             .to_owned(),
     })
+}
+
+/// Names of those of `modules` that compute nothing and would stay so, since nothing that trains in `network`, which they are a
+/// part of, can open them.
+pub(crate) fn kept_closed<M: Module>(modules: &[TaskModule], network: &M) -> Vec<&'static str> {
+    let trained: HashSet<String> = (parameter_infos(network).into_iter())
+        .filter(|parameter| parameter.require_grad)
+        .map(|parameter| parameter.path)
+        .collect();
+    // A bias alone adds the same to everything. An adapter opens the layer that it is on: B trains while B A is zero.
+    let opens = |path: &String| {
+        let adapter = path
+            .strip_suffix(".weight")
+            .map(|layer| format!("{layer}.lora.lora_b"));
+        trained.contains(path) && !path.ends_with(".bias")
+            || adapter.is_some_and(|adapter| trained.contains(&adapter))
+    };
+    (modules.iter())
+        .filter(|module| module.has_identity() && module.at_identity)
+        .filter(|module| !module.outputs.iter().any(opens))
+        .map(|module| module.kind.name())
+        .collect()
 }
 
 fn bad_patterns<'a>(

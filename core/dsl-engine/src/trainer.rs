@@ -78,10 +78,10 @@ impl TrainerConfig {
         if let Some(problem) = problems.next() {
             return Err(problem);
         }
-        if self.train.gradient_checkpointing && self.drops_out() {
+        if self.train.gradient_checkpointing && self.denoisers_drop_out() {
             return Err(EngineError::Config {
                 key: "train.gradient_checkpointing".to_owned(),
-                message: "adapters with dropout cannot be computed a second time: their masks would be others".to_owned(),
+                message: "adapters of the denoiser with dropout cannot be computed a second time: their masks would be others".to_owned(),
                 help: "set `dropout` of the adapters to 0, or `train.gradient_checkpointing: false`".to_owned(),
             });
         }
@@ -98,14 +98,14 @@ impl TrainerConfig {
 
     /// Whether adapters set inputs to zero while they train.
     pub fn drops_out(&self) -> bool {
-        let of_generator = match self.trainable.lora() {
-            Some(lora) => lora.dropout.max(
-                lora.text_encoder
-                    .as_ref()
-                    .map_or(0.0, |of_text| of_text.dropout),
-            ),
-            None => 0.0,
-        };
+        let of_text = (self.trainable.lora()).and_then(|lora| lora.text_encoder.as_ref());
+        self.denoisers_drop_out() || of_text.is_some_and(|of_text| of_text.dropout > 0.0)
+    }
+
+    /// Whether those of the generator's denoiser or of the discriminator do. Gradient checkpointing computes these networks a
+    /// second time, and never a text encoder.
+    pub fn denoisers_drop_out(&self) -> bool {
+        let of_generator = self.trainable.lora().map_or(0.0, |lora| lora.dropout);
         let of_discriminator = match &self.objective {
             ObjectiveConfig::Dsl(dsl) => dsl.discriminator.lora.dropout,
             ObjectiveConfig::Dsm(_) => 0.0,

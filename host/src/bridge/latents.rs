@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::feature_cache::{FeatureCache, Stored, hex};
-use super::pipeline::{Pipeline, PipelineKind, TextPart};
+use super::pipeline::{PipelineFolder, PipelineKind, TextPart};
 use super::text;
 use super::wrapping::Wrapping;
 use crate::failure;
@@ -82,7 +82,7 @@ pub type SizeIds = [f32; 6];
 
 /// Encodes and decodes for one pipeline.
 pub struct LatentCoder {
-    pipeline: Pipeline,
+    pipeline: PipelineFolder,
     device: Device,
     cache: FeatureCache,
     tiling: Option<Tiling>,
@@ -97,7 +97,7 @@ impl LatentCoder {
     ///
     /// # Errors
     /// A pipeline whose files cannot be read; no folder for the cache.
-    pub fn new(pipeline: Pipeline, config: &LatentsConfig, device: &Device) -> Result<Self> {
+    pub fn new(pipeline: PipelineFolder, config: &LatentsConfig, device: &Device) -> Result<Self> {
         let tiling = config.vae_tiling.then(|| Tiling::new(&pipeline.vae));
         Ok(Self {
             cache: FeatureCache::new(config.folder()?),
@@ -126,7 +126,7 @@ impl LatentCoder {
     }
 
     /// The pipeline.
-    pub fn pipeline(&self) -> &Pipeline {
+    pub fn pipeline(&self) -> &PipelineFolder {
         &self.pipeline
     }
 

@@ -13,7 +13,7 @@ use super::data::{Data, caption_column};
 use super::latents::LatentCoder;
 use super::learned_tokens::{LearnedWords, needs_text_encoder};
 use super::model_card::{self, ModelCard};
-use super::pipeline::Pipeline;
+use super::pipeline::PipelineFolder;
 use super::task_modules::with_task_modules;
 use super::text::TextReader;
 use crate::config::{BaseModel, RunConfig};
@@ -64,12 +64,6 @@ pub fn prepare(
     }
     let adapted = config.model.trainable.lora();
     let adapts_text = adapted.is_some_and(|lora| lora.text_encoder.is_some());
-    if adapts_text && pipeline.is_none() {
-        return Err(failure::usage(anyhow!(
-            "`model.trainable.text_encoder` puts adapters on the text encoders of a pipeline, and this base is none\n\
-             hint: leave it out, or set `model.base` to the folder of a Stable Diffusion pipeline"
-        )));
-    }
     let known_words = base_card.as_ref().map(|card| card.known_words.clone());
     let known_words = known_words.unwrap_or_default();
     if let Some(learned) = &learned {
@@ -168,13 +162,13 @@ pub fn base_of_run(
 }
 
 /// The pipeline whose latents a base works on, where it does.
-fn pipeline_of(base: &BaseModel, card: Option<&ModelCard>) -> Result<Option<Pipeline>> {
+fn pipeline_of(base: &BaseModel, card: Option<&ModelCard>) -> Result<Option<PipelineFolder>> {
     let folder = match (base, card.and_then(|card| card.pipeline.as_ref())) {
-        (BaseModel::Path(path), _) if Pipeline::is_one(path) => path,
+        (BaseModel::Path(path), _) if PipelineFolder::is_one(path) => path,
         (_, Some(folder)) => folder,
         _ => return Ok(None),
     };
-    Pipeline::open(folder).map(Some)
+    PipelineFolder::open(folder).map(Some)
 }
 
 /// The weights to begin with; none for fresh ones.
@@ -194,7 +188,7 @@ fn weights_of<P: std::borrow::Borrow<Plugin>>(
                 .transpose()?
         }
         // A pipeline's own reader knows its files.
-        BaseModel::Path(path) if Pipeline::is_one(path) => None,
+        BaseModel::Path(path) if PipelineFolder::is_one(path) => None,
         BaseModel::Path(path) => Some(open_base(path)?),
     })
 }
@@ -211,7 +205,11 @@ fn at_step_0(
     let of_base = base_card
         .as_ref()
         .and_then(|card| card.model.pipeline_text.as_ref());
-    let pipeline = card.pipeline.as_deref().map(Pipeline::open).transpose()?;
+    let pipeline = card
+        .pipeline
+        .as_deref()
+        .map(PipelineFolder::open)
+        .transpose()?;
     // A base in which they have learned nothing leaves them to the pipeline.
     let pipeline_text = match (&card.model.pipeline_text, &pipeline) {
         (Some(config), Some(pipeline)) if of_base.is_none() => {

@@ -23,7 +23,7 @@ use super::{
     resolve_config, resolve_over,
 };
 use crate::bridge::model_card;
-use crate::bridge::pipeline::Pipeline;
+use crate::bridge::pipeline::PipelineFolder;
 use crate::device::DeviceSelector;
 use crate::features::FeaturesConfig;
 use crate::run_dir::RunDir;
@@ -163,13 +163,13 @@ pub fn resolve(
 /// What a base says of its training, and where it says so. What is wrong with its weights is told when they are read.
 fn trained_with(base: &Path) -> anyhow::Result<Option<(String, Value)>> {
     let of_pipeline = |folder: &Path| -> anyhow::Result<_> {
-        let defaults = Pipeline::defaults(folder)?;
+        let defaults = PipelineFolder::defaults(folder)?;
         Ok(Some((
             format!("scheduler of {}", folder.display()),
             defaults,
         )))
     };
-    if Pipeline::is_one(base) {
+    if PipelineFolder::is_one(base) {
         return of_pipeline(base);
     }
     let card = match RunDir::open_to_read(base) {
@@ -182,7 +182,10 @@ fn trained_with(base: &Path) -> anyhow::Result<Option<(String, Value)>> {
     let Some(card) = card else {
         return Ok(None);
     };
-    if let Some(folder) = card.pipeline.filter(|folder| Pipeline::is_one(folder)) {
+    if let Some(folder) = card
+        .pipeline
+        .filter(|folder| PipelineFolder::is_one(folder))
+    {
         return of_pipeline(&folder);
     }
     let defaults = json!({"model": {

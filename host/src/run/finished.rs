@@ -14,7 +14,7 @@ use crate::bridge::data::Data;
 use crate::bridge::feed::{Feed, TargetShape};
 use crate::bridge::latents::LatentCoder;
 use crate::bridge::model_card::{self, ModelCard};
-use crate::bridge::pipeline::Pipeline;
+use crate::bridge::pipeline::PipelineFolder;
 use crate::bridge::text::TextReader;
 use crate::bridge::{model, plugin};
 use crate::config::RunConfig;
@@ -72,7 +72,7 @@ pub fn open_finished(path: &Path) -> Result<Finished> {
     }
     let latents = match &card.pipeline {
         Some(folder) => {
-            let pipeline = Pipeline::open(folder)?;
+            let pipeline = PipelineFolder::open(folder)?;
             let coder = LatentCoder::new(pipeline, &config.model.latents, &device)?;
             Some(Arc::new(coder))
         }

@@ -11,16 +11,16 @@ use burn::tensor::{Tensor, TensorData};
 use dsl_nets::Denoiser;
 use dsl_nets::parameters::{parameter_infos, train_only};
 
-use super::Trainer;
 use super::config::AdamWConfig;
 use super::optimizer::Learner;
+use super::{Trainer, precision};
 use crate::data::SampleSource;
 use crate::error::EngineError;
 use crate::objective::dsl::Margins;
 use crate::objective::{
     DiscriminatorBase, DiscriminatorTrainable, DslConfig, MarginSource, ShareBase,
 };
-use crate::trainable::trained_ids;
+use crate::trainable::{kept_closed, trained_ids};
 use crate::weights_by_id::WeightsById;
 
 /// The discriminator, its optimiser and its margin.
@@ -57,8 +57,9 @@ impl Trainer {
     ) -> Result<(), EngineError> {
         let since_start = self.step - dsl.warmup_dsm_steps;
         if self.adversary.is_none() {
-            self.check_can_teach(dsl)?;
-            self.adversary = Some(self.new_adversary(dsl)?);
+            let adversary = self.new_adversary(dsl)?;
+            check_can_teach(dsl, adversary.network())?;
+            self.adversary = Some(adversary);
         }
         let epoch = self.steps_per_epoch(training_set);
         let config = &dsl.discriminator;
@@ -126,39 +127,6 @@ impl Trainer {
         })
     }
 
-    /// Refuses a discriminator that cannot represent what the task adds: with Eq. 3 alone the generator learns of the data
-    /// through the discriminator, and low-rank adapters over layers that compute nothing never learn their condition. The
-    /// generator would be pulled towards ignoring it. One that a checkpoint brings back has been let through before, and is
-    /// made while the generator's weights are still fresh.
-    fn check_can_teach(&self, dsl: &DslConfig) -> Result<(), EngineError> {
-        let config = &dsl.discriminator;
-        let learns_them =
-            config.train_task_modules || config.trainable == DiscriminatorTrainable::Full;
-        if learns_them || dsl.generator.dsm_weight > 0.0 {
-            return Ok(());
-        }
-        let modules = self.generator.module().valid().denoiser.task_modules();
-        let closed: Vec<&str> = (modules.iter())
-            .filter(|module| module.has_identity() && module.at_identity)
-            .map(|module| module.kind.name())
-            .collect();
-        if closed.is_empty() {
-            return Ok(());
-        }
-        Err(EngineError::Config {
-            key: "objective.warmup_dsm_steps".to_owned(),
-            message: format!(
-                "the discriminator cannot teach what it cannot represent: {} of this task still compute nothing, and its \
-                 copy of them would stay so, while the generator learns from nothing else",
-                closed.join(", ")
-            ),
-            help: "set `objective.warmup_dsm_steps`, for example 500, so that plain DSM opens them first; or \
-                   `objective.discriminator.train_task_modules: true`; or `objective.generator.dsm_weight` above 0; or \
-                   start from a model that was trained for the task"
-                .to_owned(),
-        })
-    }
-
     /// What the discriminator starts from, given the generator's network: the network itself, unless it has adapters.
     /// Those are merged into the weights for a full copy, and kept as part of the base where others are attached to it. At
     /// step 0 they add nothing, and are left out.
@@ -193,6 +161,37 @@ impl Trainer {
             .train();
         adversary.learner.replace_module(network);
     }
+}
+
+/// Refuses a discriminator that cannot represent what the task adds: with Eq. 3 alone the generator learns of the data
+/// through the discriminator, and low-rank adapters behind layers that compute nothing never learn their condition; those on
+/// such a layer do. The generator would be pulled towards ignoring it. One that a checkpoint brings back has been let through
+/// before, and is made while the generator's weights are still fresh.
+fn check_can_teach(dsl: &DslConfig, discriminator: &Denoiser) -> Result<(), EngineError> {
+    if dsl.generator.dsm_weight > 0.0 {
+        return Ok(());
+    }
+    let in_weights = |network: &Denoiser| kept_closed(&network.task_modules(), discriminator);
+    let mut closed = in_weights(discriminator);
+    if !closed.is_empty() {
+        // What adapters in the base have opened is open.
+        closed = in_weights(&precision::in_f32(discriminator.valid()).merge_lora());
+    }
+    if closed.is_empty() {
+        return Ok(());
+    }
+    Err(EngineError::Config {
+        key: "objective.warmup_dsm_steps".to_owned(),
+        message: format!(
+            "the discriminator cannot teach what it cannot represent: {} of this task still compute nothing, and its \
+             copy of them would stay so, while the generator learns from nothing else",
+            closed.join(", ")
+        ),
+        help: "set `objective.warmup_dsm_steps`, for example 500, so that plain DSM opens them first; or \
+               `objective.discriminator.train_task_modules: true`; or `objective.generator.dsm_weight` above 0; or \
+               start from a model that was trained for the task"
+            .to_owned(),
+    })
 }
 
 /// A network whose adapters train, and with them its copy of what the task adds.

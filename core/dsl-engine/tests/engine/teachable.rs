@@ -1,6 +1,7 @@
 //! A discriminator that cannot represent what the task adds is refused, where the generator learns from nothing else.
 
 use burn::tensor::Device;
+use dsl_engine::objective::DslConfig;
 use dsl_engine::{
     BiasNormConfig, Checkpoints, Conditions, LoraTrainableConfig, NamedConfig, TrainableConfig,
     Trainer, TrainerConfig,
@@ -121,6 +122,39 @@ fn an_adapter_on_a_closed_layer_opens_it() {
     assert!(refused.unwrap().to_string().contains("multi_view"));
 }
 
+/// Adapters of the discriminator that are on nothing that a task has added.
+fn adapts_no_module(dsl: &mut DslConfig) {
+    dsl.discriminator.lora.targets = vec!["attn1".to_owned()];
+}
+
+#[test]
+fn a_discriminator_with_adapters_on_closed_layers_can_teach() {
+    let set = Scenes {
+        rows: 2,
+        ..Scenes::new(6, same_text)
+    };
+    let model = || {
+        unet(
+            json!({"task_modules": {"multi_view": {"views": 2, "domains": 1, "attention": "dense"}}}),
+        )
+    };
+    let mut trainer = start(&dsl(|_| ()), model());
+    steps(&mut trainer, &set, 2);
+    let all = weights(trainer.discriminator().unwrap()).into_iter();
+    let mut opened = all.filter(|(path, _)| path.ends_with("attn_mv.to_out.0.lora.lora_b"));
+    assert!(opened.any(|(_, values)| values.iter().any(|b| *b != 0.0)));
+
+    // What the generator's adapters have opened is open in the base of the discriminator's.
+    let mut config = dsl(|dsl| {
+        dsl.warmup_dsm_steps = 1;
+        adapts_no_module(dsl);
+    });
+    config.trainable = TrainableConfig::Lora(LoraConfig::default().into());
+    let mut trainer = start(&config, model());
+    steps(&mut trainer, &set, 2);
+    assert!(trainer.discriminator().is_some());
+}
+
 /// Whatever a network reads.
 fn everything(rows: &[u64]) -> Conditions {
     Conditions {
@@ -167,7 +201,7 @@ fn every_module_that_computes_nothing_is_named() {
         ),
     ];
     for (names, fields) in closed {
-        let message = refusal(names, &dsl(|_| ()), unet(fields), &set);
+        let message = refusal(names, &dsl(adapts_no_module), unet(fields), &set);
         assert!(
             message.contains(&format!("{names} of this task")),
             "{message}"

@@ -39,6 +39,15 @@ pub struct ClipTextConfig {
     pub eos_token_id: i64,
 }
 
+impl ClipTextConfig {
+    /// Id of the token that ends a text; none in old files, whose 2 is wrong: transformers then takes the largest id of each
+    /// text for its end.
+    pub fn end_token_id(&self) -> Option<i64> {
+        const LEGACY: i64 = 2;
+        (self.eos_token_id != LEGACY).then_some(self.eos_token_id)
+    }
+}
+
 impl Default for ClipTextConfig {
     fn default() -> Self {
         Self {

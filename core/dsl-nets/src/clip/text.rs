@@ -33,7 +33,7 @@ pub struct ClipTextTransformer {
     /// After the last layer.
     pub final_layer_norm: LayerNorm,
     #[module(skip)]
-    eos_token_id: i64,
+    end_token_id: Option<i64>,
 }
 
 impl_for_each_linear!(ClipTextTransformer { encoder });
@@ -232,7 +232,7 @@ impl ClipTextTransformer {
                 features,
                 config.layer_norm_eps,
             ),
-            eos_token_id: config.eos_token_id,
+            end_token_id: config.end_token_id(),
         }
     }
 
@@ -259,13 +259,10 @@ impl ClipTextTransformer {
     /// # Shapes
     /// - `states`: `[batch, tokens, hidden_size]`; `token_ids`: `[batch, tokens]`; result: `[batch, hidden_size]`
     pub(super) fn pool(&self, states: &Tensor<3>, token_ids: Tensor<2, Int>) -> Tensor<2> {
-        /// Old files hold this id, which is wrong; transformers then takes the largest id of each text.
-        const LEGACY_EOS: i64 = 2;
         let [batch, tokens, features] = states.dims();
-        let marked = if self.eos_token_id == LEGACY_EOS {
-            token_ids
-        } else {
-            token_ids.equal_elem(self.eos_token_id).int()
+        let marked = match self.end_token_id {
+            Some(end) => token_ids.equal_elem(end).int(),
+            None => token_ids,
         };
         // The first of several equal ids wins, on every device: earlier places count a little more.
         let places: Vec<i64> = (0..tokens as i64).rev().collect();

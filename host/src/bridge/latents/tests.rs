@@ -74,7 +74,7 @@ impl Fixture {
             cache: Some(cache.to_owned()),
             ..LatentsConfig::default()
         };
-        let pipeline = Pipeline::open(&self.folder.join("pipeline")).unwrap();
+        let pipeline = PipelineFolder::open(&self.folder.join("pipeline")).unwrap();
         LatentCoder::new(pipeline, &config, &Device::flex()).unwrap()
     }
 }
@@ -121,7 +121,7 @@ fn draws_what_diffusers_draws(name: &str, kind: &str) {
     }
 
     let folder = fixture.folder.join("pipeline");
-    let defaults = Pipeline::defaults(&folder).unwrap();
+    let defaults = PipelineFolder::defaults(&folder).unwrap();
     let schedule: NoiseScheduleConfig =
         serde_json::from_value(defaults["model"]["noise_schedule"].clone()).unwrap();
     let schedule = NoiseSchedule::new(&schedule).unwrap();
@@ -138,7 +138,10 @@ fn draws_what_diffusers_draws(name: &str, kind: &str) {
         &negative.conditioning(&device, dtype),
         &prompts.conditioning(&device, dtype),
     ]);
-    let unet = Pipeline::open(&folder).unwrap().load_unet(&device).unwrap();
+    let unet = PipelineFolder::open(&folder)
+        .unwrap()
+        .load_unet(&device)
+        .unwrap();
     let latents = run.sample(
         Tensor::from_data(fixture.data("in.latents"), &device),
         |x_t, timestep| {

@@ -8,7 +8,7 @@ use dsl_nets::{DenoiserConfig, MlpConfig, Model, ModelConfig};
 use super::*;
 use crate::bridge::latents::LatentsConfig;
 use crate::bridge::learned_tokens::LearnedWords;
-use crate::bridge::pipeline::Pipeline;
+use crate::bridge::pipeline::PipelineFolder;
 
 const SIZES: SizeIds = [16.0, 16.0, 0.0, 0.0, 16.0, 16.0];
 
@@ -31,7 +31,7 @@ impl Bench {
             cache: Some(cache.path().to_owned()),
             ..LatentsConfig::default()
         };
-        let (device, pipeline) = (Device::flex(), Pipeline::open(&folder).unwrap());
+        let (device, pipeline) = (Device::flex(), PipelineFolder::open(&folder).unwrap());
         let text = pipeline.text_config().unwrap();
         let encoders = pipeline.load_text_as(&text, &device).unwrap();
         let shape = ModelConfig {

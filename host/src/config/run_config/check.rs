@@ -181,10 +181,11 @@ impl Findings {
     }
 
     fn dropout(&mut self, config: &RunConfig) {
-        if config.train.gradient_checkpointing && crate::run::trainer_config(config).drops_out() {
+        let drops_out = crate::run::trainer_config(config).denoisers_drop_out();
+        if config.train.gradient_checkpointing && drops_out {
             self.add(
                 "/train/gradient_checkpointing",
-                "adapters with dropout cannot be computed a second time: their masks would be others",
+                "adapters of the denoiser with dropout cannot be computed a second time: their masks would be others",
                 "set `dropout` of the adapters to 0, or leave `train.gradient_checkpointing` out",
             );
         }
