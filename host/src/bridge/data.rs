@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
 use dsl_engine::rng::DataOrder;
-use dsl_engine::{BucketOrder, EngineError, SampleSource, Samples, Stream, Streams};
+use dsl_engine::{
+    BucketOrder, EngineError, SampleSource, Samples, Stream, Streams, batches_per_epoch,
+    bucket_sizes,
+};
 use dsl_loader::{
     ColumnRole, DType, DatasetHandle, HostColumn, HostColumnData, Injection, LoaderError,
     TaskDescription, TaskHandle,
@@ -25,8 +28,8 @@ const LARGEST_SHUFFLED: u64 = 1 << 26;
 pub struct Data {
     dataset: Arc<DatasetHandle>,
     feed: Arc<Feed>,
-    /// How many samples each bucket has, where there are buckets.
-    in_bucket: Arc<[u64]>,
+    /// How many samples each bucket has; without buckets all are in one.
+    bucket_sizes: Arc<[u64]>,
 }
 
 impl Data {
@@ -42,21 +45,17 @@ impl Data {
         let description = task.describe();
         let shape = target_shape(description, &dataset)?;
         let feed = Feed::new(description, shape);
-        let in_bucket = match dataset.buckets() {
+        let bucket_sizes = match dataset.buckets() {
             Some(buckets) => {
                 check_buckets(description, &dataset)?;
-                let mut counts = vec![0; buckets.shapes().len()];
-                for &bucket in buckets.of_sample() {
-                    counts[bucket as usize] += 1;
-                }
-                counts
+                bucket_sizes(buckets.of_sample())
             }
-            None => Vec::new(),
+            None => vec![dataset.len()],
         };
         Ok(Self {
             dataset: Arc::new(dataset),
             feed: Arc::new(feed),
-            in_bucket: in_bucket.into(),
+            bucket_sizes: bucket_sizes.into(),
         })
     }
 
@@ -87,7 +86,7 @@ impl Data {
         let Some(buckets) = self.dataset.buckets() else {
             return vec![self.shape().picture];
         };
-        let shapes = buckets.shapes().iter().zip(&*self.in_bucket);
+        let shapes = buckets.shapes().iter().zip(&*self.bucket_sizes);
         shapes
             .filter(|(_, count)| **count > 0)
             .filter_map(|(shape, _)| shape.iter().map(|&n| usize::try_from(n).ok()).collect())
@@ -195,11 +194,7 @@ impl SampleSource for Data {
     }
 
     fn batches_per_epoch(&self, batch_size: usize) -> u64 {
-        let size = batch_size.max(1) as u64;
-        match &*self.in_bucket {
-            [] => self.count().div_ceil(size),
-            counts => counts.iter().map(|count| count.div_ceil(size)).sum(),
-        }
+        batches_per_epoch(&self.bucket_sizes, batch_size)
     }
 
     fn samples(&self, indices: &[u64]) -> Result<Samples, EngineError> {
@@ -277,7 +272,7 @@ impl TrainingBatches {
         }
     }
 
-    /// The micro-batches of `step` (from 0); with buckets all are of one.
+    /// The micro-batches of `step` (from 0); with buckets all are of one, and the last of them may be smaller than the others.
     ///
     /// # Errors
     /// What the plugin says.
@@ -289,29 +284,16 @@ impl TrainingBatches {
             .iter()
             .map(|&(epoch, index)| self.streams.seeds(Stream::AUGMENT, epoch, index, 1)[0])
             .collect();
-        let part = match rows.len() < self.batch_size {
-            true => equal_parts(rows.len(), self.part),
-            false => self.part,
-        };
         indices
-            .chunks(part)
-            .zip(seeds.chunks(part))
-            .zip((0..).step_by(part))
+            .chunks(self.part)
+            .zip(seeds.chunks(self.part))
+            .zip((0..).step_by(self.part))
             .map(|((indices, seeds), first)| {
                 let dropped = dropped.part(first..first + indices.len());
                 self.data.read(indices, Some((seeds, &dropped)))
             })
             .collect()
     }
-}
-
-/// The size of the largest parts, of at most `most`, that `count` samples can be cut into without a rest. The loss of a step
-/// is the mean over its micro-batches: in equal ones every sample counts the same.
-fn equal_parts(count: usize, most: usize) -> usize {
-    (1..=most.min(count))
-        .rev()
-        .find(|part| count.is_multiple_of(*part))
-        .unwrap_or(1)
 }
 
 fn data_error(error: LoaderError) -> EngineError {
@@ -409,17 +391,5 @@ fn check_buckets(description: &TaskDescription, dataset: &DatasetHandle) -> Resu
             "the data has buckets, and the task conditions the network by {}, which takes samples of one shape",
             other.kind()
         ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::equal_parts;
-
-    #[test]
-    fn a_rest_is_cut_into_equal_parts_no_larger_than_a_micro_batch() {
-        for (count, most, part) in [(8, 4, 4), (6, 4, 3), (7, 4, 1), (3, 4, 3), (1, 1, 1)] {
-            assert_eq!(equal_parts(count, most), part, "{count} {most}");
-        }
     }
 }

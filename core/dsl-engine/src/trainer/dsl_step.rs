@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use dsl_nets::Conditioning;
 
 use super::discriminator::Adversary;
-use super::dsm_step::{Means, with_camera};
+use super::dsm_step::{Means, share_of_step, with_camera};
 use super::noised::Noised;
 use super::parts::{CAMERA_ERRORS, DiscriminatorPass, GeneratorPass, PassMode, side_by_side};
 use super::report::StepReport;
@@ -81,7 +81,7 @@ impl Trainer {
             })
             .collect();
         self.forwards.discriminator += batch.len() as u32;
-        let (count, hinge) = (batch.len() as f64, dsl.hinge.clone());
+        let (rows, hinge) = (batch.iter().map(Noised::rows).sum(), dsl.hinge.clone());
         let done = side_by_side(
             inputs,
             self.workers(),
@@ -97,7 +97,7 @@ impl Trainer {
                     &hinge,
                     &noised.measure(&device),
                 );
-                let gradients = pass.gradients(&result.loss.clone().div_scalar(count));
+                let gradients = pass.gradients(&share_of_step(result.loss.clone(), &noised, rows));
                 let scalars = [
                     result.loss.detach(),
                     result.hinge.mean(),
@@ -109,19 +109,16 @@ impl Trainer {
             },
         );
         let mut gradients = GradientsAccumulator::new();
-        let mut means = Means::new(
-            [
-                "loss/discriminator",
-                "loss/hinge",
-                "hinge/active_fraction",
-                "err/discriminator",
-                "gap",
-            ],
-            batch.len(),
-        );
+        let mut means = Means::new([
+            "loss/discriminator",
+            "loss/hinge",
+            "hinge/active_fraction",
+            "err/discriminator",
+            "gap",
+        ]);
         let mut outputs = Vec::with_capacity(batch.len());
-        for (output, scalars, part) in done {
-            means.add(scalars);
+        for (noised, (output, scalars, part)) in batch.iter().zip(done) {
+            means.add(scalars, noised.rows());
             means.check("loss/discriminator", step)?;
             // A generator that overflows need not show in Eq. 2: the hinge of an infinite distance is 0.
             means.check("gap", step)?;
@@ -175,7 +172,8 @@ impl Trainer {
                 )
             })
             .collect();
-        let (count, config, hinge) = (batch.len() as f64, dsl.generator.clone(), dsl.hinge.clone());
+        let rows = batch.iter().map(Noised::rows).sum();
+        let (config, hinge) = (dsl.generator.clone(), dsl.hinge.clone());
         let done = side_by_side(
             inputs,
             self.workers(),
@@ -194,7 +192,7 @@ impl Trainer {
                 );
                 let camera = pass.camera_losses(&noised, &device);
                 let loss = with_camera(result.loss.clone(), camera.as_ref());
-                let gradients = pass.gradients(&loss.div_scalar(count));
+                let gradients = pass.gradients(&share_of_step(loss, &noised, rows));
                 (
                     [result.loss.detach(), result.error.mean(), result.gap.mean()],
                     camera.map(|camera| camera.errors),
@@ -203,12 +201,12 @@ impl Trainer {
             },
         );
         let mut gradients = GradientsAccumulator::new();
-        let mut means = Means::new(["loss/generator", "err/generator", "gap"], batch.len());
-        let mut cameras = Means::new(CAMERA_ERRORS, batch.len());
-        for (scalars, camera, part) in done {
-            means.add(scalars);
+        let mut means = Means::new(["loss/generator", "err/generator", "gap"]);
+        let mut cameras = Means::new(CAMERA_ERRORS);
+        for (noised, (scalars, camera, part)) in batch.iter().zip(done) {
+            means.add(scalars, noised.rows());
             means.check("loss/generator", step)?;
-            cameras.add_some(camera);
+            cameras.add_some(camera, noised.rows());
             gradients.accumulate(self.generator.module(), part);
         }
         if update == 0 {

@@ -5,11 +5,11 @@ use burn::optim::GradientsAccumulator;
 use burn::tensor::Device;
 use dsl_engine::objective::UpdateOrder;
 use dsl_engine::trainer::{AdamWConfig, Learner};
-use dsl_engine::{StepReport, Trainer, TrainerConfig};
+use dsl_engine::{ObjectiveConfig, SampleSource, StepReport, Trainer, TrainerConfig};
 use dsl_nets::Conditioning;
 
 use crate::support::{
-    BATCH, Points, assert_near, constant_margin, dsl, dsm, full_twin, gradients,
+    BATCH, Points, adapter_weights, assert_near, constant_margin, dsl, dsm, full_twin, gradients,
     largest_difference, mlp, normal, trainer, weights,
 };
 
@@ -63,6 +63,67 @@ fn micro_batches_give_the_update_of_the_whole_batch() {
             );
             if let (Some(whole), Some(cut)) = (whole.discriminator(), cut.discriminator()) {
                 assert!(largest_difference(&weights(whole), &weights(cut)) < 2e-5);
+            }
+        }
+    }
+}
+
+/// The gradients of the first update of `config` on 13 objects, in micro-batches of `most`: with a huge `adam_epsilon` a first
+/// AdamW step is `learning_rate / adam_epsilon` times the gradient.
+fn first_gradients(mut config: TrainerConfig, views: usize, most: usize) -> [Vec<f32>; 2] {
+    const EPSILON: f64 = 1e4;
+    config.train.optimizer.adam_epsilon = EPSILON;
+    config.train.optimizer.weight_decay = 0.0;
+    config.train.learning_rate = EPSILON;
+    config.train.max_grad_norm = None;
+    if let ObjectiveConfig::Dsl(dsl) = &mut config.objective {
+        dsl.discriminator.learning_rate = Some(EPSILON);
+        dsl.discriminator.weight_decay = 0.0;
+        dsl.discriminator.max_grad_norm = None;
+    }
+    let set = Points::new(13 * views).with_views(views);
+    let indices: Vec<u64> = (0..13).collect();
+    let parts = indices.chunks(most).map(|part| set.samples(part).unwrap());
+    let mut trainer = trainer(config);
+    let before = weights(trainer.generator());
+    trainer.step(&parts.collect::<Vec<_>>(), &set).unwrap();
+    let moved = before.iter().zip(weights(trainer.generator()));
+    let moved = moved.flat_map(|((_, before), (_, after))| {
+        let pairs = before.clone().into_iter().zip(after);
+        pairs.map(|(before, after)| before - after)
+    });
+    let of_discriminator = trainer.discriminator().map(adapter_weights);
+    let of_discriminator = of_discriminator.unwrap_or_default();
+    [
+        moved.collect(),
+        of_discriminator.into_iter().flat_map(|(_, b)| b).collect(),
+    ]
+}
+
+/// The last batch of a bucket seldom fills its last micro-batch.
+#[test]
+fn a_smaller_last_micro_batch_counts_by_its_rows() {
+    let mut weighted = dsl(|dsl| constant_margin(dsl, 1.0));
+    weighted.loss.weighting =
+        serde_json::from_value(serde_json::json!({"kind": "min_snr"})).unwrap();
+    let toward = dsl(|dsl| {
+        constant_margin(dsl, 1.0);
+        dsl.generator.dsm_weight = 0.5;
+    });
+    for (config, views) in [(dsm(), 1), (weighted, 1), (toward, 2)] {
+        let whole = first_gradients(config.clone(), views, 13);
+        for most in [4, 5, 6] {
+            let cut = first_gradients(config.clone(), views, most);
+            for (whole, cut) in whole.iter().zip(&cut) {
+                assert_eq!(whole.len(), cut.len());
+                let largest = whole.iter().fold(0f32, |most, g| most.max(g.abs()));
+                let difference = whole.iter().zip(cut).map(|(a, b)| (a - b).abs());
+                let difference = difference.fold(0.0, f32::max);
+                assert!(
+                    difference <= 1e-5 * largest,
+                    "{most}: {difference} of {largest}"
+                );
+                assert!(largest > 1e-4 || whole.is_empty());
             }
         }
     }
