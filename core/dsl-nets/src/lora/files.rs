@@ -25,6 +25,8 @@ use crate::weights::{FileTensor, WeightDType, WeightFile, write_atomically, writ
 const DIFFUSERS_FILE: &str = "pytorch_lora_weights.safetensors";
 const PEFT_FILE: &str = "adapter_model.safetensors";
 const PEFT_CONFIG: &str = "adapter_config.json";
+/// What layers of text encoders are in, in weight files and in most versions of transformers.
+const TEXT_MODEL: &str = "text_model.";
 /// Header entry of diffusers: the PEFT configuration, each field with its network's name before it.
 const DIFFUSERS_METADATA: &str = "lora_adapter_metadata";
 
@@ -294,22 +296,30 @@ impl LoraExport {
     }
 
     /// Writes the denoiser's adapter as a PEFT folder; with adapters of text encoders, a PEFT folder `unet`, `text_encoder` or
-    /// `text_encoder_2` in `folder` for each network, as peft's own example for diffusers has it. Layers of text encoders are
-    /// named as in weight files, `text_model.encoder.…`; the `CLIPTextModel` of transformers 5 leaves the first name out.
+    /// `text_encoder_2` in `folder` for each network, as peft's own example for diffusers has it.
+    ///
+    /// The `CLIPTextModel` of transformers 4 has its layers in `text_model`, that of transformers 5.23 has not, and its
+    /// `CLIPTextModelWithProjection`, which is SDXL's second, still has. For all of them to find their layers, those to adapt are
+    /// named without it, since PEFT compares ends of names, and the matrices of the first encoder are in the file by either name,
+    /// of which a model takes the one that it has.
     ///
     /// # Errors
     /// [`NetsError::Io`] when it cannot be written.
     pub fn write_peft(&self, folder: &Path, dtype: WeightDType) -> Result<(), NetsError> {
         for (component, layers) in &self.layers {
             match self.layers.len() {
-                1 => Self::write_one_peft(layers, folder, dtype)?,
-                _ => Self::write_one_peft(layers, &folder.join(component.name()), dtype)?,
+                1 => Self::write_one_peft(*component, layers, folder, dtype)?,
+                _ => {
+                    let folder = folder.join(component.name());
+                    Self::write_one_peft(*component, layers, &folder, dtype)?;
+                }
             }
         }
         Ok(())
     }
 
     fn write_one_peft(
+        component: LoraComponent,
         layers: &BTreeMap<String, LoraMatrices>,
         folder: &Path,
         dtype: WeightDType,
@@ -317,14 +327,24 @@ impl LoraExport {
         std::fs::create_dir_all(folder).map_err(|e| NetsError::write(folder, e))?;
         let mut tensors = Vec::new();
         for (path, matrices) in layers {
-            let name = format!("base_model.model.{path}");
-            tensors.push((format!("{name}.lora_A.weight"), matrices.down.clone()));
-            tensors.push((format!("{name}.lora_B.weight"), matrices.up.clone()));
+            let bare = match component {
+                LoraComponent::TextEncoder => path.strip_prefix(TEXT_MODEL),
+                LoraComponent::Unet | LoraComponent::TextEncoder2 => None,
+            };
+            for path in [Some(path.as_str()), bare].into_iter().flatten() {
+                let name = format!("base_model.model.{path}");
+                tensors.push((format!("{name}.lora_A.weight"), matrices.down.clone()));
+                tensors.push((format!("{name}.lora_B.weight"), matrices.up.clone()));
+            }
         }
         write_tensors(&folder.join(PEFT_FILE), tensors, dtype, &pt())?;
-        let each = layers
-            .iter()
-            .map(|(path, m)| (path.as_str(), m.rank(), m.alpha));
+        let each = layers.iter().map(|(path, m)| {
+            (
+                path.strip_prefix(TEXT_MODEL).unwrap_or(path),
+                m.rank(),
+                m.alpha,
+            )
+        });
         let config = PeftConfig::json(&each.collect::<Vec<_>>());
         let text = format!("{config:#}\n");
         write_atomically(&folder.join(PEFT_CONFIG), text.as_bytes())

@@ -98,6 +98,11 @@ pub(super) fn parse(key: &str) -> Option<(LoraComponent, LayerName, Part)> {
             return Some((component, LayerName::Dotted(name.to_owned()), part));
         }
     }
+    // A text encoder's as some versions of transformers name them; no other network begins so.
+    if module.starts_with("encoder.layers.") {
+        let name = LayerName::Dotted(module.to_owned());
+        return Some((LoraComponent::TextEncoder, name, part));
+    }
     // A file of the denoiser alone.
     let name = LayerName::Dotted(module.to_owned());
     Some((LoraComponent::Unet, name, part))

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use dsl_nets::{
-    Conditioning, Denoiser, LoraConfig, LoraExport, LoraFile, NetsError, WeightDType,
+    ClipTextModel, Conditioning, Denoiser, LoraComponent, LoraConfig, LoraExport, LoraFile,
+    NetsError, ParameterInit, PipelineText, PipelineTextConfig, WeightDType, WeightFile,
     named_parameters, parameters,
 };
 
@@ -233,8 +234,62 @@ fn adapters_of_convolutions_survive_every_kind_of_file() {
     }
 }
 
+/// transformers 4 has the layers of a `CLIPTextModel` in `text_model`, newer versions have not; SDXL's second encoder has them
+/// there in both.
+#[test]
+fn adapters_of_text_encoders_have_the_names_of_either_version_in_a_peft_folder() {
+    let device = Device::flex();
+    let encoder = r#"{"with_projection": true, "text": {"vocab_size": 50, "hidden_size": 8, "intermediate_size": 16,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 6, "projection_dim": 8,
+        "eos_token_id": 49}}"#;
+    let config = format!(r#"{{"text_encoder": {encoder}, "text_encoder_2": {encoder}}}"#);
+    let config: PipelineTextConfig = serde_json::from_str(&config).unwrap();
+    let plain = PipelineText::new(&config, &ParameterInit::new(0, &device)).unwrap();
+    let adapters = LoraConfig {
+        rank: 2,
+        alpha: 6.0,
+        ..LoraConfig::default()
+    };
+    let adapted = loud(plain.with_named_lora(&adapters, 4, "generator").unwrap());
+    let mut export = LoraExport::default();
+    for (component, encoder) in adapted.encoders() {
+        export = export.with_text_encoder(encoder, component);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    export.write_peft(folder.path(), WeightDType::F32).unwrap();
+
+    let ids = Tensor::<2, Int>::from_ints([[48, 3, 9, 49]], &device);
+    let names = [vec!["text_model.", ""], vec!["text_model."]];
+    let encoders = adapted.encoders().zip(plain.encoders());
+    for (((component, adapted), (_, plain)), names) in encoders.zip(names) {
+        let folder = folder.path().join(component.name());
+        let config = std::fs::read(folder.join("adapter_config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        let targets = config["target_modules"].as_array().unwrap();
+        let targets: Vec<&str> = targets.iter().map(|name| name.as_str().unwrap()).collect();
+        assert!(targets.contains(&"encoder.layers.1.self_attn.q_proj"));
+        assert!(targets.iter().all(|name| name.starts_with("encoder.")));
+        let file = WeightFile::open(&folder.join("adapter_model.safetensors")).unwrap();
+        let mut expected: Vec<String> = (names.iter())
+            .flat_map(|prefix| targets.iter().map(move |name| format!("{prefix}{name}")))
+            .flat_map(|name| {
+                ["A", "B"].map(|part| format!("base_model.model.{name}.lora_{part}.weight"))
+            })
+            .collect();
+        expected.sort();
+        assert_eq!(file.keys(), expected);
+
+        // Which of two encoders a folder is of, only its reader knows.
+        let read = LoraFile::read(&folder).unwrap();
+        let read = read.attach_to_text_encoder(plain, LoraComponent::TextEncoder, 1.0);
+        let pooled = |encoder: &ClipTextModel| values(encoder.forward(ids.clone()).pooled);
+        assert_eq!(pooled(&read.unwrap()), pooled(adapted));
+        assert_ne!(pooled(plain), pooled(adapted));
+    }
+}
+
 /// Adapters whose B is not zero.
-fn loud(network: Denoiser) -> Denoiser {
+fn loud<M: Module>(network: M) -> M {
     struct Loud(bool);
     impl ModuleMapper for Loud {
         fn enter_module(&mut self, name: &str, _container_type: &str) {
