@@ -163,6 +163,7 @@ impl Conditions {
                 boxes: on(&boxes.boxes, device, dtype),
                 masks: on(&boxes.masks, device, dtype),
                 positive_embeddings: boxes.phrases.features(model, device, dtype)?,
+                images: None,
             })
         });
         conditioning.volume = self.volume.as_ref().map(|volume| VolumeConditioning {

@@ -151,7 +151,7 @@ pub struct BasicTransformerBlock {
     pub norm3: LayerNorm,
     /// Feed-forward.
     pub ff: FeedForward,
-    /// Between `attn1` and `norm2`, in networks with `attention_type: gated`.
+    /// Between `attn1` and `norm2`, in networks with gated layers for boxes (`attention_type`).
     pub fuser: Option<GatedSelfAttentionDense>,
     /// Before `attn_mv`.
     pub norm_mv: Option<LayerNorm>,
@@ -186,7 +186,7 @@ pub(crate) struct TransformerBlockConfig {
 pub struct AttentionContext {
     /// `[batch, tokens, cross_attention_dim]`.
     pub encoder_hidden_states: Tensor<3>,
-    /// Tokens of boxes, `[batch, boxes, cross_attention_dim]`; without them gated layers are skipped.
+    /// Tokens of boxes and what they hold, `[batch, tokens, cross_attention_dim]`; without them gated layers are skipped.
     pub objects: Option<Tensor<3>>,
     /// Features of a picture at the size of the block, `[batch, features, height, width]`, for residual blocks with spatial
     /// feature transforms.

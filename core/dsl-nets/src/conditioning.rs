@@ -51,6 +51,32 @@ pub struct GligenConditioning {
     pub masks: Tensor<2>,
     /// Pooled text features of each box's phrase, `[batch, boxes, cross_attention_dim]`.
     pub positive_embeddings: Tensor<3>,
+    /// Pictures of what the boxes hold, which networks with `attention_type: gated-text-image` read. Without them every box has
+    /// its phrase and no picture, for which these networks have learned a feature.
+    pub images: Option<GligenImages>,
+}
+
+/// Pictures of what boxes hold, for those that have one.
+#[derive(Debug, Clone)]
+pub struct GligenImages {
+    /// 1 for a box with a phrase, 0 for one without, `[batch, boxes]`.
+    pub phrases_masks: Tensor<2>,
+    /// 1 for a box with a picture, 0 for one without, `[batch, boxes]`.
+    pub image_masks: Tensor<2>,
+    /// Features of each box's picture, as the pipeline projects those of its image encoder into the space of phrases:
+    /// `[batch, boxes, cross_attention_dim]`.
+    pub image_embeddings: Tensor<3>,
+}
+
+impl GligenConditioning {
+    /// The pictures; for boxes without any, that there are none.
+    fn images_or_none(&self) -> GligenImages {
+        self.images.clone().unwrap_or_else(|| GligenImages {
+            phrases_masks: self.masks.clone(),
+            image_masks: self.masks.zeros_like(),
+            image_embeddings: self.positive_embeddings.zeros_like(),
+        })
+    }
 }
 
 /// Cameras of all views of each object (Liu et al. 2023, SyncDreamer).
@@ -141,6 +167,11 @@ impl Conditioning {
                 boxes: change.apply(gligen.boxes),
                 masks: change.apply(gligen.masks),
                 positive_embeddings: change.apply(gligen.positive_embeddings),
+                images: gligen.images.map(|images| GligenImages {
+                    phrases_masks: change.apply(images.phrases_masks),
+                    image_masks: change.apply(images.image_masks),
+                    image_embeddings: change.apply(images.image_embeddings),
+                }),
             }),
             class_labels: self.class_labels.clone().map(|x| change.apply(x)),
             context: self.context.clone().map(|x| change.apply(x)),
@@ -198,18 +229,28 @@ fn concat_boxes(parts: &[&Conditioning]) -> Option<GligenConditioning> {
                 boxes: Tensor::zeros([batch, boxes, 4], &device),
                 masks: Tensor::zeros([batch, boxes], &device),
                 positive_embeddings: Tensor::zeros([batch, boxes, features], &device),
+                images: None,
             }),
         })
         .collect();
     let all = all?;
-    let cat = |part: fn(&GligenConditioning) -> Tensor<3>| {
-        Tensor::cat(all.iter().map(part).collect::<Vec<_>>(), 0)
-    };
     Some(GligenConditioning {
-        boxes: cat(|gligen| gligen.boxes.clone()),
-        masks: Tensor::cat(all.iter().map(|gligen| gligen.masks.clone()).collect(), 0),
-        positive_embeddings: cat(|gligen| gligen.positive_embeddings.clone()),
+        boxes: cat(&all, |gligen| gligen.boxes.clone()),
+        masks: cat(&all, |gligen| gligen.masks.clone()),
+        positive_embeddings: cat(&all, |gligen| gligen.positive_embeddings.clone()),
+        images: all.iter().any(|gligen| gligen.images.is_some()).then(|| {
+            let images: Vec<_> = all.iter().map(GligenConditioning::images_or_none).collect();
+            GligenImages {
+                phrases_masks: cat(&images, |images| images.phrases_masks.clone()),
+                image_masks: cat(&images, |images| images.image_masks.clone()),
+                image_embeddings: cat(&images, |images| images.image_embeddings.clone()),
+            }
+        }),
     })
+}
+
+fn cat<T, const D: usize>(parts: &[T], part: impl Fn(&T) -> Tensor<D>) -> Tensor<D> {
+    Tensor::cat(parts.iter().map(part).collect(), 0)
 }
 
 /// One change for tensors of every rank.

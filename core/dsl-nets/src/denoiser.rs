@@ -73,6 +73,7 @@ impl DenoiserConfig {
     /// [`NetsError::InvalidConfig`] for a network that is no UNet.
     pub fn with_grounding(&self) -> Result<Self, NetsError> {
         match self {
+            Self::Unet(base) if base.attention_type.is_gated() => Ok(self.clone()),
             Self::Unet(base) => Ok(Self::Unet(UNet2DConditionConfig {
                 attention_type: AttentionType::Gated,
                 ..base.clone()

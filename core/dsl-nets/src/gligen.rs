@@ -11,88 +11,189 @@ use crate::layers::{LayerNorm, Linear, Scalar};
 use crate::lora::{ForEachLinear, LinearVisitor, impl_for_each_linear};
 use crate::parameter_init::ParameterInit;
 
+/// Frequencies of a box's coordinates: `100^(k / 8)`.
+const FREQUENCIES: usize = 8;
+/// Sine and cosine of each of four coordinates at each frequency.
+const POSITION_FEATURES: usize = FREQUENCIES * 2 * 4;
+/// Whatever the network, the reference has this many.
+const HIDDEN_SIZE: usize = 512;
+
+/// Makes tokens of boxes and what they hold: diffusers' `GLIGENTextBoundingboxProjection`.
+#[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a network has one of these, and a box would show in every use"
+)]
+pub enum PositionNet {
+    /// `attention_type: gated`.
+    Text(TextPositionNet),
+    /// `attention_type: gated-text-image`.
+    TextImage(TextImagePositionNet),
+}
+
 /// Makes one token of each box and its phrase.
 #[derive(Module, Debug)]
-pub struct PositionNet {
-    /// Linear, SiLU, linear, SiLU, linear; activations are here for their places in the list, which files count.
-    pub linears: (Linear, Identity, Linear, Identity, Linear),
+pub struct TextPositionNet {
+    /// Of phrase and box.
+    pub linears: BoxLayers,
     /// Stands for the phrase of an empty slot, `[positive_len]`.
     pub null_positive_feature: Param<Tensor<1>>,
     /// Stands for the box of an empty slot, `[64]`.
     pub null_position_feature: Param<Tensor<1>>,
 }
 
-impl PositionNet {
-    /// Frequencies of a box's coordinates: `100^(k / 8)`.
-    const FREQUENCIES: usize = 8;
-    /// Sine and cosine of each of four coordinates at each frequency.
-    const POSITION_FEATURES: usize = Self::FREQUENCIES * 2 * 4;
-    /// Whatever the network, the reference has this many.
-    const HIDDEN_SIZE: usize = 512;
+/// Makes two tokens of each box: of its phrase, and of a picture of what it holds.
+#[derive(Module, Debug)]
+pub struct TextImagePositionNet {
+    /// Of phrase and box.
+    pub linears_text: BoxLayers,
+    /// Of picture and box.
+    pub linears_image: BoxLayers,
+    /// Stands for the phrase of a box that has none, `[positive_len]`.
+    pub null_text_feature: Param<Tensor<1>>,
+    /// Stands for the picture of a box that has none, `[positive_len]`.
+    pub null_image_feature: Param<Tensor<1>>,
+    /// Stands for the box of an empty slot, `[64]`.
+    pub null_position_feature: Param<Tensor<1>>,
+}
 
-    pub(crate) fn new(init: &ParameterInit, positive_len: usize, out_dim: usize) -> Self {
-        let linears = init.at("linears");
-        let (from, hidden) = (positive_len + Self::POSITION_FEATURES, Self::HIDDEN_SIZE);
-        Self {
-            linears: (
-                Linear::new(&linears.at(0), from, hidden),
+/// Linear, SiLU, linear, SiLU, linear; activations are here for their places in the list, which files count.
+pub type BoxLayers = (Linear, Identity, Linear, Identity, Linear);
+
+impl PositionNet {
+    /// `reads_images`: for `attention_type: gated-text-image`.
+    pub(crate) fn new(
+        init: &ParameterInit,
+        positive_len: usize,
+        out_dim: usize,
+        reads_images: bool,
+    ) -> Self {
+        let layers = |name: &str| {
+            let init = init.at(name);
+            let from = positive_len + POSITION_FEATURES;
+            (
+                Linear::new(&init.at(0), from, HIDDEN_SIZE),
                 Identity::new(),
-                Linear::new(&linears.at(2), hidden, hidden),
+                Linear::new(&init.at(2), HIDDEN_SIZE, HIDDEN_SIZE),
                 Identity::new(),
-                Linear::new(&linears.at(4), hidden, out_dim),
-            ),
-            null_positive_feature: init.constant("null_positive_feature", [positive_len], 0.0),
-            null_position_feature: init.constant(
-                "null_position_feature",
-                [Self::POSITION_FEATURES],
-                0.0,
-            ),
+                Linear::new(&init.at(4), HIDDEN_SIZE, out_dim),
+            )
+        };
+        let null = |name: &str, features| init.constant(name, [features], 0.0);
+        let null_position_feature = null("null_position_feature", POSITION_FEATURES);
+        match reads_images {
+            false => Self::Text(TextPositionNet {
+                linears: layers("linears"),
+                null_positive_feature: null("null_positive_feature", positive_len),
+                null_position_feature,
+            }),
+            true => Self::TextImage(TextImagePositionNet {
+                linears_text: layers("linears_text"),
+                linears_image: layers("linears_image"),
+                null_text_feature: null("null_text_feature", positive_len),
+                null_image_feature: null("null_image_feature", positive_len),
+                null_position_feature,
+            }),
         }
     }
 
+    /// The tokens of all phrases, and behind them, where the network reads pictures, those of all pictures.
+    ///
     /// # Shapes
-    /// - result: `[batch, boxes, cross_attention_dim]`
+    /// - result: `[batch, boxes, cross_attention_dim]`, or `[batch, 2 * boxes, cross_attention_dim]`
     pub fn forward(&self, gligen: &GligenConditioning) -> Tensor<3> {
-        let masks = gligen.masks.clone().unsqueeze_dim::<3>(2);
-        let empty = masks.clone().neg() + 1.0;
-        let or_null = |values: Tensor<3>, null: &Param<Tensor<1>>| {
-            values * masks.clone() + empty.clone() * null.val().unsqueeze::<3>()
-        };
-        let positions = or_null(
-            Self::fourier(gligen.boxes.clone()),
-            &self.null_position_feature,
-        );
-        let phrases = or_null(
-            gligen.positive_embeddings.clone(),
-            &self.null_positive_feature,
-        );
-        let (first, _, second, _, third) = &self.linears;
-        let hidden = kernels::silu(first.forward(Tensor::cat(vec![phrases, positions], 2)));
-        third.forward(kernels::silu(second.forward(hidden)))
+        match self {
+            Self::Text(net) => net.forward(gligen),
+            Self::TextImage(net) => net.forward(gligen),
+        }
     }
+}
 
-    /// Sines and cosines of the coordinates, ordered by frequency, then sine and cosine, then coordinate.
-    fn fourier(boxes: Tensor<3>) -> Tensor<3> {
-        let [batch, count, _] = boxes.dims();
-        let frequencies: Vec<f32> = (0..Self::FREQUENCIES)
-            .map(|k| 100f32.powf(k as f32 / Self::FREQUENCIES as f32))
-            .collect();
-        let frequencies = TensorData::new(frequencies, [1, 1, Self::FREQUENCIES, 1, 1]);
-        let frequencies = Tensor::<5>::from_data(frequencies, &boxes.device()).cast(boxes.dtype());
-        let angles = boxes.reshape([batch, count, 1, 1, 4]) * frequencies;
-        Tensor::cat(vec![angles.clone().sin(), angles.cos()], 3).reshape([
-            batch,
-            count,
-            Self::POSITION_FEATURES,
-        ])
+impl TextPositionNet {
+    fn forward(&self, gligen: &GligenConditioning) -> Tensor<3> {
+        let masks = &gligen.masks;
+        let positions = positions(gligen, &self.null_position_feature);
+        let phrases = gligen.positive_embeddings.clone();
+        let phrases = or_null(phrases, masks, &self.null_positive_feature);
+        tokens(&self.linears, phrases, positions)
     }
+}
+
+impl TextImagePositionNet {
+    fn forward(&self, gligen: &GligenConditioning) -> Tensor<3> {
+        let positions = positions(gligen, &self.null_position_feature);
+        let phrases_masks = match &gligen.images {
+            Some(images) => &images.phrases_masks,
+            None => &gligen.masks,
+        };
+        let phrases = gligen.positive_embeddings.clone();
+        let phrases = or_null(phrases, phrases_masks, &self.null_text_feature);
+        let images = match &gligen.images {
+            Some(images) => or_null(
+                images.image_embeddings.clone(),
+                &images.image_masks,
+                &self.null_image_feature,
+            ),
+            None => {
+                let null = self.null_image_feature.val().unsqueeze::<3>();
+                null.expand(phrases.dims())
+            }
+        };
+        let of_phrases = tokens(&self.linears_text, phrases, positions.clone());
+        let of_images = tokens(&self.linears_image, images, positions);
+        Tensor::cat(vec![of_phrases, of_images], 1)
+    }
+}
+
+/// `values` where the mask is 1, `null` where it is 0.
+///
+/// # Shapes
+/// - `values`, result: `[batch, boxes, features]`; `masks`: `[batch, boxes]`; `null`: `[features]`
+fn or_null(values: Tensor<3>, masks: &Tensor<2>, null: &Param<Tensor<1>>) -> Tensor<3> {
+    let masks = masks.clone().unsqueeze_dim::<3>(2);
+    let empty = masks.clone().neg() + 1.0;
+    values * masks + empty * null.val().unsqueeze::<3>()
+}
+
+fn positions(gligen: &GligenConditioning, null: &Param<Tensor<1>>) -> Tensor<3> {
+    or_null(fourier(gligen.boxes.clone()), &gligen.masks, null)
+}
+
+fn tokens(layers: &BoxLayers, features: Tensor<3>, positions: Tensor<3>) -> Tensor<3> {
+    let (first, _, second, _, third) = layers;
+    let hidden = kernels::silu(first.forward(Tensor::cat(vec![features, positions], 2)));
+    third.forward(kernels::silu(second.forward(hidden)))
+}
+
+/// Sines and cosines of the coordinates, ordered by frequency, then sine and cosine, then coordinate.
+fn fourier(boxes: Tensor<3>) -> Tensor<3> {
+    let [batch, count, _] = boxes.dims();
+    let frequencies: Vec<f32> = (0..FREQUENCIES)
+        .map(|k| 100f32.powf(k as f32 / FREQUENCIES as f32))
+        .collect();
+    let frequencies = TensorData::new(frequencies, [1, 1, FREQUENCIES, 1, 1]);
+    let frequencies = Tensor::<5>::from_data(frequencies, &boxes.device()).cast(boxes.dtype());
+    let angles = boxes.reshape([batch, count, 1, 1, 4]) * frequencies;
+    Tensor::cat(vec![angles.clone().sin(), angles.cos()], 3).reshape([
+        batch,
+        count,
+        POSITION_FEATURES,
+    ])
 }
 
 impl ForEachLinear for PositionNet {
     fn for_each_linear(&mut self, path: &str, visit: LinearVisitor<'_>) {
-        let (first, _, second, _, third) = &mut self.linears;
-        for (place, linear) in [(0, first), (2, second), (4, third)] {
-            linear.for_each_linear(&format!("{path}.linears.{place}"), &mut *visit);
+        let lists = match self {
+            Self::Text(net) => vec![("linears", &mut net.linears)],
+            Self::TextImage(net) => vec![
+                ("linears_text", &mut net.linears_text),
+                ("linears_image", &mut net.linears_image),
+            ],
+        };
+        for (name, (first, _, second, _, third)) in lists {
+            for (place, linear) in [(0, first), (2, second), (4, third)] {
+                linear.for_each_linear(&format!("{path}.{name}.{place}"), &mut *visit);
+            }
         }
     }
 }

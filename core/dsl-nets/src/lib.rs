@@ -55,12 +55,15 @@ pub use clip::{
 };
 pub use clip_tokenizer::ClipTokenizer;
 pub use conditioning::{
-    AddedConditioning, CameraEstimate, Conditioning, GligenConditioning, VolumeConditioning,
+    AddedConditioning, CameraEstimate, Conditioning, GligenConditioning, GligenImages,
+    VolumeConditioning,
 };
 pub use denoiser::{Denoiser, DenoiserConfig};
 pub use embeddings::{TimestepEmbedding, Timesteps};
 pub use error::NetsError;
-pub use gligen::{GatedSelfAttentionDense, PositionNet};
+pub use gligen::{
+    BoxLayers, GatedSelfAttentionDense, PositionNet, TextImagePositionNet, TextPositionNet,
+};
 pub use gradient_checkpointing::Tape;
 pub use inspect::{Inspection, PartInspection, inspect, inspect_model};
 pub use layers::{Conv2d, Embedding, GroupNorm, LayerNorm, Linear, PointwiseConv, Scalar};

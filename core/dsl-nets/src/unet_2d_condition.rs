@@ -130,7 +130,7 @@ impl UNet2DCondition {
             cross_attention_dim: config.cross_attention_dim.at(level),
             transformer_layers: config.transformer_layers_per_block.at(level),
             use_linear_projection: config.use_linear_projection,
-            gated: config.attention_type == AttentionType::Gated,
+            gated: config.attention_type.is_gated(),
             sft: (task.feature_pyramid.as_ref()).map(|pyramid| pyramid.sft(config)),
             multi_view: config.task_modules.multi_view.clone(),
             depth_attention: None,
@@ -227,9 +227,10 @@ impl UNet2DCondition {
             class_embedding: config
                 .class_embed_type
                 .map(|ClassEmbedType::Projection| projected("class_embedding")),
-            position_net: (config.attention_type == AttentionType::Gated).then(|| {
+            position_net: config.attention_type.is_gated().then(|| {
                 let features = config.cross_attention_dim.at(0);
-                PositionNet::new(&init.at("position_net"), features, features)
+                let reads_images = config.attention_type == AttentionType::GatedTextImage;
+                PositionNet::new(&init.at("position_net"), features, features, reads_images)
             }),
             context_embedding: task.context.as_ref().map(|context| {
                 let features = config.cross_attention_dim.at(0);

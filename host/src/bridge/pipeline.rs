@@ -21,7 +21,7 @@ const INDEX: &str = "model_index.json";
 /// How a pipeline turns text into what its UNet attends to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PipelineKind {
-    /// One text encoder, its last state: Stable Diffusion 1 and 2.
+    /// One text encoder, its last state: Stable Diffusion 1 and 2, GLIGEN.
     StableDiffusion,
     /// Two text encoders, the last state but one of each, side by side; pooled features and sizes beside them.
     StableDiffusionXl,
@@ -29,7 +29,7 @@ pub enum PipelineKind {
 
 /// What a pipeline's folder says of itself. Weights are read when they are asked for.
 #[derive(Debug, Clone)]
-pub struct Pipeline {
+pub struct PipelineFolder {
     /// The folder.
     pub folder: PathBuf,
     /// How its text is encoded.
@@ -50,7 +50,7 @@ pub struct TextPart {
     pub tokenizer: ClipTokenizer,
 }
 
-impl Pipeline {
+impl PipelineFolder {
     /// Whether a folder is a pipeline's.
     pub fn is_one(folder: &Path) -> bool {
         folder.join(INDEX).is_file()
@@ -67,12 +67,18 @@ impl Pipeline {
     fn read(folder: &Path) -> Result<Self> {
         let index = read_json(&folder.join(INDEX))?;
         let kind = match index["_class_name"].as_str() {
-            Some("StableDiffusionPipeline") => PipelineKind::StableDiffusion,
+            // GLIGEN's encode pictures of what boxes hold as well; here boxes bring phrases alone.
+            Some(
+                "StableDiffusionPipeline"
+                | "StableDiffusionGLIGENPipeline"
+                | "StableDiffusionGLIGENTextImagePipeline",
+            ) => PipelineKind::StableDiffusion,
             Some("StableDiffusionXLPipeline") => PipelineKind::StableDiffusionXl,
             other => {
                 return Err(anyhow!(
                     "`{}` is a pipeline of class {}\nhint: pipelines that can be trained are \
-                     StableDiffusionPipeline and StableDiffusionXLPipeline",
+                     StableDiffusionPipeline, StableDiffusionXLPipeline, StableDiffusionGLIGENPipeline and \
+                     StableDiffusionGLIGENTextImagePipeline",
                     folder.display(),
                     other.unwrap_or("(none)")
                 ));
@@ -216,13 +222,12 @@ impl Pipeline {
     /// # Errors
     /// A usage error for parts that cannot be read.
     pub fn text_config(&self) -> Result<PipelineTextConfig> {
-        /// Old files hold this id, which stands for the largest one of a text. New words have larger ones.
-        const LEGACY_EOS: i64 = 2;
         let mut configs = Vec::new();
         for ([encoder, _], tokenizer) in self.text_parts().iter().zip(self.load_tokenizers()?) {
             let folder = self.folder.join(encoder);
             let (mut config, _) = read_config::<ClipTextModel>(&folder).map_err(failure::usage)?;
-            if config.text.eos_token_id == LEGACY_EOS {
+            // The largest id of a text, as old files have it, would be a new word's.
+            if config.text.end_token_id().is_none() {
                 config.text.eos_token_id = tokenizer.end_id();
             }
             configs.push(config);

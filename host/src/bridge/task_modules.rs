@@ -43,7 +43,7 @@ pub fn with_task_modules(
         no_text: caption_column(description, data).is_none(),
         ..TaskModulesConfig::default()
     };
-    let mut attention_type = AttentionType::Default;
+    let mut has_boxes = false;
     for injection in &description.injections {
         match injection {
             Injection::CrossAttention { column, .. } => {
@@ -58,7 +58,7 @@ pub fn with_task_modules(
             Injection::ConcatChannels { column, .. } => {
                 modules.concat_channels = channels(data, column, latent_channels)?;
             }
-            Injection::GroundingTokens { .. } => attention_type = AttentionType::Gated,
+            Injection::GroundingTokens { .. } => has_boxes = true,
             Injection::FeaturePyramid { column, .. } => {
                 modules.feature_pyramid = Some(FeaturePyramidConfig {
                     in_channels: channels(data, column, latent_channels)?,
@@ -102,8 +102,8 @@ pub fn with_task_modules(
             Injection::LearnedTokens { .. } => {}
         }
     }
-    if attention_type == AttentionType::Gated {
-        unet.attention_type = attention_type;
+    if has_boxes && !unet.attention_type.is_gated() {
+        unet.attention_type = AttentionType::Gated;
     }
     unet.in_channels = unet.out_channels + modules.concat_channels;
     unet.task_modules = modules;

@@ -6,6 +6,7 @@ mod commands;
 mod examples;
 mod features;
 mod fine_tuning;
+mod grounding;
 mod latents;
 mod layering;
 mod mixture;

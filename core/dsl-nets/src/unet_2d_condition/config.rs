@@ -85,6 +85,16 @@ pub enum AttentionType {
     Default,
     /// GLIGEN: gated layers for boxes between them.
     Gated,
+    /// The same, and boxes may hold pictures beside phrases: one token for each.
+    #[serde(rename = "gated-text-image")]
+    GatedTextImage,
+}
+
+impl AttentionType {
+    /// Whether there are gated layers for boxes.
+    pub fn is_gated(self) -> bool {
+        self != Self::Default
+    }
 }
 
 /// Shape of a [`UNet2DCondition`](super::UNet2DCondition).
@@ -148,7 +158,7 @@ pub struct UNet2DConditionConfig {
     pub class_embed_type: Option<ClassEmbedType>,
     /// Features that `addition_embed_type` or `class_embed_type` brings.
     pub projection_class_embeddings_input_dim: Option<usize>,
-    /// What transformer blocks are made of: `gated` in GLIGEN.
+    /// What transformer blocks are made of: `gated` in GLIGEN, `gated-text-image` in the one that also takes pictures.
     pub attention_type: AttentionType,
     /// Layers that a task adds. Not an option of diffusers; left out of files where there are none.
     #[serde(skip_serializing_if = "TaskModulesConfig::is_empty")]

@@ -21,7 +21,12 @@ fn json(path: &Path) -> Value {
 
 #[test]
 fn unet_folder_survives_writing_fixture() {
-    for name in ["unet_sd15", "unet_sdxl", "unet_gligen"] {
+    for name in [
+        "unet_sd15",
+        "unet_sdxl",
+        "unet_gligen",
+        "unet_gligen_text_image",
+    ] {
         let source = Fixture::open(name).folder.join("unet");
         let loaded = load_unet(&source).unwrap();
         let copy = tempfile::tempdir().unwrap();
@@ -232,7 +237,12 @@ fn everything_is_written_fixture() {
             .save(&out.join(name), &SaveOptions::default())
             .unwrap();
     }
-    for name in ["unet_sd15", "unet_sdxl", "unet_gligen"] {
+    for name in [
+        "unet_sd15",
+        "unet_sdxl",
+        "unet_gligen",
+        "unet_gligen_text_image",
+    ] {
         let loaded = load_unet(&Fixture::open(name).folder.join("unet")).unwrap();
         let options = SaveOptions {
             max_shard_bytes: 300_000,

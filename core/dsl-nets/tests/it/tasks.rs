@@ -86,6 +86,7 @@ pub fn conditions(size: [usize; 2], device: &Device) -> Conditioning {
             boxes: wave([2, 3, 4], 0.11, device).abs(),
             masks: Tensor::from_floats([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]], device),
             positive_embeddings: wave([2, 3, 12], 0.41, device),
+            images: None,
         }),
         ..text(device)
     }

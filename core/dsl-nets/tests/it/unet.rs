@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor};
 use dsl_nets::{
-    AddedConditioning, Conditioning, GligenConditioning, UNet2DConditionConfig, named_parameters,
+    AddedConditioning, Conditioning, GligenConditioning, GligenImages, UNet2DConditionConfig,
+    named_parameters,
 };
 
 use crate::fixture::{Fixture, assert_close, values};
@@ -50,6 +51,44 @@ fn unet_gligen_fixture_gradients() {
     check_gradients("unet_gligen");
 }
 
+#[test]
+fn unet_gligen_text_image_fixture_outputs() {
+    check_outputs("unet_gligen_text_image");
+}
+
+#[test]
+fn unet_gligen_text_image_fixture_gradients() {
+    check_gradients("unet_gligen_text_image");
+}
+
+/// Boxes that bring phrases alone are as those of which no picture counts, alone and beside others.
+#[test]
+fn boxes_without_pictures_fixture() {
+    let fixture = Fixture::open("unet_gligen_text_image");
+    let device = Device::flex();
+    let unet = fixture.unet(&device);
+    let of = |case: &str| conditioning(&fixture, &format!("in.{case}"), &device);
+    let (pictures, mut phrases) = (of("case0"), of("case1"));
+    let gligen = phrases.gligen.as_mut().unwrap();
+    gligen.images = None;
+    let input = |name: &str, case: &str| format!("in.{case}.{name}");
+    let forward = |cases: &[&str], conditioning: &Conditioning| {
+        let of = |case: &&str| fixture.tensor::<4>(&input("sample", case), &device);
+        let sample = Tensor::cat(cases.iter().map(of).collect(), 0);
+        let of = |case: &&str| fixture.tensor::<1>(&input("timestep", case), &device);
+        let timestep = Tensor::cat(cases.iter().map(of).collect(), 0);
+        values(unet.forward(sample, timestep, conditioning))
+    };
+    let alone = forward(&["case1"], &phrases);
+    fixture.check("out", "out.case1.sample", &alone);
+
+    let both = Conditioning::concat(&[&pictures, &phrases]);
+    let both = forward(&["case0", "case1"], &both);
+    let (first, second) = both.split_at(alone.len());
+    fixture.check("out", "out.case0.sample", first);
+    fixture.check("out", "out.case1.sample", second);
+}
+
 /// Whatever conditioning the fixture holds under `prefix`.
 fn conditioning(fixture: &Fixture, prefix: &str, device: &Device) -> Conditioning {
     let has = |name: &str| fixture.io.shape(&format!("{prefix}.{name}")).is_some();
@@ -62,7 +101,15 @@ fn conditioning(fixture: &Fixture, prefix: &str, device: &Device) -> Conditionin
         gligen: has("boxes").then(|| GligenConditioning {
             boxes: fixture.tensor(&key("boxes"), device),
             masks: fixture.tensor(&key("masks"), device),
-            positive_embeddings: fixture.tensor(&key("positive_embeddings"), device),
+            positive_embeddings: match has("positive_embeddings") {
+                true => fixture.tensor(&key("positive_embeddings"), device),
+                false => fixture.tensor(&key("phrases_embeddings"), device),
+            },
+            images: has("image_masks").then(|| GligenImages {
+                phrases_masks: fixture.tensor(&key("phrases_masks"), device),
+                image_masks: fixture.tensor(&key("image_masks"), device),
+                image_embeddings: fixture.tensor(&key("image_embeddings"), device),
+            }),
         }),
         ..Conditioning::text(fixture.tensor(&key("encoder_hidden_states"), device))
     }
@@ -226,8 +273,8 @@ fn options_without_a_layer_are_refused_with_a_reason() {
         "`projection_class_embeddings_input_dim` = null cannot be used",
     );
     check(
-        r#"{"attention_type": "gated-text-image"}"#,
-        "`attention_type` = \"gated-text-image\" is not supported",
+        r#"{"attention_type": "gated-sketch"}"#,
+        "`attention_type` = \"gated-sketch\" is not supported",
     );
     check(
         r#"{"resnet_time_scale_shift": "scale_shift"}"#,
@@ -265,7 +312,13 @@ fn options_without_a_layer_are_refused_with_a_reason() {
 
 #[test]
 fn keys_of_a_network_are_those_of_its_file_fixture() {
-    for name in ["unet_sd15", "unet_sd2_v", "unet_sdxl", "unet_gligen"] {
+    for name in [
+        "unet_sd15",
+        "unet_sd2_v",
+        "unet_sdxl",
+        "unet_gligen",
+        "unet_gligen_text_image",
+    ] {
         let fixture = Fixture::open(name);
         let unet = fixture.unet(&Device::flex());
         let file = dsl_nets::WeightFile::open(
