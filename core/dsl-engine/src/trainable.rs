@@ -112,13 +112,24 @@ pub struct TaskModulesOnlyConfig {}
 pub struct BiasNormConfig {}
 
 /// Settings of `kind: named`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
 pub struct NamedConfig {
     /// Regular expressions; a parameter is trained when one is found in its path, such as
     /// `denoiser.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight` or `text_encoder.…`.
-    #[schemars(length(min = 1))]
     pub parameters: Vec<String>,
+    /// The same for the text encoders of a pipeline, which stay frozen where there are none: paths are like
+    /// `text_model.encoder.layers.0.mlp.fc1.weight` and `text_model.final_layer_norm.bias`, in both encoders of SDXL.
+    pub text_encoder: Vec<String>,
+}
+
+impl NamedConfig {
+    fn patterns(patterns: &[String]) -> Vec<Regex> {
+        let patterns = patterns.iter();
+        patterns
+            .filter_map(|pattern| Regex::new(pattern).ok())
+            .collect()
+    }
 }
 
 impl TrainableConfig {
@@ -135,6 +146,15 @@ impl TrainableConfig {
         }
     }
 
+    /// Whether something of a pipeline's text encoders is trained, new words aside.
+    pub fn trains_pipeline_text(&self) -> bool {
+        match self {
+            Self::Lora(lora) => lora.text_encoder.is_some(),
+            Self::Named(named) => !named.text_encoder.is_empty(),
+            Self::All | Self::BiasNorm(_) | Self::TaskModules(_) => false,
+        }
+    }
+
     /// Values that the schema cannot rule out; keys are below the section's own.
     pub fn problems(&self) -> Vec<ConfigProblem> {
         match self {
@@ -146,7 +166,14 @@ impl TrainableConfig {
                 }
                 problems
             }
-            Self::Named(named) => bad_patterns("parameters", &named.parameters).collect(),
+            Self::Named(named) if named.parameters.is_empty() && named.text_encoder.is_empty() => {
+                let message = "no parameter is named, so that there is nothing to train";
+                let help = "name some, for example `attn2`, or `conv_out`";
+                vec![ConfigProblem::new("parameters", message, help)]
+            }
+            Self::Named(named) => bad_patterns("parameters", &named.parameters)
+                .chain(bad_patterns("text_encoder", &named.text_encoder))
+                .collect(),
         }
     }
 
@@ -178,14 +205,31 @@ impl TrainableConfig {
                 is_denoiser(parameter.path) && (parameter.is_norm || parameter.is_bias())
             }),
             Self::Named(named) => {
-                let patterns: Vec<Regex> = named
-                    .parameters
-                    .iter()
-                    .filter_map(|pattern| Regex::new(pattern).ok())
-                    .collect();
-                train_only(model, |parameter| {
-                    patterns.iter().any(|found| found.is_match(parameter.path))
-                })
+                if self.trains_pipeline_text() && model.pipeline_text.is_none() {
+                    return Err(no_text_encoders());
+                }
+                let patterns = NamedConfig::patterns(&named.parameters);
+                let of_text = NamedConfig::patterns(&named.text_encoder);
+                let is_in = |patterns: &[Regex], path: &str| {
+                    patterns.iter().any(|found| found.is_match(path))
+                };
+                let mut found_in_text = false;
+                let model = train_only(model, |parameter| {
+                    let below = PipelineText::path_below_encoder(parameter.path);
+                    let in_text = below.is_some_and(|below| is_in(&of_text, below));
+                    found_in_text |= in_text;
+                    in_text || is_in(&patterns, parameter.path)
+                });
+                if self.trains_pipeline_text() && !found_in_text {
+                    return Err(EngineError::Config {
+                        key: "model.trainable.text_encoder".to_owned(),
+                        message: "it names no parameter of the text encoders".to_owned(),
+                        help:
+                            "parameters are named like `text_model.encoder.layers.0.mlp.fc1.weight`"
+                                .to_owned(),
+                    });
+                }
+                model
             }
             Self::TaskModules(_) => {
                 let added: HashSet<String> = (model.task_modules().into_iter())
@@ -209,12 +253,13 @@ impl TrainableConfig {
     }
 }
 
-/// Adapters on text encoders that the model does not have.
+/// Something to train of text encoders that the model does not have.
 fn no_text_encoders() -> EngineError {
     EngineError::Config {
         key: "model.trainable.text_encoder".to_owned(),
-        message: "adapters on text encoders are for those of a pipeline, and this base is none"
-            .to_owned(),
+        message:
+            "the text encoders that it is about are those of a pipeline, and this base is none"
+                .to_owned(),
         help:
             "leave `model.trainable.text_encoder` out, or set `model.base` to a pipeline's folder"
                 .to_owned(),

@@ -149,6 +149,12 @@ impl PipelineText {
             .chain(second.map(|encoder| (LoraComponent::TextEncoder2, encoder)))
     }
 
+    /// The path of a parameter below the text encoder that it is a part of, given its path in a model.
+    pub fn path_below_encoder(path: &str) -> Option<&str> {
+        let in_text = path.strip_prefix(Self::PLACE)?.strip_prefix('.')?;
+        in_text.split_once('.').map(|(_, below)| below)
+    }
+
     /// The same encoders, frozen, with fresh low-rank adapters, which alone train. Values and ids of these follow from `seed`,
     /// `name`, and each layer's path.
     ///

@@ -62,8 +62,7 @@ pub fn prepare(
     if base.is_none() && pipeline.is_none() && learned.is_some() {
         return Err(needs_text_encoder());
     }
-    let adapted = config.model.trainable.lora();
-    let adapts_text = adapted.is_some_and(|lora| lora.text_encoder.is_some());
+    let trains_text = config.model.trainable.trains_pipeline_text();
     let known_words = base_card.as_ref().map(|card| card.known_words.clone());
     let known_words = known_words.unwrap_or_default();
     if let Some(learned) = &learned {
@@ -83,7 +82,7 @@ pub fn prepare(
                 text_encoder: None,
                 // Part of the generator as soon as they have something to learn, or have learned something.
                 pipeline_text: match of_base {
-                    None if learned.is_some() || adapts_text => Some(pipeline.text_config()?),
+                    None if learned.is_some() || trains_text => Some(pipeline.text_config()?),
                     of_base => of_base,
                 },
             }

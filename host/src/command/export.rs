@@ -47,7 +47,8 @@ pub struct ExportArgs {
 enum Format {
     /// One file with everything that sampling takes.
     File,
-    /// Folders `unet` and `scheduler`, or the adapter's `pytorch_lora_weights.safetensors`.
+    /// Folders `unet` and `scheduler`, and those of text encoders of which parameters were trained; or the adapter's
+    /// `pytorch_lora_weights.safetensors`.
     Diffusers,
     /// The adapter as PEFT's `adapter_model.safetensors` and `adapter_config.json`; with adapters of text encoders a folder for
     /// each network.
@@ -181,18 +182,37 @@ fn unet(run: &Finished, out: &Path, dtype: WeightDType) -> Result<PathBuf> {
     };
     save_parts(unet, config, &Map::new(), &folder, &options)?;
     write_scheduler(run, out)?;
+    let has_learned_text = run.config.model.trainable.trains_pipeline_text();
+    if has_learned_text {
+        write_text_encoders(run, out, &options)?;
+    }
     if run.model.text_encoder.is_some() {
         tracing::warn!(
             "the text encoder is of a kind that diffusers does not have, and is left out; `--format file` writes it"
         );
     }
-    if run.model.pipeline_text.is_some() {
+    let has_words = run.card.learned.is_some() || !run.card.known_words.is_empty();
+    if run.model.pipeline_text.is_some() && (has_words || !has_learned_text) {
         tracing::warn!(
             "what the pipeline's text encoders have learned is left out; `--format file` writes all, `--format embedding` new \
              words, `--format peft` and `--format kohya` adapters"
         );
     }
     Ok(folder)
+}
+
+/// The text encoders, as diffusers' folders beside the denoiser's.
+fn write_text_encoders(run: &Finished, out: &Path, options: &SaveOptions) -> Result<()> {
+    let (Some(text), Some(config)) = (&run.model.pipeline_text, &run.card.model.pipeline_text)
+    else {
+        return Ok(());
+    };
+    let configs = [Some(&config.text_encoder), config.text_encoder_2.as_ref()];
+    for ((component, encoder), config) in text.encoders().zip(configs.into_iter().flatten()) {
+        let folder = out.join(component.name());
+        save_parts(encoder, config, &Map::new(), &folder, options)?;
+    }
+    Ok(())
 }
 
 /// The noise levels that the denoiser was trained on, and what it predicts: `scheduler/scheduler_config.json`.

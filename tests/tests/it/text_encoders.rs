@@ -1,12 +1,13 @@
 //! Text encoders of pipelines that learn: new words, and adapters of their own.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
 
 use crate::latents::{Bench, same};
-use crate::support::{Outcome, dsl_host, metrics, plugin};
+use crate::support::{Outcome, dsl_host, files, metrics, plugin};
 use crate::tasks::{base_run, tensors};
 
 const WORD: &[&str] = &[
@@ -279,9 +280,82 @@ fn both_text_encoders_of_sdxl_are_adapted() {
     text_encoders_are_adapted("pipeline_sdxl", &[("lora_te1_", 2), ("lora_te2_", 3)]);
 }
 
+/// Parameters by name of denoiser and text encoders, and what diffusers gets of them: folders that stand in the pipeline.
 #[test]
-fn an_own_text_encoder_takes_no_adapters() {
+fn parameters_of_text_encoders_are_trained_by_name() {
+    let bench = Bench::new("pipeline_sdxl");
+    let named = "model.trainable={kind: named, parameters: [attn2], text_encoder: ['mlp.fc2', final_layer_norm]}";
+    Outcome::of(&mut bench.command("whole", "pipeline", &[named])).ok();
+    goes_on_exactly(&bench, bench.command("killed", "pipeline", &[named]));
+
+    let parts = ["unet", "text_encoder", "text_encoder_2"];
+    let name = |part: &str| match part {
+        "unet" => "diffusion_pytorch_model.safetensors",
+        _ => "model.safetensors",
+    };
+    let export = [
+        "export",
+        "--run",
+        "whole",
+        "--format",
+        "diffusers",
+        "--out",
+        "exported",
+    ];
+    bench.host(&export).ok();
+    for part in parts {
+        let exported = bench.path("exported").join(part);
+        let of_pipeline = bench.path("pipeline").join(part);
+        let before = by_name(&of_pipeline.join(name(part)));
+        let after = by_name(&exported.join(name(part)));
+        assert!(after.keys().eq(before.keys()), "{part}");
+        for (key, values) in &before {
+            let is_named = |names: &[&str]| names.iter().any(|name| key.contains(name));
+            let trains = match part {
+                "unet" => is_named(&["attn2"]),
+                _ => is_named(&["mlp.fc2", "final_layer_norm"]),
+            };
+            assert_eq!(&after[key] != values, trains, "{part}: {key}");
+        }
+        for (file, contents) in files(&exported) {
+            fs::write(of_pipeline.join(file), contents).unwrap();
+        }
+    }
+
+    // The pipeline then draws what the run draws.
+    let stay = ["train.steps=1", "train.learning_rate=1e-12"];
+    Outcome::of(&mut bench.command("further", "pipeline", &stay)).ok();
+    let draw = |run: &str, out: &str| {
+        let draw = [
+            "sample", "--run", run, "--prompt", "a fox", "--seed", "3", "--out", out,
+        ];
+        bench.host(&draw).ok();
+        image::open(bench.path(out)).unwrap().to_rgb8()
+    };
+    let (whole, further) = (draw("whole", "a.png"), draw("further", "b.png"));
+    let apart = |(a, b): (&u8, &u8)| a.abs_diff(*b);
+    let largest = whole.iter().zip(further.iter()).map(apart).max();
+    assert!(largest <= Some(1), "{largest:?}");
+}
+
+/// Values of a file; names are those of newer versions of transformers.
+fn by_name(path: &Path) -> BTreeMap<String, Vec<f32>> {
+    let (shapes, values) = tensors(path);
+    let mut values = values.into_iter();
+    let each = shapes.into_iter().map(|(key, shape)| {
+        let values = values.by_ref().take(shape.iter().product()).collect();
+        let key = key.strip_prefix("text_model.").unwrap_or(&key).to_owned();
+        (key, values)
+    });
+    each.collect()
+}
+
+#[test]
+fn an_own_text_encoder_is_no_pipelines() {
     let bench = Bench::new("pipeline_sd");
-    Outcome::of(&mut bench.command("run", "bundled", &[ADAPTED]))
-        .fails(2, &["`model.trainable.text_encoder`", "`model.base`"]);
+    let named = "model.trainable={kind: named, parameters: [attn2], text_encoder: [mlp]}";
+    for trainable in [ADAPTED, named] {
+        Outcome::of(&mut bench.command("run", "bundled", &[trainable]))
+            .fails(2, &["`model.trainable.text_encoder`", "`model.base`"]);
+    }
 }

@@ -51,6 +51,7 @@ fn check(what: &str, config: TrainerConfig) {
 fn named(patterns: &[&str]) -> TrainableConfig {
     TrainableConfig::Named(NamedConfig {
         parameters: patterns.iter().map(|p| (*p).to_owned()).collect(),
+        ..NamedConfig::default()
     })
 }
 

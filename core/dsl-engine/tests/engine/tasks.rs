@@ -5,10 +5,10 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use dsl_engine::rng::{Stream, Streams};
 use dsl_engine::trainer::Noised;
 use dsl_engine::{
-    Boxes, Camera, Checkpoints, Conditions, EngineError, Features, Phrases, SampleSource, Samples,
-    StepReport, Trainer, TrainerConfig, Volume,
+    Boxes, Camera, Checkpoints, Conditions, EngineError, Features, Phrases, PipelineTexts,
+    SampleSource, Samples, StepReport, Trainer, TrainerConfig, Volume,
 };
-use dsl_nets::{Denoiser, Model, ModelConfig};
+use dsl_nets::{Denoiser, Model, ModelConfig, ParameterInit, PipelineText};
 use serde_json::{Value, json};
 
 use crate::support::state;
@@ -32,6 +32,40 @@ pub fn unet(fields: Value) -> Model {
     }
     let config: ModelConfig = serde_json::from_value(json!({"denoiser": denoiser})).unwrap();
     config.init(1, &Device::flex()).unwrap()
+}
+
+/// A UNet with the text encoder of a pipeline, of 12 features.
+pub fn of_pipeline() -> Model {
+    let text = json!({
+        "vocab_size": 30,
+        "hidden_size": 12,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "max_position_embeddings": 8,
+        "eos_token_id": 29
+    });
+    let text = json!({"text_encoder": {"with_projection": false, "text": text}});
+    let config = serde_json::from_value(text).unwrap();
+    let init = ParameterInit::new(1, &Device::flex()).at("pipeline_text");
+    Model {
+        pipeline_text: Some(PipelineText::new(&config, &init).unwrap()),
+        ..unet(json!({}))
+    }
+}
+
+/// Texts for its encoder, of five kinds.
+pub fn pipeline_texts(rows: &[u64]) -> Conditions {
+    let ids = rows.iter().flat_map(|row| [1, 2 + (row % 5) as i64, 29]);
+    let ids = TensorData::new(ids.collect::<Vec<i64>>(), [rows.len(), 3]);
+    Conditions {
+        pipeline_texts: Some(PipelineTexts {
+            token_ids: vec![ids],
+            kept: None,
+            time_ids: None,
+        }),
+        ..Conditions::default()
+    }
 }
 
 /// A UNet that reads boxes, with fresh layers: their gates are closed.

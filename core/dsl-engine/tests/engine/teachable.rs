@@ -76,6 +76,7 @@ fn closed_gates_that_do_not_train_are_refused() {
         TrainableConfig::BiasNorm(BiasNormConfig {}),
         TrainableConfig::Named(NamedConfig {
             parameters: vec!["conv_in".to_owned()],
+            ..NamedConfig::default()
         }),
     ];
     for trainable in frozen {

@@ -12,6 +12,7 @@ use dsl_engine::{
 use dsl_nets::{named_parameters, parameters};
 
 use crate::support::{Pictures, dsl, dsm, full_twin, state, tiny_unet, weights};
+use crate::tasks::{self, Scenes, pipeline_texts};
 
 fn lora() -> TrainableConfig {
     TrainableConfig::Lora(LoraTrainableConfig {
@@ -32,6 +33,16 @@ fn lora() -> TrainableConfig {
 fn named(patterns: &[&str]) -> TrainableConfig {
     TrainableConfig::Named(NamedConfig {
         parameters: patterns.iter().map(|p| (*p).to_owned()).collect(),
+        ..NamedConfig::default()
+    })
+}
+
+/// Parameters of a pipeline's text encoders.
+fn named_in_text(parameters: &[&str], text_encoder: &[&str]) -> TrainableConfig {
+    let owned = |patterns: &[&str]| patterns.iter().map(|p| (*p).to_owned()).collect();
+    TrainableConfig::Named(NamedConfig {
+        parameters: owned(parameters),
+        text_encoder: owned(text_encoder),
     })
 }
 
@@ -63,6 +74,57 @@ fn moved(before: &[(String, Vec<f32>)], after: &[(String, Vec<f32>)]) -> BTreeSe
         .filter(|(a, b)| a != b)
         .map(|(a, _)| a.0.clone())
         .collect()
+}
+
+#[test]
+fn what_is_named_of_a_pipelines_text_encoders_moves() {
+    let set = Scenes::new(6, pipeline_texts);
+    let of_text = "pipeline_text.text_encoder.text_model.";
+    for (parameters, text_encoder) in [
+        (
+            &[r"attn2\.to_k"][..],
+            &[r"layers\.0\.mlp", "^text_model.final_layer_norm"][..],
+        ),
+        (&[], &[r"self_attn\.v_proj\.weight$"]),
+    ] {
+        let mut config = dsl(|_| ());
+        config.trainable = named_in_text(parameters, text_encoder);
+        let mut trainer = tasks::start(&config, tasks::of_pipeline());
+        let before = weights(trainer.generator());
+        tasks::steps(&mut trainer, &set, 3);
+        let moved = moved(&before, &weights(trainer.generator()));
+        let expected = before.iter().map(|(path, _)| path.clone()).filter(|path| {
+            match path.strip_prefix(of_text) {
+                Some(_) if parameters.is_empty() => path.ends_with("self_attn.v_proj.weight"),
+                Some(below) => {
+                    below.contains("layers.0.mlp") || below.starts_with("final_layer_norm")
+                }
+                None => !parameters.is_empty() && path.contains("attn2.to_k"),
+            }
+        });
+        assert_eq!(moved, expected.collect());
+        let model = tasks::of_pipeline;
+        tasks::check_resume("text", &config, model, &set, &[1, 2], 3);
+    }
+}
+
+#[test]
+fn parameters_of_text_encoders_that_are_not_there_are_refused() {
+    let refused = |trainable: TrainableConfig, model| {
+        let mut config = dsm();
+        config.trainable = trainable;
+        let refused = Trainer::new(config, model, &Device::flex()).err();
+        refused.expect("refused").to_string()
+    };
+    let message = refused(named_in_text(&["attn2"], &["mlp"]), tiny_unet(1));
+    assert!(message.contains("those of a pipeline"), "{message}");
+    let message = refused(named_in_text(&["attn2"], &["attn2"]), tasks::of_pipeline());
+    assert!(
+        message.contains("model.trainable.text_encoder"),
+        "{message}"
+    );
+    let message = refused(named_in_text(&[], &[]), tasks::of_pipeline());
+    assert!(message.contains("model.trainable.parameters"), "{message}");
 }
 
 #[test]
