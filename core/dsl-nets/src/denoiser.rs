@@ -206,7 +206,7 @@ impl Denoiser {
     /// The network without adapters; its parameters stay as trainable as they are.
     pub fn without_lora(&self) -> Self {
         let mut bare = self.clone();
-        bare.for_each_linear("", &mut |_, mut layer| layer.detach());
+        lora::detach(&mut bare);
         bare
     }
 
@@ -220,7 +220,7 @@ impl Denoiser {
     /// The same network without adapters: what they compute is added to the weights, `W + (alpha / rank) B A`.
     pub fn merge_lora(&self) -> Self {
         let mut merged = self.clone();
-        merged.for_each_linear("", &mut |_, mut layer| layer.merge());
+        lora::merge(&mut merged);
         merged
     }
 

@@ -14,7 +14,7 @@ mod names;
 mod peft_config;
 
 pub use adapter::{LoraAdapter, LoraConfig, LoraInit};
-pub(crate) use adapter::{attach, is_at_identity};
+pub(crate) use adapter::{attach, detach, is_at_identity, merge};
 pub use conv_adapter::ConvLoraAdapter;
 pub use exchange::LoraMatrices;
 pub use files::{LoraExport, LoraFile};

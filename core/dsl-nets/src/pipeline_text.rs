@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::clip::{ClipConfig, ClipTextModel};
 use crate::error::NetsError;
 use crate::learned_tokens::{LearnedTokens, append_rows};
-use crate::lora::{self, ForEachLinear, LoraComponent, LoraConfig};
+use crate::lora::{self, LoraComponent, LoraConfig};
 use crate::parameter_init::ParameterInit;
 use crate::pretrained::{Pretrained as _, fill};
 use crate::weights::{WeightDType, WeightSet};
@@ -172,7 +172,7 @@ impl PipelineText {
             false => config.targets.clone(),
         };
         adapted.for_each_encoder(|component, encoder| {
-            encoder.for_each_linear("", &mut |_, mut layer| layer.detach());
+            lora::detach(encoder);
             let name = format!("{name}.{}", component.name());
             lora::attach(encoder, config, &targets, seed, &name).map(drop)
         })?;
@@ -182,11 +182,8 @@ impl PipelineText {
     /// The same encoders without adapters: what they compute is added to the weights.
     pub fn merge_lora(&self) -> Self {
         let mut merged = self.clone();
-        // Merging cannot fail.
-        let _ = merged.for_each_encoder(|_, encoder| {
-            encoder.for_each_linear("", &mut |_, mut layer| layer.merge());
-            Ok(())
-        });
+        lora::merge(&mut merged.text_encoder);
+        merged.text_encoder_2.iter_mut().for_each(lora::merge);
         merged
     }
 

@@ -207,6 +207,16 @@ pub(crate) fn attach(
     Ok(adapted)
 }
 
+/// Takes the adapters away, those in the base excepted.
+pub(crate) fn detach(network: &mut impl ForEachLinear) {
+    network.for_each_linear("", &mut |_, mut layer| layer.detach());
+}
+
+/// Adds what the adapters compute to the weights, and takes them away.
+pub(crate) fn merge(network: &mut impl ForEachLinear) {
+    network.for_each_linear("", &mut |_, mut layer| layer.merge());
+}
+
 /// Whether every adapter still adds exactly zero (every B is 0).
 pub(crate) fn is_at_identity(network: &mut impl ForEachLinear) -> bool {
     let mut identity = true;
