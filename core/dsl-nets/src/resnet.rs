@@ -104,9 +104,7 @@ impl ResnetBlock2D {
         let x = boundary(x);
         let mut hidden = self.conv1.forward(self.norm1.forward_silu(x.clone()));
         if let (Some(projection), Some(temb)) = (&self.time_emb_proj, temb) {
-            let temb = projection.forward(temb.clone());
-            let [batch, channels] = temb.dims();
-            hidden = hidden + temb.reshape([batch, channels, 1, 1]);
+            hidden = kernels::add_per_channel(hidden, projection.forward(temb.clone()));
         }
         let mut hidden = self.conv2.forward(self.norm2.forward_silu(hidden));
         if let (Some(sft), Some(features)) = (&self.sft, features) {
@@ -116,7 +114,7 @@ impl ResnetBlock2D {
             Some(conv) => conv.forward(x),
             None => x,
         };
-        skip + hidden
+        kernels::add(skip, hidden)
     }
 }
 
