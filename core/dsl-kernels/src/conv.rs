@@ -6,6 +6,7 @@
 //! see [`strided`]. The gradient for the weights is a sum of outer products, see [`weight_gradient`].
 
 mod border;
+mod columns;
 mod direct;
 mod strided;
 mod weight_gradient;

@@ -95,6 +95,7 @@ impl Part {
     ) {
         let block = self.weights.block;
         let positions = ((rows - 1) * border.width + cols).next_multiple_of(VECTOR);
+        let vectors: Vec<usize> = (0..positions).step_by(VECTOR).collect();
         let per_block = block * shape.channels_out * self.taps.len();
         let [height, width] = shape.size_in;
         scratch::with(block * positions, |memory| {
@@ -106,7 +107,7 @@ impl Part {
                     taps: &self.taps,
                     weights: &self.weights.values[i * per_block..][..per_block],
                     start: &[0.0; WIDE][..block],
-                    positions,
+                    vectors: &vectors,
                     // SAFETY: nothing but numbers is written to `out`.
                     out: unsafe { buffer::to_be_filled(memory) },
                 });
