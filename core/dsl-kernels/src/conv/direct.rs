@@ -47,11 +47,21 @@ pub(super) struct Packed {
 impl Packed {
     /// For the convolution itself.
     pub fn new(weight: &[f32], shape: &ConvShape) -> Self {
-        let taps = shape.kernel * shape.kernel;
-        let (rows, cols) = (shape.channels_out, shape.channels_in);
-        Self::gather(rows, cols * taps, |row| {
-            weight[row * cols * taps..][..cols * taps].iter().copied()
-        })
+        let len = shape.channels_in * shape.kernel * shape.kernel;
+        let block = block();
+        if block != WIDE || !shape.channels_out.is_multiple_of(WIDE) {
+            return Self::gather(shape.channels_out, len, |row| {
+                weight[row * len..][..len].iter().copied()
+            });
+        }
+        let mut values = Unfilled::new(weight.len());
+        let pieces = parallel::pieces(&mut values, WIDE * len);
+        parallel::each(pieces, weight.len(), |i, values| {
+            turn::<WIDE>(values, &weight[i * WIDE * len..][..WIDE * len], len);
+        });
+        // SAFETY: the pieces are the blocks, of which `turn` writes every element.
+        let values = unsafe { values.into_vec() };
+        Self { values, block }
     }
 
     /// For the convolution that carries gradients back to the input: inputs and outputs change places, the kernel is
@@ -84,6 +94,32 @@ impl Packed {
             }
         });
         Self { values, block }
+    }
+}
+
+/// From `[R][len]` to `[len][R]`.
+fn turn<const R: usize>(turned: &mut [MaybeUninit<f32>], values: &[f32], len: usize) {
+    let rows: [&[f32]; R] = std::array::from_fn(|r| &values[r * len..][..len]);
+    let (squares, rest) = turned[..len * R]
+        .as_chunks_mut::<R>()
+        .0
+        .as_chunks_mut::<R>();
+    let whole = squares.len() * R;
+    simd::wide(
+        #[inline(always)]
+        || {
+            for (i, square) in squares.iter_mut().enumerate() {
+                // Slices of a length that the compiler sees become shuffles of vectors.
+                let parts: [&[f32; R]; R] =
+                    std::array::from_fn(|r| rows[r][i * R..][..R].as_array().expect("R elements"));
+                for (j, turned) in square.iter_mut().enumerate() {
+                    *turned = std::array::from_fn(|r| MaybeUninit::new(parts[r][j]));
+                }
+            }
+        },
+    );
+    for (j, turned) in rest.iter_mut().enumerate() {
+        *turned = std::array::from_fn(|r| MaybeUninit::new(rows[r][whole + j]));
     }
 }
 
