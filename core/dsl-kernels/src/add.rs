@@ -117,3 +117,23 @@ impl CpuOperation<2> for AddPerChannel {
         [of_x.then(|| grad.into_tensor()), of_shift]
     }
 }
+
+/// The gradient of one number per channel, for all samples and positions: `[batch, channels, ..]` to `[channels]`.
+pub(crate) fn sum_per_channel(grad: &Dense) -> FlexTensor {
+    let channels = grad.shape()[1];
+    let positions = grad.shape()[2..].iter().product::<usize>();
+    let mut totals = buffer::zeros(channels);
+    let pieces = parallel::pieces(&mut totals, 1);
+    parallel::each(pieces, grad.values().len(), |channel, total| {
+        simd::wide(
+            #[inline(always)]
+            || {
+                for sample in grad.values().chunks_exact((channels * positions).max(1)) {
+                    let grad = &sample[channel * positions..][..positions];
+                    total[0] += scalar::sum([grad], |[grad]| grad);
+                }
+            },
+        );
+    });
+    buffer::tensor(totals, [channels])
+}

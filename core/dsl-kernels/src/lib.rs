@@ -33,7 +33,7 @@ mod upsample;
 pub use activation::{geglu, gelu, silu};
 pub use add::{add, add_per_channel};
 pub use attention::attention;
-pub use conv::conv2d;
+pub use conv::{conv2d, upsample_conv2d};
 pub use linear::{linear, linear_from_pixels, linear_to_pixels};
 pub use memory::keep_freed_memory;
 pub use norm::{group_norm, group_norm_silu, layer_norm};

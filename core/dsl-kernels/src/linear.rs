@@ -6,11 +6,11 @@ use std::mem::MaybeUninit;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Shape, Tensor, module};
 
+use crate::add;
 use crate::buffer::{self, Dense, Unfilled};
 use crate::matrix::{Destination, Matrix, MatrixMut, product};
 use crate::parallel;
 use crate::route::{self, CpuOperation};
-use crate::scalar;
 use crate::simd;
 
 /// `input @ weight + bias`.
@@ -313,27 +313,8 @@ impl Linear {
     fn bias_gradient(&self, grad: &Dense) -> FlexTensor {
         match self.to {
             Order::Tokens => sum_of_rows(grad),
-            Order::Channels => self.sums_of_channels(grad),
+            Order::Channels => add::sum_per_channel(grad),
         }
-    }
-
-    fn sums_of_channels(&self, grad: &Dense) -> FlexTensor {
-        let channels = grad.shape()[1];
-        let mut totals = buffer::zeros(channels);
-        let pieces = parallel::pieces(&mut totals, 1);
-        parallel::each(pieces, grad.values().len(), |channel, total| {
-            simd::wide(
-                #[inline(always)]
-                || {
-                    for sample in 0..self.samples {
-                        let at = (sample * channels + channel) * self.positions;
-                        let grad = &grad.values()[at..][..self.positions];
-                        total[0] += scalar::sum([grad], |[grad]| grad);
-                    }
-                },
-            );
-        });
-        buffer::tensor(totals, [channels])
     }
 }
 

@@ -270,6 +270,15 @@ proptest! {
         let [_, _, height, width] = dims;
         check(&[dims.iter().product()], |t| flat(kernels::interpolate_nearest(shaped(&t[0], dims), [2 * height, 2 * width])));
     }
+
+    #[test]
+    fn convolutions_of_doubled_pictures(batch in 1usize..4, from in 1usize..20, to in 1usize..20, size in [1usize..12, 1usize..12]) {
+        let [height, width] = size;
+        let (x, w) = ([batch, from, height, width], [to, from, 3, 3]);
+        let sizes = [x.iter().product(), w.iter().product(), to];
+        check(&sizes, |t| flat(kernels::upsample_conv2d(shaped(&t[0], x), shaped(&t[1], w), Some(t[2].clone()))));
+        check(&sizes[..2], |t| flat(kernels::upsample_conv2d(shaped(&t[0], x), shaped(&t[1], w), None)));
+    }
 }
 
 /// Sizes of real networks, at which every path over threads and tiles is taken.

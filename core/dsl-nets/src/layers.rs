@@ -174,6 +174,23 @@ impl Conv2d {
         }
         y
     }
+
+    /// The convolution of the picture at twice the size, by repeated elements; for 3×3 kernels that keep the size.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, channels_in, height, width]`; result: `[batch, channels_out, 2 height, 2 width]`
+    pub(crate) fn forward_doubled(&self, x: Tensor<4>) -> Tensor<4> {
+        let mut y = kernels::upsample_conv2d(x.clone(), self.weight.val(), Some(self.bias.val()));
+        let mut adapters = self.base_lora.iter().chain(&self.lora).peekable();
+        if adapters.peek().is_some() {
+            let [_, _, height, width] = x.dims();
+            let x = kernels::interpolate_nearest(x, [2 * height, 2 * width]);
+            for adapter in adapters {
+                y = kernels::add(y, adapter.forward(x.clone()));
+            }
+        }
+        y
+    }
 }
 
 /// A 1×1 convolution, which over tokens is a matrix product; plus a low-rank adapter where one is attached.

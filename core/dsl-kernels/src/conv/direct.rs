@@ -123,6 +123,17 @@ fn turn<const R: usize>(turned: &mut [MaybeUninit<f32>], values: &[f32], len: us
     }
 }
 
+/// How many of the blocks of channels of one sample a thread takes at a time. Each piece of work lays out its inputs anew, so
+/// there should be few; but not fewer than the threads want.
+pub(super) fn blocks_per_piece(samples: usize, blocks: usize) -> usize {
+    let wanted = match parallel::threads() {
+        1 => 1,
+        threads => 4 * threads,
+    };
+    let groups = wanted.div_ceil(samples).min(blocks);
+    blocks.div_ceil(groups)
+}
+
 /// `y = convolution of x + bias`.
 pub(super) fn convolve(
     shape: &ConvShape,
@@ -133,14 +144,7 @@ pub(super) fn convolve(
     let positions = shape.positions_out();
     let mut y = Unfilled::new(shape.batch * shape.channels_out * positions);
     let blocks = shape.channels_out.div_ceil(weight.block);
-    // Pieces: some blocks of channels of one sample each. Each piece makes its own border, so they should be few; but not
-    // fewer than the threads want.
-    let wanted = match parallel::threads() {
-        1 => 1,
-        threads => 4 * threads,
-    };
-    let groups = wanted.div_ceil(shape.batch).min(blocks);
-    let blocks_per_group = blocks.div_ceil(groups);
+    let blocks_per_group = blocks_per_piece(shape.batch, blocks);
     let group_channels = blocks_per_group * weight.block;
     let pieces: Vec<_> = y
         .chunks_exact_mut(shape.channels_out * positions)
