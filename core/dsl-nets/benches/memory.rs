@@ -70,7 +70,7 @@ fn main() {
     }
 }
 
-/// A UNet of 261 million parameters, in the form of Stable Diffusion's.
+/// A UNet of 265 million parameters, in the form of Stable Diffusion's.
 fn config() -> UNet2DConditionConfig {
     UNet2DConditionConfig {
         block_out_channels: vec![176, 352, 704, 704],
