@@ -3,8 +3,9 @@
 use std::sync::{Mutex, MutexGuard};
 
 use burn::tensor::{Device, TensorData};
-use dsl_engine::objective::{DslConfig, ShareBase};
+use dsl_engine::objective::{DslConfig, DsmConfig, ShareBase};
 use dsl_engine::rng::{Stream, Streams};
+use dsl_engine::trainer::Precision;
 use dsl_engine::{
     Conditions, EngineError, NoiseScheduleConfig, ObjectiveConfig, PredictionType, SampleSource,
     Samples, TrainConfig, TrainableConfig, Trainer, TrainerConfig,
@@ -142,4 +143,30 @@ fn recomputed_blocks_take_less_memory() {
     let (kept, recomputed) = (peak(false), peak(true));
     println!("kept {kept}, recomputed {recomputed}");
     assert!(recomputed < 0.6 * kept, "{recomputed} of {kept} bytes");
+}
+
+#[test]
+fn frozen_weights_change_their_type_one_after_the_other() {
+    let _alone = alone();
+    let set = Pictures { size: 8 };
+    let mut config = config(DslConfig::default());
+    config.objective = ObjectiveConfig::Dsm(DsmConfig {});
+    config.train.precision = Precision::Bf16;
+    let run = || {
+        let before = PeakAlloc.current_usage() as f64;
+        let mut trainer = Trainer::new(config.clone(), unet([64, 128]), &Device::flex()).unwrap();
+        let read = PeakAlloc.current_usage() as f64 - before;
+        PeakAlloc.reset_peak_usage();
+        step(&mut trainer, &set);
+        let peak = PeakAlloc.peak_usage() as f64 - before;
+        let held = PeakAlloc.current_usage() as f64 - before;
+        [peak / read, held / read]
+    };
+    // The first one also takes the working memory that threads keep.
+    run();
+    let [peak, held] = run();
+    println!("peak {peak}, held {held} of what was read");
+    // All of both forms would be one and a half.
+    assert!(peak < 1.3, "{peak}");
+    assert!(held < 0.75, "{held}");
 }

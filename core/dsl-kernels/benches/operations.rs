@@ -137,3 +137,8 @@ convolution!(conv1x1_128x64_32x32, [8, 128, 32, 32], 64, 1, 1);
 operation!(upsample_64x16x16, [8, 64, 16, 16], |_pass| {
     |x| kernels::interpolate_nearest(x, [32, 32])
 });
+
+operation!(upsample_conv3x3_128x128_16x16, [8, 128, 16, 16], |pass| {
+    let (w, b) = (parameter([128, 128, 3, 3], pass), parameter([128], pass));
+    move |x| kernels::upsample_conv2d(x, w.clone(), Some(b.clone()))
+});

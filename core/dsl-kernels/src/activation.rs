@@ -142,7 +142,7 @@ impl CpuOperation<1> for Geglu {
         let features = shape[last];
         let values = x.values();
         let mut y = Unfilled::new(values.len() / 2);
-        let rows = rows_per_piece(features);
+        let rows = parallel::rows_per_piece(features);
         parallel::each(
             parallel::pieces(&mut y, rows * features),
             values.len() * 2,
@@ -175,7 +175,7 @@ impl CpuOperation<1> for Geglu {
         let features = shape[shape.len() - 1] / 2;
         let (values, grads) = (x.values(), grad.values());
         let mut dx = Unfilled::new(values.len());
-        let rows = rows_per_piece(features);
+        let rows = parallel::rows_per_piece(features);
         parallel::each(
             parallel::pieces(&mut dx, rows * 2 * features),
             values.len() * 2,
@@ -206,8 +206,4 @@ impl CpuOperation<1> for Geglu {
         // SAFETY: the pieces make up the whole buffer and hold whole rows, of which both halves were written.
         [Some(unsafe { dx.into_tensor(shape) })]
     }
-}
-
-fn rows_per_piece(features: usize) -> usize {
-    (PIECE / features.max(1)).max(1)
 }

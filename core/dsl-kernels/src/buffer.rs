@@ -140,22 +140,30 @@ impl Unfilled {
         Self(values)
     }
 
-    /// The tensor of these elements, row-major.
+    /// These elements.
     ///
     /// # Safety
-    /// Every element has been written.
-    pub unsafe fn into_tensor(self, shape: impl Into<Shape>) -> FlexTensor {
+    /// Every one has been written.
+    pub unsafe fn into_vec(self) -> Vec<f32> {
         let mut values = ManuallyDrop::new(self.0);
         // SAFETY: the parts of a vector that is not dropped; `MaybeUninit<f32>` has the layout of `f32`, and all elements
         // are initialised by this function's contract.
-        let values = unsafe {
+        unsafe {
             Vec::from_raw_parts(
                 values.as_mut_ptr().cast::<f32>(),
                 values.len(),
                 values.capacity(),
             )
-        };
-        tensor(values, shape)
+        }
+    }
+
+    /// The tensor of these elements, row-major.
+    ///
+    /// # Safety
+    /// Every element has been written.
+    pub unsafe fn into_tensor(self, shape: impl Into<Shape>) -> FlexTensor {
+        // SAFETY: by this function's contract.
+        tensor(unsafe { self.into_vec() }, shape)
     }
 }
 

@@ -6,19 +6,21 @@
 //! see [`strided`]. The gradient for the weights is a sum of outer products, see [`weight_gradient`].
 
 mod border;
+mod columns;
 mod direct;
+mod doubled;
 mod strided;
 mod weight_gradient;
+
+pub use doubled::upsample_conv2d;
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, module};
 
-use crate::buffer::{self, Dense};
-use crate::parallel;
+use crate::add;
+use crate::buffer::Dense;
 use crate::route::{self, CpuOperation};
-use crate::scalar;
-use crate::simd;
 
 /// Convolution with the same stride and zero padding on both axes; as PyTorch's `conv2d`.
 ///
@@ -185,7 +187,7 @@ impl Conv {
             let weight = direct::Packed::turned_over(weight, shape);
             direct::convolve(&shape.transposed(), grad, &weight, None)
         } else {
-            strided::input_gradient(shape, weight, grad)
+            strided::input_gradient(shape, weight, grad, None)
         }
     }
 
@@ -193,25 +195,6 @@ impl Conv {
         let shape = &self.shape;
         let (x, grad) = (x.values(), grad.values());
         weight_gradient::weight_gradient(shape, x, grad)
-    }
-
-    fn bias_gradient(&self, grad: &Dense) -> FlexTensor {
-        let (channels, positions) = (self.shape.channels_out, self.shape.positions_out());
-        let grad = grad.values();
-        let mut total = buffer::zeros(channels);
-        let totals = parallel::pieces(&mut total, 1);
-        parallel::each(totals, grad.len(), |channel, total| {
-            simd::wide(
-                #[inline(always)]
-                || {
-                    for sample in grad.chunks_exact(channels * positions) {
-                        let grad = &sample[channel * positions..][..positions];
-                        total[0] += scalar::sum([grad], |[grad]| grad);
-                    }
-                },
-            );
-        });
-        buffer::tensor(total, [channels])
     }
 }
 
@@ -275,7 +258,7 @@ impl CpuOperation<3> for Conv {
     ) -> [Option<FlexTensor>; 3] {
         let grad = Dense::new(grad);
         let [x, weight] = self.gradients(saved, &grad, [of_x, of_weight]);
-        [x, weight, of_bias.then(|| self.bias_gradient(&grad))]
+        [x, weight, of_bias.then(|| add::sum_per_channel(&grad))]
     }
 }
 
@@ -284,7 +267,7 @@ mod tests {
     use pulp::Arch;
 
     use super::*;
-    use crate::sequential;
+    use crate::{buffer, sequential, simd};
 
     fn numbers(count: usize, seed: u32) -> Vec<f32> {
         let mut state = seed;

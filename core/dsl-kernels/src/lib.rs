@@ -14,6 +14,7 @@
 //! How fast they are, and what was tried: `docs/performance.md` and `cargo bench -p dsl-kernels`.
 
 mod activation;
+mod add;
 mod attention;
 mod buffer;
 mod conv;
@@ -30,10 +31,11 @@ mod update;
 mod upsample;
 
 pub use activation::{geglu, gelu, silu};
+pub use add::{add, add_per_channel};
 pub use attention::attention;
-pub use conv::conv2d;
-pub use linear::linear;
-pub use memory::keep_freed_memory;
+pub use conv::{conv2d, upsample_conv2d};
+pub use linear::{linear, linear_from_pixels, linear_to_pixels};
+pub use memory::{give_back_freed_memory, keep_freed_memory};
 pub use norm::{group_norm, group_norm_silu, layer_norm};
 pub use parallel::{sequential, together};
 pub use update::{AdamW, Moved, moving_average, sum_of_squares};

@@ -1,8 +1,12 @@
-//! Linear layers: products over the last axis, with the gradients that are asked for and no others.
+//! Linear layers: products over the last axis, with the gradients that are asked for and no others; and from pictures to
+//! tokens and back, without a copy in the other order.
+
+use std::mem::MaybeUninit;
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Shape, Tensor, module};
 
+use crate::add;
 use crate::buffer::{self, Dense, Unfilled};
 use crate::matrix::{Destination, Matrix, MatrixMut, product};
 use crate::parallel;
@@ -19,35 +23,135 @@ pub fn linear<const D: usize>(
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 ) -> Tensor<D> {
+    let dims = input.dims();
     // A mistake is burn's to report.
-    let fits = D > 1
-        && input.dims()[D - 1] == weight.dims()[0]
-        && weight.dims().into_iter().all(|width| width > 0)
-        && bias
-            .as_ref()
-            .is_none_or(|bias| bias.dims()[0] == weight.dims()[1]);
-    if !fits {
+    if D < 2 || !fits(dims[D - 1], &weight, bias.as_ref()) {
         return module::linear(input, weight, bias);
     }
-    let inputs = (
-        [input.into_dispatch(), weight.into_dispatch()],
-        bias.map(Tensor::into_dispatch),
-    );
-    match route::run_layer(Linear, inputs) {
-        Ok(y) => Tensor::from_dispatch(y),
-        Err(inputs) => {
-            let ([input, weight], bias) = *inputs;
-            module::linear(
-                Tensor::from_dispatch(input),
-                Tensor::from_dispatch(weight),
-                bias.map(Tensor::from_dispatch),
-            )
+    let mut dims_out = dims;
+    dims_out[D - 1] = weight.dims()[1];
+    let operation = Linear {
+        samples: 1,
+        positions: dims[..D - 1].iter().product(),
+        from: Order::Tokens,
+        to: Order::Tokens,
+        dims_in: Shape::from(dims),
+        dims_out: Shape::from(dims_out),
+    };
+    operation.run(input, weight, bias, module::linear)
+}
+
+/// [`linear`] over the channels of each position: from a picture to tokens.
+///
+/// # Shapes
+/// - `x`: `[batch, d_input, height, width]`, `weight`: `[d_input, d_output]`, `bias`: `[d_output]`
+/// - result: `[batch, height * width, d_output]`
+pub fn linear_from_pixels(x: Tensor<4>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<3> {
+    let [batch, channels, height, width] = x.dims();
+    let composed = |x: Tensor<4>, weight, bias| {
+        let tokens = x.flatten::<3>(2, 3).swap_dims(1, 2);
+        module::linear(tokens, weight, bias)
+    };
+    if !fits(channels, &weight, bias.as_ref()) {
+        return composed(x, weight, bias);
+    }
+    let operation = Linear {
+        samples: batch,
+        positions: height * width,
+        from: Order::Channels,
+        to: Order::Tokens,
+        dims_in: Shape::from(x.dims()),
+        dims_out: Shape::from([batch, height * width, weight.dims()[1]]),
+    };
+    operation.run(x, weight, bias, composed)
+}
+
+/// [`linear`] from tokens to the channels of a picture: the way back from [`linear_from_pixels`].
+///
+/// # Shapes
+/// - `tokens`: `[batch, size[0] * size[1], d_input]`, `weight`: `[d_input, d_output]`, `bias`: `[d_output]`
+/// - result: `[batch, d_output, size[0], size[1]]`
+pub fn linear_to_pixels(
+    tokens: Tensor<3>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    [height, width]: [usize; 2],
+) -> Tensor<4> {
+    let [batch, positions, d_input] = tokens.dims();
+    let dims_out = [batch, weight.dims()[1], height, width];
+    let composed = |tokens: Tensor<3>, weight, bias| {
+        module::linear(tokens, weight, bias)
+            .swap_dims(1, 2)
+            .reshape(dims_out)
+    };
+    if positions != height * width || !fits(d_input, &weight, bias.as_ref()) {
+        return composed(tokens, weight, bias);
+    }
+    let operation = Linear {
+        samples: batch,
+        positions,
+        from: Order::Tokens,
+        to: Order::Channels,
+        dims_in: Shape::from(tokens.dims()),
+        dims_out: Shape::from(dims_out),
+    };
+    operation.run(tokens, weight, bias, composed)
+}
+
+/// Whether there is such a layer.
+fn fits(d_input: usize, weight: &Tensor<2>, bias: Option<&Tensor<1>>) -> bool {
+    d_input == weight.dims()[0]
+        && weight.dims().into_iter().all(|width| width > 0)
+        && bias.is_none_or(|bias| bias.dims()[0] == weight.dims()[1])
+}
+
+/// How the features of the positions of one sample lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Order {
+    /// `[positions, features]`.
+    Tokens,
+    /// `[features, positions]`.
+    Channels,
+}
+
+impl Order {
+    /// The `[positions, features]` matrix of one sample.
+    fn matrix(self, values: &[f32], positions: usize, features: usize) -> Matrix<'_> {
+        match self {
+            Self::Tokens => Matrix::row_major(values, positions, features),
+            Self::Channels => Matrix::row_major(values, features, positions).transposed(),
         }
+    }
+
+    /// Writes `[start +] lhs @ rhs`, of positions times features, to one sample.
+    fn write(
+        self,
+        values: &mut [MaybeUninit<f32>],
+        destination: Destination,
+        lhs: Matrix<'_>,
+        rhs: Matrix<'_>,
+        parallelism: gemm::Parallelism,
+    ) {
+        // With channels first it is the transposed product.
+        let (lhs, rhs) = match self {
+            Self::Tokens => (lhs, rhs),
+            Self::Channels => (rhs.transposed(), lhs.transposed()),
+        };
+        let mut dst = MatrixMut::unfilled(values, lhs.rows, rhs.cols);
+        product(&mut dst, destination, 1.0, lhs, rhs, parallelism);
     }
 }
 
+/// A linear layer over `positions` of each of `samples`.
 #[derive(Debug, Clone)]
-struct Linear;
+struct Linear {
+    samples: usize,
+    positions: usize,
+    from: Order,
+    to: Order,
+    dims_in: Shape,
+    dims_out: Shape,
+}
 
 /// A weight in whatever order it lies: pointwise convolutions come transposed.
 #[derive(Debug, Clone)]
@@ -76,75 +180,148 @@ impl Weight {
     }
 }
 
-fn forward(input: &Dense, weight: &Weight, bias: Option<&Dense>) -> FlexTensor {
-    let weight = weight.matrix();
-    let rows = input.values().len() / weight.rows.max(1);
-    let mut y = Unfilled::new(rows * weight.cols);
-    let destination = match bias {
-        Some(bias) => {
-            for y in y.chunks_exact_mut(weight.cols.max(1)) {
-                y.write_copy_of_slice(bias.values());
+impl Linear {
+    fn run<const D: usize, const E: usize>(
+        self,
+        input: Tensor<D>,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        composed: impl FnOnce(Tensor<D>, Tensor<2>, Option<Tensor<1>>) -> Tensor<E>,
+    ) -> Tensor<E> {
+        let inputs = (
+            [input.into_dispatch(), weight.into_dispatch()],
+            bias.map(Tensor::into_dispatch),
+        );
+        match route::run_layer(self, inputs) {
+            Ok(y) => Tensor::from_dispatch(y),
+            Err(inputs) => {
+                let ([input, weight], bias) = *inputs;
+                composed(
+                    Tensor::from_dispatch(input),
+                    Tensor::from_dispatch(weight),
+                    bias.map(Tensor::from_dispatch),
+                )
             }
-            Destination::Add
         }
-        None => Destination::Overwrite,
-    };
-    product(
-        &mut MatrixMut::unfilled(&mut y, rows, weight.cols),
-        destination,
-        1.0,
-        Matrix::row_major(input.values(), rows, weight.rows),
-        weight,
-        parallel::for_gemm(rows * weight.rows * weight.cols),
-    );
-    let mut shape = input.shape().to_vec();
-    if let Some(last) = shape.last_mut() {
-        *last = weight.cols;
     }
-    // SAFETY: the product writes every element.
-    unsafe { y.into_tensor(shape) }
-}
 
-fn input_gradient(shape: &Shape, weight: &Weight, grad: &Dense) -> FlexTensor {
-    let weight = weight.matrix();
-    let rows = grad.values().len() / weight.cols.max(1);
-    let mut dx = Unfilled::new(rows * weight.rows);
-    product(
-        &mut MatrixMut::unfilled(&mut dx, rows, weight.rows),
-        Destination::Overwrite,
-        1.0,
-        Matrix::row_major(grad.values(), rows, weight.cols),
-        weight.transposed(),
-        parallel::for_gemm(rows * weight.rows * weight.cols),
-    );
-    // SAFETY: the product writes every element.
-    unsafe { dx.into_tensor(shape.clone()) }
-}
+    /// Calls `job` with the index and the values of each sample: all at once where there are enough of them, else each with
+    /// all threads.
+    fn each_sample(
+        &self,
+        values: &mut [MaybeUninit<f32>],
+        work: usize,
+        job: impl Fn(usize, &mut [MaybeUninit<f32>], gemm::Parallelism) + Sync + Send,
+    ) {
+        let samples = parallel::pieces(values, values.len() / self.samples.max(1));
+        if self.samples < parallel::threads() {
+            let parallelism = parallel::for_gemm(work / self.samples.max(1));
+            for (sample, values) in samples.into_iter().enumerate() {
+                job(sample, values, parallelism);
+            }
+        } else {
+            parallel::each(samples, work / 64, |sample, values| {
+                job(sample, values, gemm::Parallelism::None);
+            });
+        }
+    }
 
-fn weight_gradient(input: &Dense, weight: &Weight, grad: &Dense) -> FlexTensor {
-    let Matrix {
-        rows: d_input,
-        cols: d_output,
-        ..
-    } = weight.matrix();
-    let rows = input.values().len() / d_input.max(1);
-    let mut dw = Unfilled::new(d_input * d_output);
-    product(
-        &mut MatrixMut::unfilled(&mut dw, d_input, d_output),
-        Destination::Overwrite,
-        1.0,
-        Matrix::row_major(input.values(), rows, d_input).transposed(),
-        Matrix::row_major(grad.values(), rows, d_output),
-        parallel::for_gemm(rows * d_input * d_output),
-    );
-    // SAFETY: the product writes every element.
-    unsafe { dw.into_tensor([d_input, d_output]) }
+    fn output(&self, input: &Dense, weight: &Weight, bias: Option<&Dense>) -> FlexTensor {
+        let weight = weight.matrix();
+        let mut y = Unfilled::new(self.dims_out.num_elements());
+        let destination = match bias {
+            Some(bias) => {
+                self.fill(&mut y, bias.values());
+                Destination::Add
+            }
+            None => Destination::Overwrite,
+        };
+        let work = self.samples * self.positions * weight.rows * weight.cols;
+        self.each_sample(&mut y, work, |sample, y, parallelism| {
+            let len = self.positions * weight.rows;
+            let input = &input.values()[sample * len..][..len];
+            let input = self.from.matrix(input, self.positions, weight.rows);
+            self.to.write(y, destination, input, weight, parallelism);
+        });
+        // SAFETY: the products write every element.
+        unsafe { y.into_tensor(self.dims_out.clone()) }
+    }
+
+    /// Writes the bias to every position.
+    fn fill(&self, y: &mut [MaybeUninit<f32>], bias: &[f32]) {
+        let work = y.len();
+        match self.to {
+            Order::Tokens => {
+                let rows = parallel::rows_per_piece(bias.len());
+                parallel::each(parallel::pieces(y, rows * bias.len()), work, |_, y| {
+                    for y in y.chunks_exact_mut(bias.len()) {
+                        y.write_copy_of_slice(bias);
+                    }
+                });
+            }
+            Order::Channels => {
+                parallel::each(parallel::pieces(y, self.positions), work, |channel, y| {
+                    y.fill(MaybeUninit::new(bias[channel % bias.len()]));
+                });
+            }
+        }
+    }
+
+    fn input_gradient(&self, weight: &Weight, grad: &Dense) -> FlexTensor {
+        let weight = weight.matrix();
+        let mut dx = Unfilled::new(self.dims_in.num_elements());
+        let work = self.samples * self.positions * weight.rows * weight.cols;
+        self.each_sample(&mut dx, work, |sample, dx, parallelism| {
+            let len = self.positions * weight.cols;
+            let grad = &grad.values()[sample * len..][..len];
+            let grad = self.to.matrix(grad, self.positions, weight.cols);
+            let weight = weight.transposed();
+            self.from
+                .write(dx, Destination::Overwrite, grad, weight, parallelism);
+        });
+        // SAFETY: the products write every element.
+        unsafe { dx.into_tensor(self.dims_in.clone()) }
+    }
+
+    fn weight_gradient(&self, input: &Dense, weight: &Weight, grad: &Dense) -> FlexTensor {
+        let Matrix { rows, cols, .. } = weight.matrix();
+        let mut dw = Unfilled::new(rows * cols);
+        let (input, grad) = (input.values(), grad.values());
+        if self.samples * self.positions == 0 {
+            dw.fill(MaybeUninit::new(0.0));
+        }
+        for sample in 0..self.samples {
+            let input = &input[sample * self.positions * rows..][..self.positions * rows];
+            let grad = &grad[sample * self.positions * cols..][..self.positions * cols];
+            let destination = match sample {
+                0 => Destination::Overwrite,
+                _ => Destination::Add,
+            };
+            product(
+                &mut MatrixMut::unfilled(&mut dw, rows, cols),
+                destination,
+                1.0,
+                self.from.matrix(input, self.positions, rows).transposed(),
+                self.to.matrix(grad, self.positions, cols),
+                parallel::for_gemm(self.positions * rows * cols),
+            );
+        }
+        // SAFETY: the first product writes every element, or they were filled.
+        unsafe { dw.into_tensor([rows, cols]) }
+    }
+
+    fn bias_gradient(&self, grad: &Dense) -> FlexTensor {
+        match self.to {
+            Order::Tokens => sum_of_rows(grad),
+            Order::Channels => add::sum_per_channel(grad),
+        }
+    }
 }
 
 /// Rows summed before the sums are: keeps rounding errors small, and the order independent of threads.
 const ROWS: usize = 256;
 
-fn bias_gradient(grad: &Dense) -> FlexTensor {
+fn sum_of_rows(grad: &Dense) -> FlexTensor {
     let features = grad.shape().last().copied().unwrap_or(1);
     let blocks = grad.values().chunks((ROWS * features).max(1));
     let mut partial = buffer::zeros(blocks.len() * features);
@@ -178,24 +355,32 @@ fn bias_gradient(grad: &Dense) -> FlexTensor {
 #[derive(Debug, Clone)]
 struct Saved {
     input: Option<Dense>,
-    shape: Shape,
     weight: Weight,
 }
 
-impl Saved {
-    fn new(input: Dense, weight: Weight, for_weight: bool) -> Self {
-        Self {
-            shape: input.shape().clone(),
-            input: for_weight.then_some(input),
-            weight,
-        }
+impl Linear {
+    fn forward(
+        &self,
+        [input, weight]: [FlexTensor; 2],
+        bias: Option<&Dense>,
+        for_weight: bool,
+    ) -> (FlexTensor, Saved) {
+        let (input, weight) = (Dense::new(input), Weight::new(weight));
+        let y = self.output(&input, &weight, bias);
+        let input = for_weight.then_some(input);
+        (y, Saved { input, weight })
     }
 
-    fn gradients(self, grad: &Dense, [of_input, of_weight]: [bool; 2]) -> [Option<FlexTensor>; 2] {
-        let input = self.input.filter(|_| of_weight);
+    fn gradients(
+        &self,
+        Saved { input, weight }: Saved,
+        grad: &Dense,
+        [of_input, of_weight]: [bool; 2],
+    ) -> [Option<FlexTensor>; 2] {
+        let input = input.filter(|_| of_weight);
         [
-            of_input.then(|| input_gradient(&self.shape, &self.weight, grad)),
-            input.map(|input| weight_gradient(&input, &self.weight, grad)),
+            of_input.then(|| self.input_gradient(&weight, grad)),
+            input.map(|input| self.weight_gradient(&input, &weight, grad)),
         ]
     }
 }
@@ -203,10 +388,8 @@ impl Saved {
 impl CpuOperation<2> for Linear {
     type Saved = Saved;
 
-    fn forward(&self, [input, weight]: [FlexTensor; 2], wanted: [bool; 2]) -> (FlexTensor, Saved) {
-        let (input, weight) = (Dense::new(input), Weight::new(weight));
-        let y = forward(&input, &weight, None);
-        (y, Saved::new(input, weight, wanted[1]))
+    fn forward(&self, inputs: [FlexTensor; 2], wanted: [bool; 2]) -> (FlexTensor, Saved) {
+        self.forward(inputs, None, wanted[1])
     }
 
     fn backward(
@@ -215,7 +398,7 @@ impl CpuOperation<2> for Linear {
         grad: FlexTensor,
         wanted: [bool; 2],
     ) -> [Option<FlexTensor>; 2] {
-        saved.gradients(&Dense::new(grad), wanted)
+        self.gradients(saved, &Dense::new(grad), wanted)
     }
 }
 
@@ -227,9 +410,7 @@ impl CpuOperation<3> for Linear {
         [input, weight, bias]: [FlexTensor; 3],
         wanted: [bool; 3],
     ) -> (FlexTensor, Saved) {
-        let (input, weight) = (Dense::new(input), Weight::new(weight));
-        let y = forward(&input, &weight, Some(&Dense::new(bias)));
-        (y, Saved::new(input, weight, wanted[1]))
+        self.forward([input, weight], Some(&Dense::new(bias)), wanted[1])
     }
 
     fn backward(
@@ -239,7 +420,7 @@ impl CpuOperation<3> for Linear {
         [of_input, of_weight, of_bias]: [bool; 3],
     ) -> [Option<FlexTensor>; 3] {
         let grad = Dense::new(grad);
-        let [input, weight] = saved.gradients(&grad, [of_input, of_weight]);
-        [input, weight, of_bias.then(|| bias_gradient(&grad))]
+        let [input, weight] = self.gradients(saved, &grad, [of_input, of_weight]);
+        [input, weight, of_bias.then(|| self.bias_gradient(&grad))]
     }
 }

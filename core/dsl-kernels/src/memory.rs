@@ -21,3 +21,17 @@ pub fn keep_freed_memory() {
         }
     }
 }
+
+/// Gives freed memory back to the system, whatever [`keep_freed_memory`] has said: for the moment after something large is gone
+/// that no step needs again.
+///
+/// Has an effect with the GNU C library only.
+pub fn give_back_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        // SAFETY: `malloc_trim` takes the allocator's own lock and touches pages that hold nothing alone.
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! Each value is computed by one thread in an order that follows from the shapes alone. Threads decide when that happens.
 
+mod awake;
+
 use std::cell::Cell;
 
 use gemm::Parallelism;
@@ -28,12 +30,12 @@ pub fn sequential<R>(job: impl FnOnce() -> R) -> R {
 /// Runs `job` on one of the threads among which operations are shared out.
 ///
 /// For whatever calls many operations: a thread from outside sleeps while its operation is worked on and is woken up
-/// afterwards, each time. The numbers are the same either way.
+/// afterwards, each time. The other threads stay [awake] between the operations. The numbers are the same either way.
 pub fn together<R: Send>(job: impl FnOnce() -> R + Send) -> R {
     if SEQUENTIAL.get() {
         job()
     } else {
-        rayon::scope(|_| job())
+        rayon::scope(|_| awake::during(job))
     }
 }
 
@@ -41,7 +43,11 @@ pub fn together<R: Send>(job: impl FnOnce() -> R + Send) -> R {
 const GRAIN: usize = 16 * 1024;
 
 fn shared(work: usize) -> bool {
-    work >= 2 * GRAIN && threads() > 1
+    let shared = work >= 2 * GRAIN && threads() > 1;
+    if shared {
+        awake::ask();
+    }
+    shared
 }
 
 /// Threads that work may be shared out among. Nothing that decides numbers may depend on it.
@@ -85,6 +91,11 @@ pub(crate) fn pieces<T>(buffer: &mut [T], size: usize) -> Vec<&mut [T]> {
 
 /// The size of pieces for work that goes element by element.
 pub(crate) const PIECE: usize = 8 * 1024;
+
+/// How many rows of `len` elements make up a piece of about that size.
+pub(crate) fn rows_per_piece(len: usize) -> usize {
+    (PIECE / len.max(1)).max(1)
+}
 
 #[cfg(test)]
 mod tests {

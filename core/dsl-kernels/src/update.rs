@@ -119,20 +119,20 @@ impl AdamW {
     /// In place, where nobody else holds a weight or its moments.
     fn apply_here(&self, [weight, grad, moment_1, moment_2]: [FlexTensor; 4]) -> [FlexTensor; 3] {
         let grad = Dense::new(grad);
-        let mut moved = [weight, moment_1, moment_2].map(Dense::new);
-        let [weight, moment_1, moment_2] = moved.each_mut().map(Dense::values_mut);
-        let pieces = weight
+        let mut moments = [moment_1, moment_2].map(Dense::new);
+        let [moment_1, moment_2] = moments.each_mut().map(Dense::values_mut);
+        let companions = moment_1
             .chunks_mut(PIECE)
-            .zip(moment_1.chunks_mut(PIECE))
             .zip(moment_2.chunks_mut(PIECE))
-            .zip(grad.values().chunks(PIECE))
-            .collect();
+            .zip(grad.values().chunks(PIECE));
         let factors = self.factors();
-        type Piece<'a> = (((&'a mut [f32], &'a mut [f32]), &'a mut [f32]), &'a [f32]);
-        parallel::each(
-            pieces,
+        type Companion<'a> = ((&'a mut [f32], &'a mut [f32]), &'a [f32]);
+        let weight = buffer::change(
+            weight,
+            PIECE,
+            companions,
             grad.values().len() * 3,
-            |_, (((weight, moment_1), moment_2), grad): Piece<'_>| {
+            |_, weight, ((moment_1, moment_2), grad): Companion<'_>| {
                 simd::wide(
                     #[inline(always)]
                     || {
@@ -148,7 +148,8 @@ impl AdamW {
                 );
             },
         );
-        moved.map(Dense::into_tensor)
+        let [moment_1, moment_2] = moments.map(Dense::into_tensor);
+        [weight, moment_1, moment_2]
     }
 }
 

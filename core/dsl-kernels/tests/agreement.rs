@@ -89,6 +89,10 @@ fn check(sizes: &[usize], f: impl Fn(&[Tensor<1>]) -> Tensor<1> + Sync) {
             pool.install(|| outcome(&inputs, DType::F32, &f)) == ours,
             "{threads} threads change bits"
         );
+        assert!(
+            pool.install(|| kernels::together(|| outcome(&inputs, DType::F32, &f))) == ours,
+            "{threads} threads that stay awake change bits"
+        );
     }
     assert!(
         kernels::sequential(|| outcome(&inputs, DType::F32, &f)) == ours,
@@ -205,6 +209,37 @@ proptest! {
     }
 
     #[test]
+    fn linears_between_pictures_and_tokens(batch in 1usize..4, size in [1usize..12, 1usize..12], from in 1usize..40, to in 1usize..40) {
+        let [height, width] = size;
+        let sizes = [batch * height * width * from, from * to, to];
+        check(&sizes, |t| {
+            let x = shaped(&t[0], [batch, from, height, width]);
+            flat(kernels::linear_from_pixels(x, shaped(&t[1], [from, to]), Some(t[2].clone())))
+        });
+        check(&sizes, |t| {
+            let tokens = shaped(&t[0], [batch, height * width, from]);
+            flat(kernels::linear_to_pixels(tokens, shaped(&t[1], [from, to]), Some(t[2].clone()), size))
+        });
+        // The weight as a transposed view, no bias.
+        check(&sizes[..2], |t| {
+            let weight = shaped(&t[1], [to, from]).transpose();
+            let x = shaped(&t[0], [batch, from, height, width]);
+            flat(kernels::linear_from_pixels(x, weight, None))
+        });
+    }
+
+    #[test]
+    fn additions(dims in [1usize..4, 1usize..9, 1usize..20, 1usize..20]) {
+        let size = dims.iter().product();
+        check(&[size, size], |t| kernels::add(t[0].clone() * 2.0, t[1].clone()));
+        // Twice the same tensor, whose memory is then not free.
+        check(&[size], |t| kernels::add(t[0].clone(), t[0].clone()));
+        check(&[size, dims[0] * dims[1]], |t| {
+            flat(kernels::add_per_channel(shaped(&t[0], dims), shaped(&t[1], [dims[0], dims[1]])))
+        });
+    }
+
+    #[test]
     fn convolutions(
         sizes in [1usize..4, 1usize..20, 1usize..20],
         height in 3usize..20,
@@ -235,6 +270,15 @@ proptest! {
         let [_, _, height, width] = dims;
         check(&[dims.iter().product()], |t| flat(kernels::interpolate_nearest(shaped(&t[0], dims), [2 * height, 2 * width])));
     }
+
+    #[test]
+    fn convolutions_of_doubled_pictures(batch in 1usize..4, from in 1usize..20, to in 1usize..20, size in [1usize..12, 1usize..12]) {
+        let [height, width] = size;
+        let (x, w) = ([batch, from, height, width], [to, from, 3, 3]);
+        let sizes = [x.iter().product(), w.iter().product(), to];
+        check(&sizes, |t| flat(kernels::upsample_conv2d(shaped(&t[0], x), shaped(&t[1], w), Some(t[2].clone()))));
+        check(&sizes[..2], |t| flat(kernels::upsample_conv2d(shaped(&t[0], x), shaped(&t[1], w), None)));
+    }
 }
 
 /// Sizes of real networks, at which every path over threads and tiles is taken.
@@ -247,6 +291,19 @@ fn sizes_of_a_unet() {
     check_conv([3, 64, 128], [16, 16], [1, 1, 0]);
     check_conv([1, 16, 16], [70, 70], [3, 1, 1]);
     check_attention([2, 4, 256, 256, 32], None);
+    check(&[8 * 64 * 256, 64 * 128, 128], |t| {
+        let (x, w) = (shaped(&t[0], [8, 64, 16, 16]), shaped(&t[1], [64, 128]));
+        flat(kernels::linear_from_pixels(x, w, Some(t[2].clone())))
+    });
+    check(&[8 * 64 * 256, 64 * 128, 128], |t| {
+        let (x, w) = (shaped(&t[0], [8, 256, 64]), shaped(&t[1], [64, 128]));
+        flat(kernels::linear_to_pixels(
+            x,
+            w,
+            Some(t[2].clone()),
+            [16, 16],
+        ))
+    });
     check_attention([2, 4, 256, 77, 24], Some([1, 1]));
 }
 

@@ -230,23 +230,22 @@ impl BasicTransformerBlock {
     pub fn forward(&self, x: Tensor<3>, size: [usize; 2], context: &AttentionContext) -> Tensor<3> {
         let normed = self.norm1.forward(x.clone());
         let mut x = match &self.multi_view {
-            Some(multi_view) => x + multi_view.within_views(&self.attn1, normed),
-            None => x + self.attn1.forward(normed.clone(), normed),
+            Some(multi_view) => kernels::add(x, multi_view.within_views(&self.attn1, normed)),
+            None => kernels::add(x, self.attn1.forward(normed.clone(), normed)),
         };
         if let (Some(multi_view), Some(norm), Some(attn)) =
             (&self.multi_view, &self.norm_mv, &self.attn_mv)
         {
             let normed = norm.forward(x.clone());
-            x = x + multi_view.across_views(attn, normed, size);
+            x = kernels::add(x, multi_view.across_views(attn, normed, size));
         }
         if let (Some(fuser), Some(objects)) = (&self.fuser, &context.objects) {
             x = fuser.forward(x, objects);
         }
         let normed = self.norm2.forward(x.clone());
-        let x = x + self
-            .attn2
-            .forward(normed, context.encoder_hidden_states.clone());
+        let text = context.encoder_hidden_states.clone();
+        let x = kernels::add(x, self.attn2.forward(normed, text));
         let normed = self.norm3.forward(x.clone());
-        x + self.ff.forward(normed)
+        kernels::add(x, self.ff.forward(normed))
     }
 }

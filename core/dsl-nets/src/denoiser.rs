@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use dsl_kernels as kernels;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -137,10 +138,11 @@ impl Denoiser {
         timestep: Tensor<1>,
         conditioning: &Conditioning,
     ) -> Tensor<4> {
-        match self {
+        // For callers who sample: a training step does so for all of its passes.
+        kernels::together(|| match self {
             Self::Unet(unet) => unet.forward(x_t, timestep, conditioning),
             Self::Mlp(mlp) => mlp.forward(x_t, timestep),
-        }
+        })
     }
 
     /// As [`Self::forward`], with what a network with `camera_regression` takes the conditioning picture's camera to be.

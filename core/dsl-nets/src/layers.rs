@@ -58,7 +58,28 @@ impl Linear {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let mut y = kernels::linear(x.clone(), self.weight.val(), self.bias());
         for adapter in self.base_lora.iter().chain(&self.lora) {
-            y = y + adapter.forward(x.clone());
+            y = kernels::add(y, adapter.forward(x.clone()));
+        }
+        y
+    }
+
+    /// # Shapes
+    /// - `x`: `[batch, d_input, height, width]`; result: `[batch, height * width, d_output]`
+    pub fn forward_from_pixels(&self, x: Tensor<4>) -> Tensor<3> {
+        let mut y = kernels::linear_from_pixels(x.clone(), self.weight.val(), self.bias());
+        for adapter in self.base_lora.iter().chain(&self.lora) {
+            y = kernels::add(y, adapter.forward_from_pixels(x.clone()));
+        }
+        y
+    }
+
+    /// # Shapes
+    /// - `tokens`: `[batch, size[0] * size[1], d_input]`; result: `[batch, d_output, size[0], size[1]]`
+    pub fn forward_to_pixels(&self, tokens: Tensor<3>, size: [usize; 2]) -> Tensor<4> {
+        let (weight, bias) = (self.weight.val(), self.bias());
+        let mut y = kernels::linear_to_pixels(tokens.clone(), weight, bias, size);
+        for adapter in self.base_lora.iter().chain(&self.lora) {
+            y = kernels::add(y, adapter.forward_to_pixels(tokens.clone(), size));
         }
         y
     }
@@ -149,7 +170,24 @@ impl Conv2d {
             self.padding,
         );
         for adapter in self.base_lora.iter().chain(&self.lora) {
-            y = y + adapter.forward(x.clone());
+            y = kernels::add(y, adapter.forward(x.clone()));
+        }
+        y
+    }
+
+    /// The convolution of the picture at twice the size, by repeated elements; for 3×3 kernels that keep the size.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, channels_in, height, width]`; result: `[batch, channels_out, 2 height, 2 width]`
+    pub(crate) fn forward_doubled(&self, x: Tensor<4>) -> Tensor<4> {
+        let mut y = kernels::upsample_conv2d(x.clone(), self.weight.val(), Some(self.bias.val()));
+        let mut adapters = self.base_lora.iter().chain(&self.lora).peekable();
+        if adapters.peek().is_some() {
+            let [_, _, height, width] = x.dims();
+            let x = kernels::interpolate_nearest(x, [2 * height, 2 * width]);
+            for adapter in adapters {
+                y = kernels::add(y, adapter.forward(x.clone()));
+            }
         }
         y
     }
@@ -181,19 +219,34 @@ impl PointwiseConv {
     }
 
     /// # Shapes
-    /// - `x`: `[batch, tokens, channels_in]`; result: `[batch, tokens, channels_out]`
-    pub fn forward_tokens(&self, x: Tensor<3>) -> Tensor<3> {
-        let [channels_out, channels_in, _, _] = self.weight.dims();
-        let weight = self
-            .weight
-            .val()
-            .reshape([channels_out, channels_in])
-            .transpose();
-        let mut y = kernels::linear(x.clone(), weight, Some(self.bias.val()));
+    /// - `x`: `[batch, channels_in, height, width]`; result: `[batch, height * width, channels_out]`
+    pub fn forward_from_pixels(&self, x: Tensor<4>) -> Tensor<3> {
+        let bias = Some(self.bias.val());
+        let mut y = kernels::linear_from_pixels(x.clone(), self.matrix(), bias);
         for adapter in self.base_lora.iter().chain(&self.lora) {
-            y = y + adapter.forward(x.clone());
+            y = kernels::add(y, adapter.forward_from_pixels(x.clone()));
         }
         y
+    }
+
+    /// # Shapes
+    /// - `tokens`: `[batch, size[0] * size[1], channels_in]`; result: `[batch, channels_out, size[0], size[1]]`
+    pub fn forward_to_pixels(&self, tokens: Tensor<3>, size: [usize; 2]) -> Tensor<4> {
+        let bias = Some(self.bias.val());
+        let mut y = kernels::linear_to_pixels(tokens.clone(), self.matrix(), bias, size);
+        for adapter in self.base_lora.iter().chain(&self.lora) {
+            y = kernels::add(y, adapter.forward_to_pixels(tokens.clone(), size));
+        }
+        y
+    }
+
+    /// The weight of the linear layer over tokens, `[channels_in, channels_out]`.
+    fn matrix(&self) -> Tensor<2> {
+        let [channels_out, channels_in, _, _] = self.weight.dims();
+        self.weight
+            .val()
+            .reshape([channels_out, channels_in])
+            .transpose()
     }
 
     /// # Shapes
@@ -201,7 +254,7 @@ impl PointwiseConv {
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let mut y = kernels::conv2d(x.clone(), self.weight.val(), Some(self.bias.val()), 1, 0);
         for adapter in self.base_lora.iter().chain(&self.lora) {
-            y = y + adapter.forward_pixels(x.clone());
+            y = kernels::add(y, adapter.forward_pixels(x.clone()));
         }
         y
     }

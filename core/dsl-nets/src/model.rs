@@ -245,6 +245,11 @@ impl Model {
         weights::load(self, file, Self::PREFIXES)
     }
 
+    /// What [`load`](Self::load) would report, from names and shapes alone: nothing is read.
+    pub fn fit(&self, file: &WeightFile) -> LoadReport {
+        weights::compare(self, &weights::prefixed(file, Self::PREFIXES))
+    }
+
     /// As [`load`](Self::load), but every parameter must be in the file.
     ///
     /// # Errors

@@ -50,6 +50,18 @@ pub fn parameter_infos<M: Module>(module: &M) -> Vec<NamedParameter> {
     collect(module, false)
 }
 
+/// Gives every parameter that still waits for it its fresh value, see
+/// [`ParameterInit::deferred`](crate::ParameterInit::deferred).
+pub fn read_all<M: Module>(module: &M) {
+    struct Read;
+    impl ModuleVisitor for Read {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            param.val();
+        }
+    }
+    module.visit(&mut Read);
+}
+
 /// Number of elements over all parameters that train; 0 on a device without autodiff.
 pub fn count_trainable<M: Module>(module: &M) -> usize {
     let count = |p: NamedParameter| {

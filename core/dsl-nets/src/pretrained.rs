@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use burn::module::Module;
+use burn::tensor::Device;
 use serde_json::{Map, Value};
 
 use crate::autoencoder_kl::{AutoencoderKL, AutoencoderKLConfig};
@@ -12,6 +12,7 @@ use crate::clip::{
 };
 use crate::error::NetsError;
 use crate::parameter_init::ParameterInit;
+use crate::parameters::read_all;
 use crate::unet_2d_condition::{UNet2DCondition, UNet2DConditionConfig};
 use crate::weights::{
     Extension, LoadReport, Renamed, TaskShare, WeightDType, WeightSet, complete, load_set,
@@ -142,17 +143,6 @@ pub fn load_unet_extending(
     })?;
     read_all(&module);
     Ok((module, extension))
-}
-
-/// Gives every parameter that still waits for it its fresh value.
-fn read_all<M: Module>(module: &M) {
-    struct Read;
-    impl ModuleVisitor for Read {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            param.val();
-        }
-    }
-    module.visit(&mut Read);
 }
 
 /// Tensors under today's names.

@@ -104,9 +104,7 @@ impl ResnetBlock2D {
         let x = boundary(x);
         let mut hidden = self.conv1.forward(self.norm1.forward_silu(x.clone()));
         if let (Some(projection), Some(temb)) = (&self.time_emb_proj, temb) {
-            let temb = projection.forward(temb.clone());
-            let [batch, channels] = temb.dims();
-            hidden = hidden + temb.reshape([batch, channels, 1, 1]);
+            hidden = kernels::add_per_channel(hidden, projection.forward(temb.clone()));
         }
         let mut hidden = self.conv2.forward(self.norm2.forward_silu(hidden));
         if let (Some(sft), Some(features)) = (&self.sft, features) {
@@ -116,7 +114,7 @@ impl ResnetBlock2D {
             Some(conv) => conv.forward(x),
             None => x,
         };
-        skip + hidden
+        kernels::add(skip, hidden)
     }
 }
 
@@ -162,6 +160,11 @@ impl Upsample2D {
     /// # Shapes
     /// - `x`: `[batch, channels, height, width]`; result: `[batch, channels, size[0], size[1]]`
     pub fn forward(&self, x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
-        self.conv.forward(kernels::interpolate_nearest(x, size))
+        let [_, _, height, width] = x.dims();
+        if size == [2 * height, 2 * width] {
+            self.conv.forward_doubled(x)
+        } else {
+            self.conv.forward(kernels::interpolate_nearest(x, size))
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use dsl_kernels as kernels;
 
 use crate::attention::{AttentionContext, BasicTransformerBlock, TransformerBlockConfig};
 use crate::layers::{GroupNorm, Linear, PointwiseConv};
@@ -26,10 +27,17 @@ impl Projection {
         }
     }
 
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+    fn forward_from_pixels(&self, x: Tensor<4>) -> Tensor<3> {
         match self {
-            Self::PointwiseConv(conv) => conv.forward_tokens(x),
-            Self::Linear(linear) => linear.forward(x),
+            Self::PointwiseConv(conv) => conv.forward_from_pixels(x),
+            Self::Linear(linear) => linear.forward_from_pixels(x),
+        }
+    }
+
+    fn forward_to_pixels(&self, tokens: Tensor<3>, size: [usize; 2]) -> Tensor<4> {
+        match self {
+            Self::PointwiseConv(conv) => conv.forward_to_pixels(tokens, size),
+            Self::Linear(linear) => linear.forward_to_pixels(tokens, size),
         }
     }
 }
@@ -87,19 +95,13 @@ impl Transformer2D {
     /// # Shapes
     /// - `x`, result: `[batch, channels, height, width]`
     pub fn forward(&self, x: Tensor<4>, context: &AttentionContext) -> Tensor<4> {
-        let [batch, channels, height, width] = x.dims();
-        let tokens = self
-            .norm
-            .forward(x.clone())
-            .flatten::<3>(2, 3)
-            .swap_dims(1, 2);
-        let mut hidden = self.proj_in.forward(tokens);
+        let [_, _, height, width] = x.dims();
+        let size = [height, width];
+        let normed = self.norm.forward(x.clone());
+        let mut hidden = self.proj_in.forward_from_pixels(normed);
         for block in &self.transformer_blocks {
-            hidden = block.forward(hidden, [height, width], context);
+            hidden = block.forward(hidden, size, context);
         }
-        let hidden = self.proj_out.forward(hidden);
-        x + hidden
-            .swap_dims(1, 2)
-            .reshape([batch, channels, height, width])
+        kernels::add(x, self.proj_out.forward_to_pixels(hidden, size))
     }
 }

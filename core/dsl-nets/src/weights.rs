@@ -13,7 +13,7 @@ mod set;
 mod write;
 
 pub use apply::{compare, load, load_complete, load_set, save};
-pub(crate) use apply::{complete, file_tensors};
+pub(crate) use apply::{complete, file_tensors, prefixed};
 pub use extend::{Extension, TaskShare, load_extending, load_set_extending};
 pub use file::{FileTensor, WeightFile};
 pub(crate) use numbers::transpose;

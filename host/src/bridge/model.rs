@@ -6,8 +6,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail};
 use burn::tensor::Device;
 use dsl_loader::{Injection, Plugin, TaskHandle};
+use dsl_nets::parameters::read_all;
 use dsl_nets::weights::Extension;
-use dsl_nets::{DenoiserConfig, Model, ModelConfig, Tokenizer, UNet2DConditionConfig, WeightFile};
+use dsl_nets::{
+    DenoiserConfig, Model, ModelConfig, ParameterInit, Tokenizer, UNet2DConditionConfig, WeightFile,
+};
 
 use super::data::{Data, caption_column};
 use super::latents::LatentCoder;
@@ -230,11 +233,15 @@ fn at_step_0(
         pipeline_text: of_base.cloned(),
         ..card.model.clone()
     };
-    let model = config.init(seed, device).map_err(failure::usage)?;
+    // Of fresh values, those alone are made that the base does not have.
+    let model = config.build(&ParameterInit::deferred(seed, device));
+    let mut model = model.map_err(failure::usage)?;
     let Some(file) = base else {
+        read_all(&model);
         return Ok((model, "fresh weights".to_owned()));
     };
-    let mut model = load(model, file, base_card.is_some())?;
+    model = load(model, file, base_card.is_some())?;
+    read_all(&model);
     model.pipeline_text = model.pipeline_text.or(pipeline_text);
     Ok((model, file.name().display().to_string()))
 }
@@ -379,9 +386,8 @@ fn load(model: Model, file: &WeightFile, is_ours: bool) -> Result<Model> {
     let (model, extension) = match is_ours {
         true => model.load_extending(file).map_err(failure::usage)?,
         false => {
-            let (whole, report) = model.clone().load(file)?;
-            if report.is_complete() {
-                return Ok(whole);
+            if model.fit(file).is_complete() {
+                return Ok(model.load(file)?.0);
             }
             let mut model = model;
             let (denoiser, extension) = (model.denoiser)

@@ -1,12 +1,17 @@
-//! What the tests of several crates share: plugins and the program as cargo builds them, and assertions about texts.
+//! What the tests and benches of several crates share: plugins and the program as cargo builds them, assertions about texts,
+//! and the memory of a process.
 //!
-//! Used by tests alone, and depends on nothing.
+//! Used by tests and benches alone, and depends on nothing.
+
+mod memory;
 
 use std::{
     env,
     path::{Path, PathBuf},
     process::Command,
 };
+
+pub use memory::{ProcessMemory, Watch};
 
 /// Packages of the workspace that have been built for the tests that run.
 #[derive(Debug)]

@@ -14,8 +14,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dsl-loader", &["dsl-abi", "dsl-test-support"]),
     ("dsl-testkit", &["dsl-loader", "dsl-test-support"]),
     ("dsl-kernels", &[]),
-    ("dsl-nets", &["dsl-kernels"]),
-    ("dsl-engine", &["dsl-kernels", "dsl-nets"]),
+    ("dsl-nets", &["dsl-kernels", "dsl-test-support"]),
+    (
+        "dsl-engine",
+        &["dsl-kernels", "dsl-nets", "dsl-test-support"],
+    ),
     ("dsl-metrics", &[]),
     ("dsl-render", &[]),
     ("dsl-views", &["dsl-render", "dsl-sdk"]),

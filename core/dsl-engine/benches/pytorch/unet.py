@@ -3,11 +3,15 @@
     cargo bench -p dsl-engine --bench unet --no-run        # prints the path of the program
     pip install torch==2.9.0 diffusers==0.42.1
     python core/dsl-engine/benches/pytorch/unet.py PROGRAM [reference|small] [batch] [rounds]
+    python core/dsl-engine/benches/pytorch/unet.py --threads PROGRAM [reference|small] [batch] [rounds]
+
+The second form leaves PyTorch out and runs one thread and two in turns: printed is how many times as fast two are.
 
 Run it on an idle machine. Each round is one process of ours and one of PyTorch, ten steps each; printed are the median and
 the quartiles over all steps, and the quartiles over the rounds of the ratio of the rounds' medians.
 """
 import json
+import os
 import pathlib
 import resource
 import statistics
@@ -58,16 +62,42 @@ def torch_steps(size, batch):
             print(f"{time.perf_counter() - start:.6f}")
 
 
-def run(command):
+def run(command, **variables):
     """Times of the steps, and the peak memory of the process in MB."""
-    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    environment = os.environ | variables
+    out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
     return [float(line) for line in out.split()], resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
+
+
+def summary(name, values):
+    low, middle, high = statistics.quantiles(values, n=4)
+    print(f"{name:11} median {middle:.4f}, quartiles {low:.4f} {high:.4f}, least {min(values):.4f}")
+
+
+def arguments(words):
+    return (words + ["reference", "8", "6"][len(words) - 1:])[:4]
+
+
+def of_threads(words):
+    program, size, batch, rounds = arguments(words)
+    times, ratios = {1: [], 2: []}, []
+    for _ in range(int(rounds)):
+        of_round = {}
+        for threads in times:
+            of_round[threads], _ = run([program, size, str(STEPS), batch], RAYON_NUM_THREADS=str(threads))
+            times[threads] += of_round[threads]
+        ratios.append(min(of_round[1]) / min(of_round[2]))
+    for threads, values in times.items():
+        summary(f"{threads} threads", values)
+    summary("ratio", ratios)
 
 
 def main():
     if sys.argv[1] == "--torch":
         return torch_steps(sys.argv[2], int(sys.argv[3]))
-    program, size, batch, rounds = (sys.argv[1:] + ["reference", "8", "6"][len(sys.argv) - 2:])[:4]
+    if sys.argv[1] == "--threads":
+        return of_threads(sys.argv[2:])
+    program, size, batch, rounds = arguments(sys.argv[1:])
     ours, theirs, ratios = [], [], []
     for _ in range(int(rounds)):
         times, memory = run([program, size, str(STEPS), batch])
@@ -77,8 +107,7 @@ def main():
         ratios.append(statistics.median(times) / statistics.median(others))
         print(f"round: {statistics.median(times):.4f} s, PyTorch {statistics.median(others):.4f} s", flush=True)
     for name, values in [("dsl-host", ours), ("PyTorch", theirs), ("ratio", ratios)]:
-        low, middle, high = statistics.quantiles(values, n=4)
-        print(f"{name:9} median {middle:.4f}, quartiles {low:.4f} {high:.4f}")
+        summary(name, values)
 
 
 main()

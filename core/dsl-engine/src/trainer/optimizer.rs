@@ -13,7 +13,8 @@ use crate::error::EngineError;
 /// A module together with its optimiser. The two sets of parameters of a DSL run live in two learners and never meet.
 #[derive(Clone)]
 pub struct Learner<M> {
-    module: M,
+    /// Absent only while [`Self::map_module`] runs.
+    module: Option<M>,
     optimizer: ModuleOptimizer,
     max_grad_norm: Option<f64>,
 }
@@ -23,7 +24,7 @@ impl<M: Module> Learner<M> {
     pub fn new(module: M, adamw: &AdamWConfig, max_grad_norm: Option<f64>) -> Self {
         let optimizer = ModuleOptimizer::from(AdamW::new(adamw));
         Self {
-            module,
+            module: Some(module),
             optimizer,
             max_grad_norm,
         }
@@ -31,12 +32,18 @@ impl<M: Module> Learner<M> {
 
     /// The module, with gradients.
     pub fn module(&self) -> &M {
-        &self.module
+        (self.module.as_ref()).expect("nobody asks for it while it is changed")
     }
 
     /// Puts another module in place, keeping the optimiser state (keyed by parameter id).
     pub fn replace_module(&mut self, module: M) {
-        self.module = module;
+        self.module = Some(module);
+    }
+
+    /// Changes the module, keeping the optimiser state. The learner lets go of the old one before: what `change` replaces is
+    /// freed as it goes, unless others hold it.
+    pub(crate) fn map_module(&mut self, change: impl FnOnce(M) -> M) {
+        self.module = self.module.take().map(change);
     }
 
     /// The optimiser.
@@ -46,13 +53,13 @@ impl<M: Module> Learner<M> {
 
     /// Module and optimiser as saved.
     pub fn restore(&mut self, module: M, optimizer: ModuleOptimizer) {
-        self.module = module;
+        self.module = Some(module);
         self.optimizer = optimizer;
     }
 
     /// Adds the gradients of `loss` to `accumulated`.
     pub fn backward(&self, loss: &Tensor<1>, accumulated: &mut GradientsAccumulator<M>) {
-        accumulated.accumulate(&self.module, gradients(&self.module, loss));
+        accumulated.accumulate(self.module(), gradients(self.module(), loss));
     }
 
     /// Clips and applies gradients. Returns their global norm before clipping.
@@ -67,7 +74,7 @@ impl<M: Module> Learner<M> {
         name: &str,
     ) -> Result<f64, EngineError> {
         let mut gradients = accumulated.grads();
-        let norm = global_norm(&self.module, &gradients);
+        let norm = global_norm(self.module(), &gradients);
         if !norm.is_finite() {
             return Err(EngineError::NonFinite {
                 step,
@@ -79,11 +86,12 @@ impl<M: Module> Learner<M> {
             && norm > max
         {
             // The 1e-6 is PyTorch's: it keeps the quotient defined.
-            scale(&self.module, &mut gradients, max / (norm + 1e-6));
+            scale(self.module(), &mut gradients, max / (norm + 1e-6));
         }
-        let (optimizer, module) = (&mut self.optimizer, self.module.clone());
-        self.module =
-            dsl_kernels::together(move || optimizer.step(learning_rate, module, gradients));
+        let module = self.module().clone();
+        let optimizer = &mut self.optimizer;
+        let moved = dsl_kernels::together(move || optimizer.step(learning_rate, module, gradients));
+        self.module = Some(moved);
         Ok(norm)
     }
 }

@@ -84,7 +84,8 @@ impl Trainer {
     }
 
     /// Puts frozen weights in the compute type in the place of those in float32, once; networks that shared memory go on
-    /// sharing it.
+    /// sharing it. One after the other, so that both forms of all of them are never there at the same time; where an average
+    /// or a discriminator holds the old ones, they go when these have been changed too.
     pub(super) fn hold_frozen(&mut self) {
         if std::mem::replace(&mut self.holds_frozen, true) || !self.may_hold_frozen() {
             return;
@@ -92,14 +93,16 @@ impl Trainer {
         // Of the weights as they were read.
         self.frozen_sha256();
         let trained: HashSet<ParamId> = trained_ids(self.generator.module()).into_iter().collect();
-        let generator = self.generator.module().valid();
-        let generator = generator.map(&mut Hold::new(None, trained.clone()));
-        let mut held = WeightsById::of(&generator);
+        self.generator.map_module(|generator| {
+            let plain = generator.valid();
+            drop(generator);
+            plain.map(&mut Hold::new(None, trained.clone())).train()
+        });
+        let mut held = WeightsById::of(self.generator.module());
         for id in &trained {
             // The discriminator's base may have an earlier form of these, which it keeps.
             held.take(*id);
         }
-        self.generator.replace_module(generator.train());
         if let Some(ema) = &mut self.ema {
             let average = ema.module().clone();
             ema.restore(average.map(&mut Hold::new(Some(held.clone()), trained.clone())));
@@ -116,6 +119,7 @@ impl Trainer {
             let network = network.valid().map(&mut hold).train();
             adversary.learner.replace_module(network);
         }
+        dsl_kernels::give_back_freed_memory();
     }
 }
 

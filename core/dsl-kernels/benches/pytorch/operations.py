@@ -29,6 +29,10 @@ def cases():
         w, b = leaf(out, x[1], kernel, kernel), leaf(out)
         return x, lambda t: F.conv2d(t, w, b, stride, kernel // 2)
 
+    def upsample_conv(x, out):
+        w, b = leaf(out, x[1], 3, 3), leaf(out)
+        return x, lambda t: F.conv2d(F.interpolate(t, scale_factor=2), w, b, 1, 1)
+
     def norm(x, silu):
         w, b = leaf(x[1]), leaf(x[1])
         return x, lambda t: (F.silu if silu else (lambda y: y))(F.group_norm(t, 32, w, b))
@@ -64,6 +68,7 @@ def cases():
         "conv3x3_16x16_32x32": conv([8, 16, 32, 32], 16, 3),
         "conv3x3_stride2_64x64_32x32": conv([8, 64, 32, 32], 64, 3, 2),
         "conv1x1_128x64_32x32": conv([8, 128, 32, 32], 64, 1),
+        "upsample_conv3x3_128x128_16x16": upsample_conv([8, 128, 16, 16], 128),
         "upsample_64x16x16": ([8, 64, 16, 16], lambda t: F.interpolate(t, scale_factor=2)),
     }
     return {name: (leaf(*dims), f) for name, (dims, f) in found.items()}

@@ -2,6 +2,7 @@
 
 use crate::parallel;
 use crate::scratch;
+use crate::simd;
 
 /// Elements that whole vectors may reach beyond the last one asked for.
 const SLACK: usize = 4 * super::direct::VECTOR;
@@ -53,33 +54,26 @@ impl Border {
 
     /// Copies one channel to its place; what is around it becomes zero.
     fn fill_channel(&self, bordered: &mut [f32], picture: &[f32]) {
-        let rows = picture.chunks_exact(self.size[1]);
-        if self.stride > 1 {
-            bordered.fill(0.0);
-            for (y, row) in rows.enumerate() {
-                for first in 0..self.stride.min(row.len()) {
-                    let places =
-                        &mut bordered[self.offset(y + self.padding, first + self.padding)..];
-                    let values = row[first..].iter().step_by(self.stride);
-                    places
-                        .iter_mut()
-                        .zip(values)
-                        .for_each(|(place, x)| *place = *x);
+        simd::wide(
+            #[inline(always)]
+            || {
+                bordered.fill(0.0);
+                for (y, row) in picture.chunks_exact(self.size[1]).enumerate() {
+                    for first in 0..self.stride.min(row.len()) {
+                        let at = self.offset(y + self.padding, first + self.padding);
+                        let (places, values) = (&mut bordered[at..], &row[first..]);
+                        match self.stride {
+                            1 => copy_every::<1>(places, values),
+                            2 => copy_every::<2>(places, values),
+                            _ => {
+                                let values = values.iter().step_by(self.stride);
+                                places.iter_mut().zip(values).for_each(|(p, x)| *p = *x);
+                            }
+                        }
+                    }
                 }
-            }
-            return;
-        }
-        let mut at = self.padding * self.width;
-        bordered[..at].fill(0.0);
-        for row in rows {
-            let (before, rest) = bordered[at..][..self.width].split_at_mut(self.padding);
-            let (inside, after) = rest.split_at_mut(row.len());
-            before.fill(0.0);
-            inside.copy_from_slice(row);
-            after.fill(0.0);
-            at += self.width;
-        }
-        bordered[at..].fill(0.0);
+            },
+        );
     }
 
     /// Copies `channels` channels into `bordered`, a buffer of [`Self::len`] elements.
@@ -107,5 +101,18 @@ impl Border {
             });
             job(bordered)
         })
+    }
+}
+
+/// Copies the first, the `STRIDE`-th after it, and so on, to places side by side.
+#[inline(always)]
+fn copy_every<const STRIDE: usize>(places: &mut [f32], values: &[f32]) {
+    let count = values.len().div_ceil(STRIDE);
+    let whole = values.chunks_exact(STRIDE);
+    if let Some(last) = whole.remainder().first() {
+        places[count - 1] = *last;
+    }
+    for (place, values) in places[..count].iter_mut().zip(whole) {
+        *place = values[0];
     }
 }

@@ -1,8 +1,6 @@
-//! Convolution on pictures inside a border of zeros.
+//! Convolution by vectors of positions: a vector of outputs is a sum of vectors of inputs, one for each channel and tap.
 //!
-//! Positions are counted along the rows of the bordered picture, the columns of the border included: then the input that a
-//! tap of the kernel needs lies at a fixed distance from the output's position, all along the picture. Outputs at the
-//! border's columns are nonsense and dropped; that costs `(width + kernel - 1) / width` times the work.
+//! Where rows are made of whole vectors, pictures lie inside a border of zeros. Others lie as [`Columns`].
 
 use std::mem::MaybeUninit;
 
@@ -11,6 +9,7 @@ use pulp::{Simd, WithSimd};
 
 use super::ConvShape;
 use super::border::Border;
+use super::columns::Columns;
 use crate::buffer::{self, Unfilled};
 use crate::parallel;
 use crate::scratch;
@@ -48,11 +47,21 @@ pub(super) struct Packed {
 impl Packed {
     /// For the convolution itself.
     pub fn new(weight: &[f32], shape: &ConvShape) -> Self {
-        let taps = shape.kernel * shape.kernel;
-        let (rows, cols) = (shape.channels_out, shape.channels_in);
-        Self::gather(rows, cols * taps, |row| {
-            weight[row * cols * taps..][..cols * taps].iter().copied()
-        })
+        let len = shape.channels_in * shape.kernel * shape.kernel;
+        let block = block();
+        if block != WIDE || !shape.channels_out.is_multiple_of(WIDE) {
+            return Self::gather(shape.channels_out, len, |row| {
+                weight[row * len..][..len].iter().copied()
+            });
+        }
+        let mut values = Unfilled::new(weight.len());
+        let pieces = parallel::pieces(&mut values, WIDE * len);
+        parallel::each(pieces, weight.len(), |i, values| {
+            turn::<WIDE>(values, &weight[i * WIDE * len..][..WIDE * len], len);
+        });
+        // SAFETY: the pieces are the blocks, of which `turn` writes every element.
+        let values = unsafe { values.into_vec() };
+        Self { values, block }
     }
 
     /// For the convolution that carries gradients back to the input: inputs and outputs change places, the kernel is
@@ -88,6 +97,43 @@ impl Packed {
     }
 }
 
+/// From `[R][len]` to `[len][R]`.
+fn turn<const R: usize>(turned: &mut [MaybeUninit<f32>], values: &[f32], len: usize) {
+    let rows: [&[f32]; R] = std::array::from_fn(|r| &values[r * len..][..len]);
+    let (squares, rest) = turned[..len * R]
+        .as_chunks_mut::<R>()
+        .0
+        .as_chunks_mut::<R>();
+    let whole = squares.len() * R;
+    simd::wide(
+        #[inline(always)]
+        || {
+            for (i, square) in squares.iter_mut().enumerate() {
+                // Slices of a length that the compiler sees become shuffles of vectors.
+                let parts: [&[f32; R]; R] =
+                    std::array::from_fn(|r| rows[r][i * R..][..R].as_array().expect("R elements"));
+                for (j, turned) in square.iter_mut().enumerate() {
+                    *turned = std::array::from_fn(|r| MaybeUninit::new(parts[r][j]));
+                }
+            }
+        },
+    );
+    for (j, turned) in rest.iter_mut().enumerate() {
+        *turned = std::array::from_fn(|r| MaybeUninit::new(rows[r][whole + j]));
+    }
+}
+
+/// How many of the blocks of channels of one sample a thread takes at a time. Each piece of work lays out its inputs anew, so
+/// there should be few; but not fewer than the threads want.
+pub(super) fn blocks_per_piece(samples: usize, blocks: usize) -> usize {
+    let wanted = match parallel::threads() {
+        1 => 1,
+        threads => 4 * threads,
+    };
+    let groups = wanted.div_ceil(samples).min(blocks);
+    blocks.div_ceil(groups)
+}
+
 /// `y = convolution of x + bias`.
 pub(super) fn convolve(
     shape: &ConvShape,
@@ -98,14 +144,7 @@ pub(super) fn convolve(
     let positions = shape.positions_out();
     let mut y = Unfilled::new(shape.batch * shape.channels_out * positions);
     let blocks = shape.channels_out.div_ceil(weight.block);
-    // Pieces: some blocks of channels of one sample each. Each piece makes its own border, so they should be few; but not
-    // fewer than the threads want.
-    let wanted = match parallel::threads() {
-        1 => 1,
-        threads => 4 * threads,
-    };
-    let groups = wanted.div_ceil(shape.batch).min(blocks);
-    let blocks_per_group = blocks.div_ceil(groups);
+    let blocks_per_group = blocks_per_piece(shape.batch, blocks);
     let group_channels = blocks_per_group * weight.block;
     let pieces: Vec<_> = y
         .chunks_exact_mut(shape.channels_out * positions)
@@ -125,6 +164,76 @@ pub(super) fn convolve(
     unsafe { y.into_tensor(shape.dims_out()) }
 }
 
+/// How the inputs of one sample are laid out for the vectors of outputs.
+enum Inputs {
+    /// As they are: kernels of one tap.
+    AsIs,
+    Bordered(Border),
+    Columns(Columns),
+}
+
+impl Inputs {
+    fn new(shape: &ConvShape) -> Self {
+        let whole_rows = shape.size_out[1].is_multiple_of(VECTOR);
+        let single_tap = shape.kernel == 1 && shape.stride == 1 && shape.padding == 0;
+        if single_tap && shape.positions_in().is_multiple_of(VECTOR) {
+            Self::AsIs
+        } else if whole_rows {
+            Self::Bordered(Border::new(shape.size_in, shape.padding, shape.stride))
+        } else {
+            Self::Columns(Columns::new(shape))
+        }
+    }
+
+    fn channel_stride(&self, shape: &ConvShape) -> usize {
+        match self {
+            Self::AsIs => shape.positions_in(),
+            Self::Bordered(border) => border.channel_stride(),
+            Self::Columns(columns) => columns.channel_stride(),
+        }
+    }
+
+    /// The distance of each tap within a channel.
+    fn taps(&self, kernel: usize) -> Vec<usize> {
+        let distance = |row, col| match self {
+            Self::AsIs => 0,
+            Self::Bordered(border) => border.offset(row, col),
+            Self::Columns(columns) => columns.tap(row, col),
+        };
+        (0..kernel)
+            .flat_map(|row| (0..kernel).map(move |col| distance(row, col)))
+            .collect()
+    }
+
+    /// Where the inputs of each vector of outputs lie within a channel, for the first tap.
+    fn vectors(&self, [height, width]: [usize; 2]) -> Vec<usize> {
+        match self {
+            Self::AsIs | Self::Columns(_) => (0..height * width).step_by(VECTOR).collect(),
+            Self::Bordered(border) => (0..height)
+                .flat_map(|row| {
+                    let first = row * border.width;
+                    (first..first + width).step_by(VECTOR)
+                })
+                .collect(),
+        }
+    }
+
+    /// Calls `job` with the inputs of one sample.
+    fn with<R>(&self, shape: &ConvShape, x: &[f32], job: impl FnOnce(&[f32]) -> R) -> R {
+        match self {
+            Self::AsIs => job(x),
+            Self::Bordered(border) => scratch::with(border.len(shape.channels_in), |bordered| {
+                border.fill(bordered, x, shape.channels_in);
+                job(bordered)
+            }),
+            Self::Columns(columns) => scratch::with(columns.len(), |filled| {
+                columns.fill(filled, x);
+                job(filled)
+            }),
+        }
+    }
+}
+
 /// Some blocks of output channels of one sample; writes all of `y`.
 fn convolve_sample(
     shape: &ConvShape,
@@ -134,70 +243,57 @@ fn convolve_sample(
     first_block: usize,
     y: &mut [MaybeUninit<f32>],
 ) {
-    let border = Border::new(shape.size_in, shape.padding, shape.stride);
-    let [height, width] = shape.size_out;
-    let reach = (height - 1) * border.width + width;
-    let rounded = reach.next_multiple_of(VECTOR);
-    // Without a border and with whole vectors there is nothing to prepare and nothing to drop.
-    let as_is = shape.kernel == 1 && shape.stride == 1 && shape.padding == 0 && rounded == reach;
-    let taps: Vec<usize> = (0..shape.kernel)
-        .flat_map(|row| (0..shape.kernel).map(move |col| border.offset(row, col)))
-        .collect();
+    let inputs = Inputs::new(shape);
+    let taps = inputs.taps(shape.kernel);
+    let vectors = inputs.vectors(shape.size_out);
+    let positions = shape.positions_out();
+    let rounded = vectors.len() * VECTOR;
     let per_block = weight.block * shape.channels_in * taps.len();
-    let mut run = |bordered: &[f32], rows_memory: &mut [f32]| {
-        let blocks = y.chunks_mut(weight.block * height * width).enumerate();
-        for (i, y) in blocks {
-            let first_channel = (first_block + i) * weight.block;
-            let channels = y.len() / (height * width);
-            let mut start = [0.0; WIDE];
-            if let Some(bias) = bias {
-                start[..channels].copy_from_slice(&bias[first_channel..][..channels]);
-            }
-            let in_place = as_is && channels == weight.block;
-            let rows = Rows {
-                x: bordered,
-                channels_in: shape.channels_in,
-                channel_stride: border.channel_stride(),
-                taps: &taps,
-                weights: &weight.values[(first_block + i) * per_block..][..per_block],
-                start: &start[..weight.block],
-                positions: rounded,
-                out: if in_place {
-                    &mut *y
-                } else {
-                    // SAFETY: nothing but numbers is written to `out`.
-                    unsafe { buffer::to_be_filled(rows_memory) }
-                },
-            };
-            simd::arch().dispatch(rows);
-            if !in_place {
-                for (y, row) in y
-                    .chunks_exact_mut(height * width)
-                    .zip(rows_memory.chunks_exact(rounded))
-                {
-                    for (y, row) in y.chunks_exact_mut(width).zip(row.chunks(border.width)) {
-                        y.write_copy_of_slice(&row[..width]);
+    inputs.with(shape, x, |x| {
+        scratch::with(weight.block * rounded, |memory| {
+            let blocks = y.chunks_mut(weight.block * positions).enumerate();
+            for (i, y) in blocks {
+                let first_channel = (first_block + i) * weight.block;
+                let channels = y.len() / positions;
+                let mut start = [0.0; WIDE];
+                if let Some(bias) = bias {
+                    start[..channels].copy_from_slice(&bias[first_channel..][..channels]);
+                }
+                let in_place = rounded == positions && channels == weight.block;
+                let rows = Rows {
+                    x,
+                    channels_in: shape.channels_in,
+                    channel_stride: inputs.channel_stride(shape),
+                    taps: &taps,
+                    weights: &weight.values[(first_block + i) * per_block..][..per_block],
+                    start: &start[..weight.block],
+                    vectors: &vectors,
+                    out: if in_place {
+                        &mut *y
+                    } else {
+                        // SAFETY: nothing but numbers is written to `out`.
+                        unsafe { buffer::to_be_filled(memory) }
+                    },
+                };
+                simd::arch().dispatch(rows);
+                if !in_place {
+                    for (y, row) in y
+                        .chunks_exact_mut(positions)
+                        .zip(memory.chunks_exact(rounded))
+                    {
+                        y.write_copy_of_slice(&row[..positions]);
                     }
                 }
             }
-        }
-    };
-    scratch::with(weight.block * rounded, |rows_memory| {
-        if as_is {
-            run(x, rows_memory);
-        } else {
-            scratch::with(border.len(shape.channels_in), |bordered| {
-                border.fill(bordered, x, shape.channels_in);
-                run(bordered, rows_memory);
-            });
-        }
+        });
     });
 }
 
 /// The widest vectors; buffers of positions are whole ones.
 pub(super) const VECTOR: usize = 16;
 
-/// `out[r][p] = start[r] + Σ_channels Σ_taps weights[channel][tap][r] * x[channel][p + tap]`, for the rows of one block.
+/// `out[r][v] = start[r] + Σ_channels Σ_taps weights[channel][tap][r] * x[channel][vectors[v] + tap]`, for the rows of one
+/// block; `out[r]` is made of vectors.
 pub(super) struct Rows<'a> {
     pub x: &'a [f32],
     pub channels_in: usize,
@@ -206,9 +302,9 @@ pub(super) struct Rows<'a> {
     pub taps: &'a [usize],
     pub weights: &'a [f32],
     pub start: &'a [f32],
-    /// A multiple of [`VECTOR`].
-    pub positions: usize,
-    /// `[rows][positions]`, to be written.
+    /// Where the inputs of each vector of [`VECTOR`] positions begin, for a tap at distance 0.
+    pub vectors: &'a [usize],
+    /// `[rows][vectors]`, to be written.
     pub out: &'a mut [MaybeUninit<f32>],
 }
 
@@ -229,35 +325,39 @@ impl Rows<'_> {
     #[inline(always)]
     fn all<S: Simd, const R: usize>(mut self, simd: S) {
         assert!(VECTOR.is_multiple_of(S::F32_LANES));
-        let furthest = self.taps.iter().copied().max().unwrap_or(0);
+        let furthest = |distances: &[usize]| distances.iter().copied().max().unwrap_or(0);
         assert_eq!(self.weights.len(), self.channels_in * self.taps.len() * R);
-        assert!(self.start.len() == R && self.positions.is_multiple_of(VECTOR));
-        assert!(self.out.len() >= R * self.positions);
+        assert!(self.start.len() == R && self.out.len() >= R * self.vectors.len() * VECTOR);
         assert!(
             self.channels_in == 0
-                || (self.channels_in - 1) * self.channel_stride + furthest + self.positions
+                || (self.channels_in - 1) * self.channel_stride
+                    + furthest(self.taps)
+                    + furthest(self.vectors)
+                    + VECTOR
                     <= self.x.len()
         );
-        let lanes = S::F32_LANES;
-        let mut position = 0;
-        while position + 3 * lanes <= self.positions {
-            self.tile::<S, R, 3>(simd, position);
-            position += 3 * lanes;
-        }
-        if position + 2 * lanes <= self.positions {
-            self.tile::<S, R, 2>(simd, position);
-            position += 2 * lanes;
-        }
-        while position < self.positions {
-            self.tile::<S, R, 1>(simd, position);
-            position += lanes;
+        // Counted in vectors of this processor.
+        let count = self.vectors.len() * (VECTOR / S::F32_LANES);
+        let mut first = 0;
+        while first < count {
+            first += match count - first {
+                1 => self.tile::<S, R, 1>(simd, first),
+                // Two times two keep more sums in flight than three and one.
+                2 | 4 => self.tile::<S, R, 2>(simd, first),
+                _ => self.tile::<S, R, 3>(simd, first),
+            };
         }
     }
 
-    /// `R` rows at `V` vectors of positions.
+    /// `R` rows at `V` vectors of this processor, which is what it returns.
     #[inline(always)]
-    fn tile<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, position: usize) {
+    fn tile<S: Simd, const R: usize, const V: usize>(&mut self, simd: S, first: usize) -> usize {
         let lanes = S::F32_LANES;
+        let parts = VECTOR / lanes;
+        let offsets: [usize; V] = std::array::from_fn(|v| {
+            let vector = first + v;
+            self.vectors[vector / parts] + vector % parts * lanes
+        });
         let mut sums = [[simd.splat_f32s(0.0); V]; R];
         for (sums, start) in sums.iter_mut().zip(self.start) {
             *sums = [simd.splat_f32s(*start); V];
@@ -265,17 +365,14 @@ impl Rows<'_> {
         let mut weights = self.weights.as_ptr();
         for channel in 0..self.channels_in {
             for tap in self.taps {
-                // SAFETY: `all` has checked that the last channel's last position at the furthest tap is inside `x`, and
+                // SAFETY: `all` has checked that the last channel's furthest vector at the furthest tap is inside `x`, and
                 // that `weights` holds `R` values per channel and tap, which is how often it is advanced by `R`. Vectors
                 // hold any bits, and are read without alignment.
                 unsafe {
-                    let x = self
-                        .x
-                        .as_ptr()
-                        .add(channel * self.channel_stride + tap + position);
+                    let x = self.x.as_ptr().add(channel * self.channel_stride + tap);
                     let mut inputs = [simd.splat_f32s(0.0); V];
-                    for (v, input) in inputs.iter_mut().enumerate() {
-                        *input = x.add(v * lanes).cast::<S::f32s>().read_unaligned();
+                    for (input, offset) in inputs.iter_mut().zip(offsets) {
+                        *input = x.add(offset).cast::<S::f32s>().read_unaligned();
                     }
                     for (r, sums) in sums.iter_mut().enumerate() {
                         let weight = simd.splat_f32s(*weights.add(r));
@@ -289,13 +386,14 @@ impl Rows<'_> {
         }
         for (r, sums) in sums.iter().enumerate() {
             for (v, sum) in sums.iter().enumerate() {
-                let at = r * self.positions + position + v * lanes;
-                // SAFETY: `all` has checked that `out` holds `R` rows of `positions`, and calls with whole vectors only.
+                let at = r * self.vectors.len() * VECTOR + (first + v) * lanes;
+                // SAFETY: `all` has checked that `out` holds `R` rows of vectors, and calls with those alone.
                 unsafe {
                     let out = self.out.as_mut_ptr().add(at);
                     out.cast::<S::f32s>().write_unaligned(*sum);
                 }
             }
         }
+        V
     }
 }

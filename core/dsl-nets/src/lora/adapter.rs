@@ -128,6 +128,28 @@ impl LoraAdapter {
         self.scaled(up)
     }
 
+    /// From a picture to tokens.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, d_input, height, width]`; result: `[batch, height * width, d_output]`
+    pub fn forward_from_pixels(&self, x: Tensor<4>) -> Tensor<3> {
+        let x = drop_inputs(x, self.dropout);
+        let down = kernels::linear_from_pixels(x, self.lora_a.val(), None);
+        let up = kernels::linear(down, self.lora_b.val(), None);
+        self.scaled(up)
+    }
+
+    /// From tokens to a picture.
+    ///
+    /// # Shapes
+    /// - `tokens`: `[batch, size[0] * size[1], d_input]`; result: `[batch, d_output, size[0], size[1]]`
+    pub fn forward_to_pixels(&self, tokens: Tensor<3>, size: [usize; 2]) -> Tensor<4> {
+        let tokens = drop_inputs(tokens, self.dropout);
+        let down = kernels::linear(tokens, self.lora_a.val(), None);
+        let up = kernels::linear_to_pixels(down, self.lora_b.val(), None, size);
+        self.scaled(up)
+    }
+
     /// The same over the channels of a picture.
     ///
     /// # Shapes

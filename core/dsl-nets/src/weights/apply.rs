@@ -35,7 +35,7 @@ pub fn load<M: Module>(
 }
 
 /// The tensors of a file under the module's names.
-pub(super) fn prefixed(file: &WeightFile, prefixes: &[(&str, &str)]) -> WeightSet {
+pub(crate) fn prefixed(file: &WeightFile, prefixes: &[(&str, &str)]) -> WeightSet {
     WeightSet::from(file.clone()).rename(|key| {
         let renamed = prefixes
             .iter()

@@ -13,6 +13,8 @@ mod init;
 mod key_lists;
 mod learned_tokens;
 mod lora;
+#[cfg(target_os = "linux")]
+mod memory;
 mod multi_view;
 mod single_file;
 mod task_modules;
