@@ -1,9 +1,10 @@
 //! Two-dimensional convolution.
 //!
-//! It runs directly on pictures with a border of zeros, see [`direct`]: a row of outputs is a sum of shifted rows of inputs,
-//! and shifts are unaligned loads, so nothing is copied into columns. With stride 1 (every convolution of a UNet but the few
-//! that halve the picture) the gradient for the input is the same computation with the kernel turned over; for other strides
-//! see [`strided`]. The gradient for the weights is a sum of outer products, see [`weight_gradient`].
+//! It runs on vectors of positions, see [`direct`]: a vector of outputs is a sum of vectors of inputs, which are unaligned loads
+//! from pictures inside a border of zeros, from pictures shifted by each column of the kernel where rows are not whole vectors
+//! ([`columns`]), or from pictures as they are. With stride 1 (every convolution of a UNet but the few that halve the picture)
+//! the gradient for the input is the same computation with the kernel turned over; for other strides see [`strided`]. The
+//! gradient for the weights is a sum of outer products, see [`weight_gradient`].
 
 mod border;
 mod columns;
@@ -187,7 +188,7 @@ impl Conv {
             let weight = direct::Packed::turned_over(weight, shape);
             direct::convolve(&shape.transposed(), grad, &weight, None)
         } else {
-            strided::input_gradient(shape, weight, grad, None)
+            strided::transposed(shape, weight, grad, None)
         }
     }
 

@@ -37,6 +37,6 @@ pub use conv::{conv2d, upsample_conv2d};
 pub use linear::{linear, linear_from_pixels, linear_to_pixels};
 pub use memory::{give_back_freed_memory, keep_freed_memory};
 pub use norm::{group_norm, group_norm_silu, layer_norm};
-pub use parallel::{sequential, together};
+pub use parallel::{sequential, together, together_on};
 pub use update::{AdamW, Moved, moving_average, sum_of_squares};
 pub use upsample::interpolate_nearest;

@@ -205,8 +205,8 @@ impl Linear {
         }
     }
 
-    /// Calls `job` with the index and the values of each sample: all at once where there are enough of them, else each with
-    /// all threads.
+    /// Calls `job` with the index and the values of each sample: one after the other with all threads where there are too few
+    /// samples for them and each is large enough, else all at once.
     fn each_sample(
         &self,
         values: &mut [MaybeUninit<f32>],
@@ -214,8 +214,10 @@ impl Linear {
         job: impl Fn(usize, &mut [MaybeUninit<f32>], gemm::Parallelism) + Sync + Send,
     ) {
         let samples = parallel::pieces(values, values.len() / self.samples.max(1));
-        if self.samples < parallel::threads() {
-            let parallelism = parallel::for_gemm(work / self.samples.max(1));
+        let of_sample = work / self.samples.max(1);
+        let few = self.samples < parallel::threads() && of_sample >= parallel::GEMM_GRAIN;
+        if few || self.samples == 1 {
+            let parallelism = parallel::for_gemm(of_sample);
             for (sample, values) in samples.into_iter().enumerate() {
                 job(sample, values, parallelism);
             }
@@ -290,22 +292,36 @@ impl Linear {
         if self.samples * self.positions == 0 {
             dw.fill(MaybeUninit::new(0.0));
         }
-        for sample in 0..self.samples {
-            let input = &input[sample * self.positions * rows..][..self.positions * rows];
-            let grad = &grad[sample * self.positions * cols..][..self.positions * cols];
-            let destination = match sample {
-                0 => Destination::Overwrite,
-                _ => Destination::Add,
-            };
-            product(
-                &mut MatrixMut::unfilled(&mut dw, rows, cols),
-                destination,
-                1.0,
-                self.from.matrix(input, self.positions, rows).transposed(),
-                self.to.matrix(grad, self.positions, cols),
-                parallel::for_gemm(self.positions * rows * cols),
-            );
-        }
+        // Products too small to be shared out are made by some rows of the weight at a time. Which rows must not depend on the
+        // threads, nor must this choice.
+        let work = self.positions * rows * cols;
+        let whole = self.samples == 1 || work >= parallel::GEMM_GRAIN;
+        let rows_at_a_time = if whole { rows } else { ROWS_OF_WEIGHT };
+        let parallelism = match whole {
+            true => parallel::for_gemm(work),
+            false => gemm::Parallelism::None,
+        };
+        let pieces = parallel::pieces(&mut dw, rows_at_a_time * cols);
+        parallel::each(pieces, self.samples * work / 64, |piece, dw| {
+            let count = dw.len() / cols;
+            for sample in 0..self.samples {
+                let input = &input[sample * self.positions * rows..][..self.positions * rows];
+                let grad = &grad[sample * self.positions * cols..][..self.positions * cols];
+                let destination = match sample {
+                    0 => Destination::Overwrite,
+                    _ => Destination::Add,
+                };
+                let input = self.from.matrix(input, self.positions, rows).transposed();
+                product(
+                    &mut MatrixMut::unfilled(dw, count, cols),
+                    destination,
+                    1.0,
+                    input.rows_from(piece * rows_at_a_time, count),
+                    self.to.matrix(grad, self.positions, cols),
+                    parallelism,
+                );
+            }
+        });
         // SAFETY: the first product writes every element, or they were filled.
         unsafe { dw.into_tensor([rows, cols]) }
     }
@@ -317,6 +333,9 @@ impl Linear {
         }
     }
 }
+
+/// Rows of a weight whose gradients are summed together.
+const ROWS_OF_WEIGHT: usize = 32;
 
 /// Rows summed before the sums are: keeps rounding errors small, and the order independent of threads.
 const ROWS: usize = 256;

@@ -37,6 +37,17 @@ impl<'a> Matrix<'a> {
         }
     }
 
+    /// Some of the rows.
+    pub fn rows_from(self, first: usize, count: usize) -> Self {
+        assert!(first + count <= self.rows, "rows of the matrix");
+        let values = self.values.get(first * self.row_stride..);
+        Self {
+            values: values.unwrap_or_default(),
+            rows: count,
+            ..self
+        }
+    }
+
     fn assert_inside(&self) {
         if self.rows > 0 && self.cols > 0 {
             let last = (self.rows - 1) * self.row_stride + (self.cols - 1) * self.col_stride;

@@ -6,8 +6,11 @@ mod awake;
 
 use std::cell::Cell;
 
+use burn::tensor::Tensor;
 use gemm::Parallelism;
 use rayon::prelude::*;
+
+use crate::route;
 
 thread_local! {
     static SEQUENTIAL: Cell<bool> = const { Cell::new(false) };
@@ -31,6 +34,9 @@ pub fn sequential<R>(job: impl FnOnce() -> R) -> R {
 ///
 /// For whatever calls many operations: a thread from outside sleeps while its operation is worked on and is woken up
 /// afterwards, each time. The other threads stay [awake] between the operations. The numbers are the same either way.
+///
+/// Not with a lock held, or on a graph that another thread works on: while an operation is waited for, its thread may begin with
+/// another job.
 pub fn together<R: Send>(job: impl FnOnce() -> R + Send) -> R {
     if SEQUENTIAL.get() {
         job()
@@ -39,10 +45,22 @@ pub fn together<R: Send>(job: impl FnOnce() -> R + Send) -> R {
     }
 }
 
+/// Runs `job` as [`together`] does where `x`, which it starts from, is a tensor of the CPU off any autodiff graph; elsewhere on
+/// the calling thread: other devices keep what belongs to a thread, and graphs are locked while they are worked on, when a
+/// thread that waits must not begin with another job.
+pub fn together_on<const D: usize, R: Send>(x: &Tensor<D>, job: impl FnOnce() -> R + Send) -> R {
+    if route::is_off_graph(&x.clone().into_dispatch()) {
+        together(job)
+    } else {
+        job()
+    }
+}
+
 /// Work worth less than this many elements or so stays on one thread.
 const GRAIN: usize = 16 * 1024;
 
-fn shared(work: usize) -> bool {
+/// Whether work is shared out; if so, the threads are asked to stay awake for what follows.
+fn share(work: usize) -> bool {
     let shared = work >= 2 * GRAIN && threads() > 1;
     if shared {
         awake::ask();
@@ -59,9 +77,12 @@ pub(crate) fn threads() -> usize {
     }
 }
 
+/// Products of fewer multiplications stay on one thread.
+pub(crate) const GEMM_GRAIN: usize = 2 * GRAIN * 64;
+
 /// What a matrix product of `work` multiplications may use.
 pub(crate) fn for_gemm(work: usize) -> Parallelism {
-    if shared(work / 64) {
+    if share(work / 64) {
         Parallelism::Rayon(0)
     } else {
         Parallelism::None
@@ -70,7 +91,7 @@ pub(crate) fn for_gemm(work: usize) -> Parallelism {
 
 /// Calls `job` with each of `pieces` and its index; `work` is the cost of all, in elements touched once.
 pub(crate) fn each<T: Send>(pieces: Vec<T>, work: usize, job: impl Fn(usize, T) + Sync + Send) {
-    if !shared(work) || pieces.len() < 2 {
+    if pieces.len() < 2 || !share(work) {
         for (index, piece) in pieces.into_iter().enumerate() {
             job(index, piece);
         }

@@ -95,16 +95,18 @@ pub(crate) fn plain(tensor: DispatchTensor) -> Option<FlexTensor> {
     is_ours(&tensor).then(|| into_plain(tensor))
 }
 
+/// Whether this is a float32 tensor of the CPU backend off any graph.
+pub(crate) fn is_off_graph(tensor: &DispatchTensor) -> bool {
+    is_ours(tensor) && tensor.autodiff == DispatchAutodiffContext::Disabled
+}
+
 /// The values of float32 tensors of the CPU backend that are off any graph; gives them back where one is not, or where
 /// they do not `fit`.
 pub(crate) fn off_graph_if<const N: usize>(
     fit: bool,
     inputs: [DispatchTensor; N],
 ) -> Result<[FlexTensor; N], [DispatchTensor; N]> {
-    let usable = |input: &DispatchTensor| {
-        is_ours(input) && input.autodiff == DispatchAutodiffContext::Disabled
-    };
-    if fit && inputs.iter().all(usable) {
+    if fit && inputs.iter().all(is_off_graph) {
         Ok(inputs.map(into_plain))
     } else {
         Err(inputs)

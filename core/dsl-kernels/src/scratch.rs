@@ -6,9 +6,12 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `job` with `len` elements of unspecified values.
+/// Calls `job` with `len` elements of unspecified values: NaN in tests, so that an element that is forgotten shows.
 pub(crate) fn with<R>(len: usize, job: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut memory = take(len);
+    if cfg!(debug_assertions) {
+        memory[..len].fill(f32::NAN);
+    }
     let result = job(&mut memory[..len]);
     FREE.with_borrow_mut(|free| free.push(memory));
     result

@@ -244,11 +244,11 @@ proptest! {
         sizes in [1usize..4, 1usize..20, 1usize..20],
         height in 3usize..20,
         width in 3usize..20,
-        kernel in 1usize..4,
-        stride in 1usize..4,
-        padding in 0usize..3,
+        kernel in 1usize..6,
+        stride in 1usize..5,
+        padding in 0usize..5,
     ) {
-        prop_assume!(padding < kernel);
+        prop_assume!(padding < kernel && height.min(width) + 2 * padding >= kernel);
         check_conv(sizes, [height, width], [kernel, stride, padding]);
     }
 

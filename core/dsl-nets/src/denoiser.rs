@@ -138,8 +138,8 @@ impl Denoiser {
         timestep: Tensor<1>,
         conditioning: &Conditioning,
     ) -> Tensor<4> {
-        // For callers who sample: a training step does so for all of its passes.
-        kernels::together(|| match self {
+        // For callers who sample; training steps see to their threads themselves.
+        kernels::together_on(&x_t.clone(), || match self {
             Self::Unet(unet) => unet.forward(x_t, timestep, conditioning),
             Self::Mlp(mlp) => mlp.forward(x_t, timestep),
         })

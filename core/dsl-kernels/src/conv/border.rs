@@ -5,7 +5,7 @@ use crate::scratch;
 use crate::simd;
 
 /// Elements that whole vectors may reach beyond the last one asked for.
-const SLACK: usize = 4 * super::direct::VECTOR;
+const SLACK: usize = super::direct::VECTOR;
 
 /// How a picture lies inside its border.
 ///

@@ -1,7 +1,8 @@
 //! Pictures once for each column of the kernel, shifted by it, without a border at the sides.
 //!
 //! Then all positions of the output lie one after the other, whatever its width, and so do the inputs that a tap needs for
-//! them. For narrow pictures, where the columns of a border would be much of the work.
+//! them. For pictures whose rows are not whole vectors: with a border, its columns would be a part of the work, and a large one
+//! in small pictures.
 
 use super::ConvShape;
 use super::direct::VECTOR;

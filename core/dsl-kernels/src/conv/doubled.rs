@@ -141,7 +141,7 @@ impl UpsampleConv {
         let spread = spread(weight.values(), self.channels());
         let bias = bias.map(Dense::new);
         let bias = bias.as_ref().map(Dense::values);
-        let y = strided::input_gradient(&self.transpose_of, &spread, x.values(), bias);
+        let y = strided::transposed(&self.transpose_of, &spread, x.values(), bias);
         let x = for_weight.then_some(x);
         (y, Saved { x, weight })
     }

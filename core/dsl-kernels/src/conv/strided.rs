@@ -1,4 +1,5 @@
-//! The gradient for the input of a convolution whose stride is not 1.
+//! Transposed convolutions: the gradient for the input of a convolution whose stride is not 1, and the convolution of a
+//! picture of twice the size, see [`super::doubled`].
 //!
 //! Rows and columns of the bordered input that leave the same remainder by the stride meet the same taps of the kernel. For
 //! each pair of remainders the gradient is a convolution of stride 1 of the outputs' gradients with those taps.
@@ -42,7 +43,7 @@ fn inside(shape: &ConvShape, size: usize, remainder: usize) -> Range<usize> {
 
 /// `dx[i][y] = bias[i] + Σ_o Σ_taps grad[o][(y + padding - tap) / stride] * w[o][i][tap]`, over the taps for which that is a
 /// position.
-pub(super) fn input_gradient(
+pub(super) fn transposed(
     shape: &ConvShape,
     weight: &[f32],
     grad: &[f32],

@@ -19,6 +19,9 @@ static ASKED: AtomicBool = AtomicBool::new(false);
 /// How long a thread without work stays awake.
 const PATIENCE: Duration = Duration::from_micros(500);
 
+/// How long a thread looks for work at most before it has to be asked again.
+const SHIFT: Duration = Duration::from_millis(20);
+
 thread_local! {
     /// Runs a job itself, or looks for work already: has nothing to gain by looking for work.
     static BUSY: Cell<bool> = const { Cell::new(false) };
@@ -33,6 +36,10 @@ impl Drop for Restore {
     fn drop(&mut self) {
         JOBS.fetch_sub(1, Relaxed);
         BUSY.set(self.busy);
+        if !self.busy {
+            // Were all threads inside jobs of their own when they were asked, none of them would say so.
+            ASKED.store(false, Relaxed);
+        }
     }
 }
 
@@ -52,14 +59,15 @@ pub(super) fn ask() {
     }
 }
 
-/// Nobody waits for this to end while there is no work, so it ends soon: it may have been taken up by a thread that waits for
-/// another one's result.
+/// Ends soon in any case: it may have been taken up by a thread that waits for another one's result, and would not notice that
+/// it is there.
 fn look_for_work() {
     if BUSY.replace(true) {
         return;
     }
-    let mut idle_since = Instant::now();
-    while JOBS.load(Relaxed) > 0 {
+    let begin = Instant::now();
+    let mut idle_since = begin;
+    while JOBS.load(Relaxed) > 0 && begin.elapsed() < SHIFT {
         match rayon::yield_now() {
             Some(Yield::Executed) => idle_since = Instant::now(),
             Some(Yield::Idle) if idle_since.elapsed() < PATIENCE => std::thread::yield_now(),

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -78,18 +78,38 @@ pub(crate) fn write_tensors(
     dtype: WeightDType,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), NetsError> {
-    let metadata: HashMap<String, String> = metadata.clone().into_iter().collect();
+    let unsorted: HashMap<String, String> = metadata.clone().into_iter().collect();
     let views = tensors
         .into_iter()
         .map(|(key, tensor)| (key, Encoded { dtype, tensor }));
     replace(path, |temporary| {
         let usual = File::create(temporary)?.metadata()?.permissions();
         // Tensor by tensor: the whole file is never in memory.
-        safetensors::serialize_to_file(views, Some(metadata), temporary)
+        safetensors::serialize_to_file(views, Some(unsorted), temporary)
             .map_err(std::io::Error::other)?;
+        sort_metadata(temporary, metadata)?;
         // It leaves a file that nobody but its owner may read.
         std::fs::set_permissions(temporary, usual)
     })
+}
+
+/// Puts a file's metadata into the order of their names: they come from a hash table, whose order is another one each time,
+/// and equal contents should be equal files.
+fn sort_metadata(path: &Path, metadata: &BTreeMap<String, String>) -> std::io::Result<()> {
+    // Behind the length of the header; `safetensors` writes metadata first.
+    const BEGIN: &[u8] = br#"{"__metadata__":"#;
+    let sorted = serde_json::to_vec(metadata)?;
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut header = vec![0; size_of::<u64>() + BEGIN.len() + sorted.len()];
+    file.read_exact(&mut header)?;
+    let found = header[size_of::<u64>()..].strip_prefix(BEGIN);
+    let found: Option<BTreeMap<String, String>> =
+        found.and_then(|found| serde_json::from_slice(found).ok());
+    if found.as_ref() == Some(metadata) {
+        file.seek(SeekFrom::Start((header.len() - sorted.len()) as u64))?;
+        file.write_all(&sorted)?;
+    }
+    Ok(())
 }
 
 /// Writes `STEM.safetensors`, or, beyond `max_shard_bytes`, shards with their index. Tensors are in the order of their names.
@@ -179,5 +199,26 @@ mod tests {
         write_tensors(&weights, Vec::new(), WeightDType::F32, &BTreeMap::new()).unwrap();
         let of = |path: &Path| std::fs::metadata(path).unwrap().permissions();
         assert_eq!(of(&weights), of(&plain));
+    }
+
+    #[test]
+    fn equal_contents_are_equal_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let notes = (0..9).map(|i| (format!("note {i}"), format!("\"{i}\" ü")));
+        let metadata: BTreeMap<String, String> = notes.collect();
+        let tensor = FileTensor {
+            shape: vec![2],
+            values: vec![1.0, 2.0],
+        };
+        let [first, second] = ["a", "b"].map(|name| {
+            let path = folder.path().join(name);
+            let tensors = vec![("tensor".to_owned(), tensor.clone())];
+            write_tensors(&path, tensors, WeightDType::F32, &metadata).unwrap();
+            std::fs::read(&path).unwrap()
+        });
+        assert!(first == second);
+        let (_, header) = safetensors::SafeTensors::read_metadata(&first).unwrap();
+        let read = header.metadata().clone().unwrap();
+        assert_eq!(read.into_iter().collect::<BTreeMap<_, _>>(), metadata);
     }
 }
