@@ -21,7 +21,7 @@ use burn::tensor::{Tensor, module};
 
 use crate::add;
 use crate::buffer::Dense;
-use crate::route::{self, CpuOperation};
+use crate::layer::{self, Layer};
 
 /// Convolution with the same stride and zero padding on both axes; as PyTorch's `conv2d`.
 ///
@@ -43,23 +43,8 @@ pub fn conv2d(
     let Some(shape) = shape else {
         return composed(x, weight, bias, stride, padding);
     };
-    let inputs = (
-        [x.into_dispatch(), weight.into_dispatch()],
-        bias.map(Tensor::into_dispatch),
-    );
-    match route::run_layer(Conv { shape }, inputs) {
-        Ok(y) => Tensor::from_dispatch(y),
-        Err(inputs) => {
-            let ([x, weight], bias) = *inputs;
-            composed(
-                Tensor::from_dispatch(x),
-                Tensor::from_dispatch(weight),
-                bias.map(Tensor::from_dispatch),
-                stride,
-                padding,
-            )
-        }
-    }
+    let composed = move |x, weight, bias| composed(x, weight, bias, stride, padding);
+    layer::run(Conv { shape }, x, weight, bias, composed)
 }
 
 fn composed(
@@ -172,7 +157,13 @@ struct Conv {
     shape: ConvShape,
 }
 
-impl Conv {
+impl Layer for Conv {
+    type Weight = Dense;
+
+    fn weight(&self, tensor: FlexTensor) -> Dense {
+        Dense::new(tensor)
+    }
+
     fn output(&self, x: &Dense, weight: &Dense, bias: Option<&Dense>) -> FlexTensor {
         let shape = &self.shape;
         let (x, weight) = (x.values(), weight.values());
@@ -192,74 +183,14 @@ impl Conv {
         }
     }
 
-    fn weight_gradient(&self, x: &Dense, grad: &Dense) -> FlexTensor {
+    fn weight_gradient(&self, x: &Dense, _: &Dense, grad: &Dense) -> FlexTensor {
         let shape = &self.shape;
         let (x, grad) = (x.values(), grad.values());
         weight_gradient::weight_gradient(shape, x, grad)
     }
-}
 
-/// The input is kept for the weight's gradient alone: frozen layers keep none.
-#[derive(Debug, Clone)]
-struct Saved {
-    x: Option<Dense>,
-    weight: Dense,
-}
-
-impl Conv {
-    fn gradients(
-        &self,
-        Saved { x, weight }: Saved,
-        grad: &Dense,
-        [of_x, of_weight]: [bool; 2],
-    ) -> [Option<FlexTensor>; 2] {
-        let x = x.filter(|_| of_weight);
-        [
-            of_x.then(|| self.input_gradient(&weight, grad)),
-            x.map(|x| self.weight_gradient(&x, grad)),
-        ]
-    }
-}
-
-impl CpuOperation<2> for Conv {
-    type Saved = Saved;
-
-    fn forward(&self, inputs: [FlexTensor; 2], wanted: [bool; 2]) -> (FlexTensor, Saved) {
-        let [x, weight] = inputs.map(Dense::new);
-        let y = self.output(&x, &weight, None);
-        let x = wanted[1].then_some(x);
-        (y, Saved { x, weight })
-    }
-
-    fn backward(
-        &self,
-        saved: Saved,
-        grad: FlexTensor,
-        wanted: [bool; 2],
-    ) -> [Option<FlexTensor>; 2] {
-        self.gradients(saved, &Dense::new(grad), wanted)
-    }
-}
-
-impl CpuOperation<3> for Conv {
-    type Saved = Saved;
-
-    fn forward(&self, inputs: [FlexTensor; 3], wanted: [bool; 3]) -> (FlexTensor, Saved) {
-        let [x, weight, bias] = inputs.map(Dense::new);
-        let y = self.output(&x, &weight, Some(&bias));
-        let x = wanted[1].then_some(x);
-        (y, Saved { x, weight })
-    }
-
-    fn backward(
-        &self,
-        saved: Saved,
-        grad: FlexTensor,
-        [of_x, of_weight, of_bias]: [bool; 3],
-    ) -> [Option<FlexTensor>; 3] {
-        let grad = Dense::new(grad);
-        let [x, weight] = self.gradients(saved, &grad, [of_x, of_weight]);
-        [x, weight, of_bias.then(|| add::sum_per_channel(&grad))]
+    fn bias_gradient(&self, grad: &Dense) -> FlexTensor {
+        add::sum_per_channel(grad)
     }
 }
 
@@ -366,7 +297,7 @@ mod tests {
                     (
                         conv.output(&x, &w, Some(&bias)),
                         conv.input_gradient(&w, &grad),
-                        conv.weight_gradient(&x, &grad),
+                        conv.weight_gradient(&x, &w, &grad),
                     )
                 });
                 simd::FORCED.set(None);

@@ -18,6 +18,7 @@ mod add;
 mod attention;
 mod buffer;
 mod conv;
+mod layer;
 mod linear;
 mod matrix;
 mod memory;

@@ -8,9 +8,9 @@ use burn::tensor::{Shape, Tensor, module};
 
 use crate::add;
 use crate::buffer::{self, Dense, Unfilled};
+use crate::layer::{self, Layer};
 use crate::matrix::{Destination, Matrix, MatrixMut, product};
 use crate::parallel;
-use crate::route::{self, CpuOperation};
 use crate::simd;
 
 /// `input @ weight + bias`.
@@ -30,7 +30,7 @@ pub fn linear<const D: usize>(
     }
     let mut dims_out = dims;
     dims_out[D - 1] = weight.dims()[1];
-    let operation = Linear {
+    let layer = Linear {
         samples: 1,
         positions: dims[..D - 1].iter().product(),
         from: Order::Tokens,
@@ -38,7 +38,7 @@ pub fn linear<const D: usize>(
         dims_in: Shape::from(dims),
         dims_out: Shape::from(dims_out),
     };
-    operation.run(input, weight, bias, module::linear)
+    layer::run(layer, input, weight, bias, module::linear)
 }
 
 /// [`linear`] over the channels of each position: from a picture to tokens.
@@ -55,7 +55,7 @@ pub fn linear_from_pixels(x: Tensor<4>, weight: Tensor<2>, bias: Option<Tensor<1
     if !fits(channels, &weight, bias.as_ref()) {
         return composed(x, weight, bias);
     }
-    let operation = Linear {
+    let layer = Linear {
         samples: batch,
         positions: height * width,
         from: Order::Channels,
@@ -63,7 +63,7 @@ pub fn linear_from_pixels(x: Tensor<4>, weight: Tensor<2>, bias: Option<Tensor<1
         dims_in: Shape::from(x.dims()),
         dims_out: Shape::from([batch, height * width, weight.dims()[1]]),
     };
-    operation.run(x, weight, bias, composed)
+    layer::run(layer, x, weight, bias, composed)
 }
 
 /// [`linear`] from tokens to the channels of a picture: the way back from [`linear_from_pixels`].
@@ -87,7 +87,7 @@ pub fn linear_to_pixels(
     if positions != height * width || !fits(d_input, &weight, bias.as_ref()) {
         return composed(tokens, weight, bias);
     }
-    let operation = Linear {
+    let layer = Linear {
         samples: batch,
         positions,
         from: Order::Tokens,
@@ -95,7 +95,7 @@ pub fn linear_to_pixels(
         dims_in: Shape::from(tokens.dims()),
         dims_out: Shape::from(dims_out),
     };
-    operation.run(tokens, weight, bias, composed)
+    layer::run(layer, tokens, weight, bias, composed)
 }
 
 /// Whether there is such a layer.
@@ -181,30 +181,6 @@ impl Weight {
 }
 
 impl Linear {
-    fn run<const D: usize, const E: usize>(
-        self,
-        input: Tensor<D>,
-        weight: Tensor<2>,
-        bias: Option<Tensor<1>>,
-        composed: impl FnOnce(Tensor<D>, Tensor<2>, Option<Tensor<1>>) -> Tensor<E>,
-    ) -> Tensor<E> {
-        let inputs = (
-            [input.into_dispatch(), weight.into_dispatch()],
-            bias.map(Tensor::into_dispatch),
-        );
-        match route::run_layer(self, inputs) {
-            Ok(y) => Tensor::from_dispatch(y),
-            Err(inputs) => {
-                let ([input, weight], bias) = *inputs;
-                composed(
-                    Tensor::from_dispatch(input),
-                    Tensor::from_dispatch(weight),
-                    bias.map(Tensor::from_dispatch),
-                )
-            }
-        }
-    }
-
     /// Calls `job` with the index and the values of each sample: one after the other with all threads where there are too few
     /// samples for them and each is large enough, else all at once.
     fn each_sample(
@@ -228,6 +204,34 @@ impl Linear {
         }
     }
 
+    /// Writes the bias to every position.
+    fn fill(&self, y: &mut [MaybeUninit<f32>], bias: &[f32]) {
+        let work = y.len();
+        match self.to {
+            Order::Tokens => {
+                let rows = parallel::rows_per_piece(bias.len());
+                parallel::each(parallel::pieces(y, rows * bias.len()), work, |_, y| {
+                    for y in y.chunks_exact_mut(bias.len()) {
+                        y.write_copy_of_slice(bias);
+                    }
+                });
+            }
+            Order::Channels => {
+                parallel::each(parallel::pieces(y, self.positions), work, |channel, y| {
+                    y.fill(MaybeUninit::new(bias[channel % bias.len()]));
+                });
+            }
+        }
+    }
+}
+
+impl Layer for Linear {
+    type Weight = Weight;
+
+    fn weight(&self, tensor: FlexTensor) -> Weight {
+        Weight::new(tensor)
+    }
+
     fn output(&self, input: &Dense, weight: &Weight, bias: Option<&Dense>) -> FlexTensor {
         let weight = weight.matrix();
         let mut y = Unfilled::new(self.dims_out.num_elements());
@@ -247,26 +251,6 @@ impl Linear {
         });
         // SAFETY: the products write every element.
         unsafe { y.into_tensor(self.dims_out.clone()) }
-    }
-
-    /// Writes the bias to every position.
-    fn fill(&self, y: &mut [MaybeUninit<f32>], bias: &[f32]) {
-        let work = y.len();
-        match self.to {
-            Order::Tokens => {
-                let rows = parallel::rows_per_piece(bias.len());
-                parallel::each(parallel::pieces(y, rows * bias.len()), work, |_, y| {
-                    for y in y.chunks_exact_mut(bias.len()) {
-                        y.write_copy_of_slice(bias);
-                    }
-                });
-            }
-            Order::Channels => {
-                parallel::each(parallel::pieces(y, self.positions), work, |channel, y| {
-                    y.fill(MaybeUninit::new(bias[channel % bias.len()]));
-                });
-            }
-        }
     }
 
     fn input_gradient(&self, weight: &Weight, grad: &Dense) -> FlexTensor {
@@ -368,78 +352,4 @@ fn sum_of_rows(grad: &Dense) -> FlexTensor {
         }
     }
     buffer::tensor(total, [features])
-}
-
-/// The input is kept for the weight's gradient alone: frozen layers keep none.
-#[derive(Debug, Clone)]
-struct Saved {
-    input: Option<Dense>,
-    weight: Weight,
-}
-
-impl Linear {
-    fn forward(
-        &self,
-        [input, weight]: [FlexTensor; 2],
-        bias: Option<&Dense>,
-        for_weight: bool,
-    ) -> (FlexTensor, Saved) {
-        let (input, weight) = (Dense::new(input), Weight::new(weight));
-        let y = self.output(&input, &weight, bias);
-        let input = for_weight.then_some(input);
-        (y, Saved { input, weight })
-    }
-
-    fn gradients(
-        &self,
-        Saved { input, weight }: Saved,
-        grad: &Dense,
-        [of_input, of_weight]: [bool; 2],
-    ) -> [Option<FlexTensor>; 2] {
-        let input = input.filter(|_| of_weight);
-        [
-            of_input.then(|| self.input_gradient(&weight, grad)),
-            input.map(|input| self.weight_gradient(&input, &weight, grad)),
-        ]
-    }
-}
-
-impl CpuOperation<2> for Linear {
-    type Saved = Saved;
-
-    fn forward(&self, inputs: [FlexTensor; 2], wanted: [bool; 2]) -> (FlexTensor, Saved) {
-        self.forward(inputs, None, wanted[1])
-    }
-
-    fn backward(
-        &self,
-        saved: Saved,
-        grad: FlexTensor,
-        wanted: [bool; 2],
-    ) -> [Option<FlexTensor>; 2] {
-        self.gradients(saved, &Dense::new(grad), wanted)
-    }
-}
-
-impl CpuOperation<3> for Linear {
-    type Saved = Saved;
-
-    fn forward(
-        &self,
-        [input, weight, bias]: [FlexTensor; 3],
-        wanted: [bool; 3],
-    ) -> (FlexTensor, Saved) {
-        self.forward([input, weight], Some(&Dense::new(bias)), wanted[1])
-    }
-
-    fn backward(
-        &self,
-        saved: Saved,
-        grad: FlexTensor,
-        [of_input, of_weight, of_bias]: [bool; 3],
-    ) -> [Option<FlexTensor>; 3] {
-        let grad = Dense::new(grad);
-        let [input, weight] = self.gradients(saved, &grad, [of_input, of_weight]);
-        [input, weight, of_bias.then(|| self.bias_gradient(&grad))]
-    }
 }

@@ -75,21 +75,6 @@ pub(crate) fn run_if<const N: usize, O: CpuOperation<N>>(
     }
 }
 
-/// Input and weight of a layer, and its bias if it has one.
-pub(crate) type LayerInputs = ([DispatchTensor; 2], Option<DispatchTensor>);
-
-/// [`run`] for a layer with or without a bias.
-pub(crate) fn run_layer<O: CpuOperation<2> + CpuOperation<3>>(
-    operation: O,
-    ([x, weight], bias): LayerInputs,
-) -> Result<DispatchTensor, Box<LayerInputs>> {
-    match bias {
-        Some(bias) => run(operation, [x, weight, bias])
-            .map_err(|[x, weight, bias]| Box::new(([x, weight], Some(bias)))),
-        None => run(operation, [x, weight]).map_err(|inputs| Box::new((inputs, None))),
-    }
-}
-
 /// The values of a float32 tensor of the CPU backend, off any graph.
 pub(crate) fn plain(tensor: DispatchTensor) -> Option<FlexTensor> {
     is_ours(&tensor).then(|| into_plain(tensor))

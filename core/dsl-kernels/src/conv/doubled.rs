@@ -10,8 +10,8 @@ use burn::tensor::Tensor;
 use super::{ConvShape, conv2d, direct, strided, weight_gradient};
 use crate::add;
 use crate::buffer::{self, Dense};
+use crate::layer::{self, Layer};
 use crate::parallel;
-use crate::route::{self, CpuOperation};
 use crate::upsample::interpolate_nearest;
 
 /// Twice the size by repeating each element, then a 3×3 convolution with a padding of 1: as
@@ -42,21 +42,7 @@ pub fn upsample_conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>)
     let Some(transpose_of) = transpose_of.filter(|_| fits) else {
         return composed(x, weight, bias);
     };
-    let inputs = (
-        [x.into_dispatch(), weight.into_dispatch()],
-        bias.map(Tensor::into_dispatch),
-    );
-    match route::run_layer(UpsampleConv { transpose_of }, inputs) {
-        Ok(y) => Tensor::from_dispatch(y),
-        Err(inputs) => {
-            let ([x, weight], bias) = *inputs;
-            composed(
-                Tensor::from_dispatch(x),
-                Tensor::from_dispatch(weight),
-                bias.map(Tensor::from_dispatch),
-            )
-        }
-    }
+    layer::run(UpsampleConv { transpose_of }, x, weight, bias, composed)
 }
 
 const KERNEL: usize = 3;
@@ -115,13 +101,6 @@ struct UpsampleConv {
     transpose_of: ConvShape,
 }
 
-/// The input is kept for the weight's gradient alone: frozen layers keep none.
-#[derive(Debug, Clone)]
-struct Saved {
-    x: Option<Dense>,
-    weight: Dense,
-}
-
 impl UpsampleConv {
     /// Output and input channels.
     fn channels(&self) -> [usize; 2] {
@@ -130,79 +109,35 @@ impl UpsampleConv {
             self.transpose_of.channels_out,
         ]
     }
+}
 
-    fn output(
-        &self,
-        [x, weight]: [FlexTensor; 2],
-        bias: Option<FlexTensor>,
-        for_weight: bool,
-    ) -> (FlexTensor, Saved) {
-        let (x, weight) = (Dense::new(x), Dense::new(weight));
+impl Layer for UpsampleConv {
+    type Weight = Dense;
+
+    fn weight(&self, tensor: FlexTensor) -> Dense {
+        Dense::new(tensor)
+    }
+
+    fn output(&self, x: &Dense, weight: &Dense, bias: Option<&Dense>) -> FlexTensor {
         let spread = spread(weight.values(), self.channels());
-        let bias = bias.map(Dense::new);
-        let bias = bias.as_ref().map(Dense::values);
-        let y = strided::transposed(&self.transpose_of, &spread, x.values(), bias);
-        let x = for_weight.then_some(x);
-        (y, Saved { x, weight })
+        let bias = bias.map(Dense::values);
+        strided::transposed(&self.transpose_of, &spread, x.values(), bias)
     }
 
-    fn gradients(
-        &self,
-        Saved { x, weight }: Saved,
-        grad: &Dense,
-        [of_x, of_weight]: [bool; 2],
-    ) -> [Option<FlexTensor>; 2] {
-        let shape = &self.transpose_of;
-        let dx = of_x.then(|| {
-            let spread = spread(weight.values(), self.channels());
-            let packed = direct::Packed::new(&spread, shape);
-            direct::convolve(shape, grad.values(), &packed, None)
-        });
-        let dw = x.filter(|_| of_weight).map(|x| {
-            let dw = weight_gradient::weight_gradient(shape, grad.values(), x.values());
-            let dw = gather(Dense::new(dw).values(), self.channels());
-            buffer::tensor(dw, weight.shape().clone())
-        });
-        [dx, dw]
-    }
-}
-
-impl CpuOperation<2> for UpsampleConv {
-    type Saved = Saved;
-
-    fn forward(&self, inputs: [FlexTensor; 2], wanted: [bool; 2]) -> (FlexTensor, Saved) {
-        self.output(inputs, None, wanted[1])
+    fn input_gradient(&self, weight: &Dense, grad: &Dense) -> FlexTensor {
+        let spread = spread(weight.values(), self.channels());
+        let packed = direct::Packed::new(&spread, &self.transpose_of);
+        direct::convolve(&self.transpose_of, grad.values(), &packed, None)
     }
 
-    fn backward(
-        &self,
-        saved: Saved,
-        grad: FlexTensor,
-        wanted: [bool; 2],
-    ) -> [Option<FlexTensor>; 2] {
-        self.gradients(saved, &Dense::new(grad), wanted)
-    }
-}
-
-impl CpuOperation<3> for UpsampleConv {
-    type Saved = Saved;
-
-    fn forward(
-        &self,
-        [x, weight, bias]: [FlexTensor; 3],
-        wanted: [bool; 3],
-    ) -> (FlexTensor, Saved) {
-        self.output([x, weight], Some(bias), wanted[1])
+    fn weight_gradient(&self, x: &Dense, weight: &Dense, grad: &Dense) -> FlexTensor {
+        let spread =
+            weight_gradient::weight_gradient(&self.transpose_of, grad.values(), x.values());
+        let dw = gather(Dense::new(spread).values(), self.channels());
+        buffer::tensor(dw, weight.shape().clone())
     }
 
-    fn backward(
-        &self,
-        saved: Saved,
-        grad: FlexTensor,
-        [of_x, of_weight, of_bias]: [bool; 3],
-    ) -> [Option<FlexTensor>; 3] {
-        let grad = Dense::new(grad);
-        let [x, weight] = self.gradients(saved, &grad, [of_x, of_weight]);
-        [x, weight, of_bias.then(|| add::sum_per_channel(&grad))]
+    fn bias_gradient(&self, grad: &Dense) -> FlexTensor {
+        add::sum_per_channel(grad)
     }
 }
